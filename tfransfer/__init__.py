@@ -1,0 +1,61 @@
+"""tfransfer: transfer learning for Keras and TensorFlow. The public names, each loaded when first used."""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from tfransfer.base.listing import bases
+    from tfransfer.data.index import Dataset
+    from tfransfer.errors import TransferError
+    from tfransfer.pipeline import evaluate, export, load_data, predict, train
+    from tfransfer.recipe import Augmentation, FineTunePhase, HeadPhase, Recipe
+    from tfransfer.runs import Run, load_run
+
+_HOMES = {
+    "Augmentation": "recipe",
+    "Dataset": "data.index",
+    "FineTunePhase": "recipe",
+    "HeadPhase": "recipe",
+    "Recipe": "recipe",
+    "Run": "runs",
+    "TransferError": "errors",
+    "bases": "base.listing",
+    "evaluate": "pipeline",
+    "export": "pipeline",
+    "load_data": "pipeline",
+    "load_run": "runs",
+    "predict": "pipeline",
+    "train": "pipeline",
+}
+
+__all__ = [
+    "Augmentation",
+    "Dataset",
+    "FineTunePhase",
+    "HeadPhase",
+    "Recipe",
+    "Run",
+    "TransferError",
+    "bases",
+    "evaluate",
+    "export",
+    "load_data",
+    "load_run",
+    "predict",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tfransfer' has no attribute {name!r}")
+    import importlib
+
+    value = getattr(importlib.import_module(f"tfransfer.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

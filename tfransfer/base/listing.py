@@ -1,0 +1,37 @@
+"""What bases there are, without building any."""
+
+from dataclasses import dataclass
+
+from tfransfer.base.records import BASES, Base
+from tfransfer.base.weights import weights_here
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A row of `tfransfer bases`.
+
+    Attributes:
+        name: What users write.
+        image_size: Default side of the input in pixels.
+        smallest: Smallest side.
+        features: Width of the pooled features.
+        parameters: Weights without the top.
+        weights_here: Whether Keras's ImageNet weights are on this machine.
+    """
+
+    name: str
+    image_size: int
+    smallest: int
+    features: int
+    parameters: int
+    weights_here: bool
+
+
+def bases() -> list[Listed]:
+    """Every base of Keras Applications, smallest first."""
+    return [_listed(base) for base in sorted(BASES.values(), key=lambda b: b.parameters)]
+
+
+def _listed(base: Base) -> Listed:
+    here = weights_here(base) is not None
+    return Listed(base.name, base.image_size, base.family.smallest, base.features, base.parameters, here)

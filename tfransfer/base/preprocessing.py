@@ -1,0 +1,50 @@
+"""From [0, 255] RGB pixels to what a base wants, as layers in the graph that plain Keras saves and loads."""
+
+from typing import Any
+
+import keras
+
+# ImageNet's channel means and deviations, as `keras.applications.imagenet_utils.preprocess_input` has them.
+_MEAN = (0.485, 0.456, 0.406)
+_DEVIATION = (0.229, 0.224, 0.225)
+_CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
+
+
+def preprocess(pixels: Any, kind: str) -> Any:
+    """Put a base's preprocessing behind an input tensor.
+
+    Args:
+        pixels: KerasTensor, float32, shape (batch, size, size, 3), RGB in [0, 255].
+        kind: "none", "tf" ([-1, 1]), "torch" (mean and deviation of ImageNet), "caffe" (BGR, mean removed), or
+            "efficientnet_file" (see `efficientnet_from_file`).
+
+    Returns:
+        KerasTensor of the same shape.
+    """
+    if kind == "none":
+        return pixels
+    if kind == "caffe":
+        pixels = keras.ops.flip(pixels, axis=-1)
+        return _rescaling(1.0, [-m for m in _CAFFE_MEAN_BGR])(pixels)
+    if kind == "tf":
+        return _rescaling(1 / 127.5, -1.0)(pixels)
+    if kind == "torch":
+        scale = [1 / (255 * d) for d in _DEVIATION]
+        return _rescaling(scale, [-m / d for m, d in zip(_MEAN, _DEVIATION, strict=True)])(pixels)
+    return efficientnet_from_file(pixels)
+
+
+def efficientnet_from_file(pixels: Any) -> Any:
+    """What Keras's EfficientNet (not V2) lacks when it is built without `weights="imagenet"`.
+
+    With its own download Keras puts a second rescaling by 1/sqrt(deviation) behind the normalization
+    (tensorflow#62193); built empty and loaded from a file it does not. The normalization computes
+    (x/255 - mean)/sqrt(deviation), so the same values follow from x' = k x + 255 mean (1 - k) with k = 1/sqrt(deviation).
+    """
+    factors = [1 / d**0.5 for d in _DEVIATION]
+    offsets = [255 * m * (1 - k) for m, k in zip(_MEAN, factors, strict=True)]
+    return _rescaling(factors, offsets)(pixels)
+
+
+def _rescaling(scale: Any, offset: Any) -> keras.layers.Layer:
+    return keras.layers.Rescaling(scale, offset=offset, dtype="float32", name="preprocessing")

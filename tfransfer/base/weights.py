@@ -1,0 +1,83 @@
+"""A base's weights: on this machine, from a file, or from Keras's download; and what to do when they are not to be had."""
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+from tfransfer.base.records import Base
+from tfransfer.errors import BaseModelError, DataNotFoundError, WeightsNotFoundError
+
+
+def keras_home() -> Path:
+    """The folder in which Keras keeps downloads; found without importing Keras."""
+    return Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
+
+
+def weights_here(base: Base, image_size: int | None = None) -> Path | None:
+    """Where the weights lie on this machine, or None."""
+    path = keras_home() / "models" / base.weights_file_at(image_size or base.image_size)
+    return path if path.is_file() else None
+
+
+def build_with_download(base: Base, image_size: int) -> Any:
+    """Build a base with Keras's ImageNet weights, downloaded if need be.
+
+    Raises:
+        WeightsNotFoundError: The download failed; the message names the file, its source and the ways on.
+    """
+    builder = builder_of(base)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MobileNets warn of sizes without weights of their own: no harm in them
+            return builder(include_top=False, weights="imagenet", input_shape=(image_size, image_size, 3))
+    except Exception as error:  # Keras reports a failed download as a plain Exception
+        if isinstance(error, ValueError) and "shape" in str(error):
+            raise BaseModelError(
+                f"Keras loads the ImageNet weights of {base.name} at {base.image_size} pixels only; "
+                f"the image size is {image_size}. Leave it out, or pass --weights FILE."
+            ) from error
+        file = base.weights_file_at(image_size)
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsNotFoundError(
+            f"the ImageNet weights of {base.name} ({file}) are not on this machine, and downloading them from "
+            f"{base.weights_url_at(image_size)} failed: {reason}\n"
+            f"Two ways on: download that file where there is a network, then pass --weights FILE, or put it into "
+            f"{keras_home() / 'models'} under that name."
+        ) from error
+
+
+def build_with_file(base: Base, image_size: int, file: Path) -> Any:
+    """Build a base with weights from a file (`.h5`, `.weights.h5` or `.keras`).
+
+    Raises:
+        DataNotFoundError: The file does not exist.
+        BaseModelError: It holds other weights than this base has.
+    """
+    if not file.is_file():
+        raise DataNotFoundError(f"weights file {file} does not exist.")
+    model = build_random(base, image_size)
+    try:
+        model.load_weights(str(file))
+    except Exception as error:  # h5py, zipfile and Keras raise many kinds on files that do not fit
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise BaseModelError(
+            f"{file} does not hold the weights of {base.name} without its top ({model.count_params():,} numbers in "
+            f"{len(model.weights)} arrays): {reason} Name the base that the file was written for with --base."
+        ) from error
+    return model
+
+
+def build_random(base: Base, image_size: int) -> Any:
+    """Build a base with untrained weights."""
+    return builder_of(base)(include_top=False, weights=None, input_shape=(image_size, image_size, 3))
+
+
+def builder_of(base: Base) -> Any:
+    """The function in `keras.applications` that builds a base."""
+    import keras  # here, so that `tfransfer bases` lists what is on this machine without TensorFlow
+
+    builder = getattr(keras.applications, base.builder, None)
+    if builder is None:
+        raise BaseModelError(f"{base.name} is not in the installed Keras {keras.__version__}; update Keras.")
+    return builder

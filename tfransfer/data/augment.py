@@ -1,0 +1,86 @@
+"""Training pictures, varied: every change is a function of a seed, so that any picture of any epoch can be made again."""
+
+import math
+
+import tensorflow as tf
+
+from tfransfer.data.pictures import to_uint8
+from tfransfer.recipe import Augmentation
+
+
+def augment(pixels: tf.Tensor, seed: tf.Tensor, settings: Augmentation) -> tf.Tensor:
+    """Vary one picture: mirror, rotate, zoom, stretch, shift, brightness and contrast.
+
+    Args:
+        pixels: uint8, shape (size, size, 3).
+        seed: int32 or int64, shape (2,).
+        settings: How much.
+
+    Returns:
+        uint8, shape (size, size, 3).
+    """
+    draws = tf.random.stateless_uniform((8,), seed, -1.0, 1.0)
+    varied = tf.cast(pixels, tf.float32)
+    if settings.rotate or settings.zoom or settings.shift:
+        varied = _warp(varied, draws[:5], settings)
+    if settings.flip:
+        varied = tf.cond(draws[5] < 0, lambda: varied[:, ::-1], lambda: varied)
+    if settings.contrast:
+        mean = tf.reduce_mean(varied)
+        varied = (varied - mean) * (1.0 + settings.contrast * draws[6]) + mean
+    if settings.brightness:
+        varied += 255.0 * settings.brightness * draws[7]
+    return tf.ensure_shape(to_uint8(varied), pixels.shape)
+
+
+def _warp(pixels: tf.Tensor, draws: tf.Tensor, settings: Augmentation) -> tf.Tensor:
+    """One affine transform, bilinear, the outside filled by reflection."""
+    size = float(pixels.shape[0])
+    angle = draws[0] * settings.rotate * math.pi / 180
+    # The logarithms of scale and aspect are drawn, so that enlarging is as likely as shrinking.
+    scale = tf.exp(draws[1] * math.log1p(settings.zoom))
+    aspect = tf.exp(draws[2] * math.log1p(settings.zoom / 2))
+    shift = draws[3:5] * settings.shift * size
+    cosine, sine = tf.cos(angle), tf.sin(angle)
+    a, b = cosine / (scale * aspect), -sine / scale
+    c, d = sine / scale, cosine * aspect / scale
+    centre = (size - 1) / 2
+    x = centre - a * centre - b * centre + shift[0]
+    y = centre - c * centre - d * centre + shift[1]
+    transform = tf.stack([a, b, x, c, d, y, 0.0, 0.0])[tf.newaxis]
+    warped = tf.raw_ops.ImageProjectiveTransformV3(
+        images=pixels[tf.newaxis],
+        transforms=transform,
+        output_shape=tf.shape(pixels)[:2],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="REFLECT",
+    )
+    return warped[0]
+
+
+def mixup(
+    pixels: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, seed: tf.Tensor, alpha: float
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Blend each picture of a batch, and its target and weight, with its neighbour (Zhang et al., ICLR 2018).
+
+    Args:
+        pixels: uint8, shape (batch, size, size, 3).
+        targets: float32, shape (batch, classes).
+        weights: float32, shape (batch,).
+        seed: Shape (2,).
+        alpha: Both parameters of the Beta distribution.
+
+    Returns:
+        Blended pixels, targets and weights of the same shapes and dtypes.
+    """
+    count = tf.shape(pixels)[0]
+    gammas = tf.random.stateless_gamma((2, count), seed, alpha)
+    share = gammas[0] / tf.maximum(tf.reduce_sum(gammas, axis=0), 1e-12)
+
+    def blend(values: tf.Tensor) -> tf.Tensor:
+        values = tf.cast(values, tf.float32)
+        own = tf.reshape(share, [-1] + [1] * (values.shape.rank - 1))
+        return own * values + (1.0 - own) * tf.roll(values, 1, axis=0)
+
+    return to_uint8(blend(pixels)), blend(targets), blend(weights)

@@ -1,0 +1,267 @@
+"""A folder of pictures as a Dataset: one folder per class, with or without train/validation/test above the classes."""
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tfransfer.data import audit, splits
+from tfransfer.data.index import Dataset, Example, Issue
+from tfransfer.errors import DataError, DataNotFoundError, did_you_mean
+from tfransfer.progress import Progress, Say, quiet, silent
+
+SPLIT_FOLDERS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "testing": "test",
+}
+PICTURE_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp"}
+# Pictures that people have and that are not read: they are named, where a README beside the pictures is not.
+_OTHER_PICTURES = {".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".raw", ".cr2", ".nef", ".dng", ".svg", ".psd"}
+_LITTER = {"thumbs.db", "desktop.ini", "__macosx"}
+METADATA = "metadata.csv"
+
+GroupOf = Callable[[str], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    path: str
+    class_name: str
+    split: str  # as the user's folders say; empty where they do not
+
+
+def load_folder(
+    root: Path,
+    split_seed: int = 0,
+    splits_file: Path | None = None,
+    group: GroupOf | None = None,
+    group_column: str | None = None,
+    max_pixels: int = audit.MAX_PIXELS,
+    progress: Progress = quiet,
+    say: Say = silent,
+) -> Dataset:
+    """Index a folder of pictures, set aside what cannot be used, and decide the splits.
+
+    Args:
+        root: One folder per class, or train/validation/test folders above the classes.
+        split_seed: Seed of the hash that decides splits.
+        splits_file: A `splits.csv` (columns path, label, split) to follow; pictures it does not list are set aside.
+        group: From a path relative to `root` to the name of its group, or None; a group stays on one side.
+        group_column: Column of `metadata.csv` in `root` (beside a column `file_name` or `path`) that names groups.
+        max_pixels: Pictures with more are set aside.
+        progress: Shows how far the reading is.
+        say: Told in one line what was set aside.
+
+    Raises:
+        DataNotFoundError: `root` or `splits_file` does not exist.
+        DataError: No usable classes or pictures, or more than half of the pictures are unreadable.
+    """
+    _require_folder(root)
+    found = find_pictures(root)
+    others = [
+        Issue(p, "format", f"{Path(p).suffix} is not read here; convert it to one of {audit.READABLE}")
+        for p in _files(root)
+        if Path(p).suffix.lower() in _OTHER_PICTURES
+    ]
+    _require_classes(root, found)
+    group = group or (_groups_from_metadata(root, group_column) if group_column else None)
+    facts = audit.examine_all(root, (f.path for f in found), max_pixels, progress)
+    issues = others + [f for f in facts.values() if isinstance(f, Issue)]
+    _require_readable(root, len(found), [f for f in facts.values() if isinstance(f, Issue)])
+    classes = tuple(sorted({f.class_name for f in found}))
+    examples = [_example(f, fact, classes, group) for f in found if not isinstance(fact := facts[f.path], Issue)]
+    _require_two_classes(root, classes, examples)
+    decided = splits.decide(root, classes, examples, split_seed, splits_file)
+    issues += decided.issues
+    _say_issues(issues, say)
+    return Dataset(root, classes, decided.examples, tuple(issues), decided.notes, split_seed)
+
+
+def _example(found: _Found, fact: audit.FileFacts, classes: tuple[str, ...], group: GroupOf | None) -> Example:
+    return Example(
+        path=found.path,
+        label=classes.index(found.class_name),
+        content=fact.content,
+        split=found.split,
+        orientation=fact.orientation,
+        reader=fact.reader,
+        width=fact.width,
+        height=fact.height,
+        group=group(found.path) if group else None,
+    )
+
+
+def load_labelled(
+    root: Path,
+    classes: tuple[str, ...],
+    max_pixels: int = audit.MAX_PIXELS,
+    progress: Progress = quiet,
+    say: Say = silent,
+) -> Dataset:
+    """Index a folder whose pictures are all to be scored: its class folders must be known, and no split is decided.
+
+    Args:
+        root: As for `load_folder`; split folders above the classes are passed over.
+        classes: The known classes, in the order of a model's outputs.
+        max_pixels: Pictures with more are set aside.
+        progress: Shows how far the reading is.
+        say: Told what was set aside.
+
+    Raises:
+        DataNotFoundError: `root` does not exist.
+        DataError: A class is not known, or no picture can be read.
+    """
+    _require_folder(root)
+    found = find_pictures(root)
+    _require_classes(root, found)
+    unknown = sorted({f.class_name for f in found} - set(classes))
+    if unknown:
+        raise DataError(
+            f"{root} has the class {unknown[0]!r}, which the model does not know; it knows "
+            f"{', '.join(map(repr, classes[:10]))}.{did_you_mean(unknown[0], classes)}"
+        )
+    facts = audit.examine_all(root, (f.path for f in found), max_pixels, progress)
+    issues = [f for f in facts.values() if isinstance(f, Issue)]
+    _require_readable(root, len(found), issues)
+    _say_issues(issues, say)
+    examples = [_example(f, fact, classes, None) for f in found if not isinstance(fact := facts[f.path], Issue)]
+    return Dataset(root, classes, tuple(examples), tuple(issues))
+
+
+def find_pictures(root: Path) -> list[_Found]:
+    """The picture files below a folder, by their suffix, sorted by path; nothing is opened."""
+    sides = _split_folders(root)
+    found = []
+    for path in _files(root):
+        parts = path.split("/")
+        depth = 2 if sides else 1
+        if Path(path).suffix.lower() in PICTURE_SUFFIXES and len(parts) > depth:
+            found.append(_Found(path, parts[depth - 1], sides.get(parts[0], "") if sides else ""))
+    return found
+
+
+def list_pictures(root: Path) -> list[str]:
+    """Every picture below a folder whatever its place, sorted; paths are relative to `root`."""
+    return [path for path in _files(root) if Path(path).suffix.lower() in PICTURE_SUFFIXES]
+
+
+def _files(root: Path) -> list[str]:
+    return sorted(_walk(root, root, set()))
+
+
+def _walk(root: Path, folder: Path, above: set[tuple[int, int]]) -> Iterator[str]:
+    """Files below a folder; links are followed, but never into a folder that is being walked already."""
+    status = folder.stat()
+    here = above | {(status.st_dev, status.st_ino)}
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda e: e.name):
+            if entry.name.startswith(".") or entry.name.lower() in _LITTER:
+                continue
+            try:
+                if entry.is_dir():
+                    target = entry.stat()
+                    if (target.st_dev, target.st_ino) not in here:
+                        yield from _walk(root, Path(entry.path), here)
+                elif entry.is_file() or entry.is_symlink():
+                    yield Path(entry.path).relative_to(root).as_posix()
+            except OSError:  # a link that points at itself: the audit names the file, a folder holds nothing
+                yield Path(entry.path).relative_to(root).as_posix()
+
+
+def _folders(root: Path) -> list[str]:
+    return sorted(
+        e.name for e in os.scandir(root) if e.is_dir() and not e.name.startswith(".") and e.name.lower() not in _LITTER
+    )
+
+
+def _split_folders(root: Path) -> dict[str, str]:
+    """From folder name to split, where every folder in `root` is named like a split and one is for training."""
+    names = _folders(root)
+    sides = {name: SPLIT_FOLDERS.get(name.lower(), "") for name in names}
+    return sides if names and all(sides.values()) and "train" in sides.values() else {}
+
+
+def _groups_from_metadata(root: Path, column: str) -> GroupOf:
+    file = root / METADATA
+    if not file.is_file():
+        raise DataNotFoundError(
+            f"--group-column {column} is looked up in {file}, which does not exist: "
+            "write a CSV file with the columns file_name (relative to the folder) and " + column + "."
+        )
+    with file.open(encoding="utf-8-sig", newline="") as stream:
+        rows = csv.DictReader(stream)
+        columns = rows.fieldnames or []
+        name = next((c for c in ("file_name", "path") if c in columns), None)
+        if name is None or column not in columns:
+            raise DataError(
+                f"{file} needs the columns file_name and {column}; it has {', '.join(columns) or 'none'}."
+                + did_you_mean(column, columns)
+            )
+        groups = {row[name]: row[column] for row in rows if row[column]}
+    return groups.get
+
+
+def _require_folder(root: Path) -> None:
+    if not root.exists():
+        parent = root.parent if root.parent.is_dir() else Path(".")
+        hint = did_you_mean(root.name, [e.name for e in os.scandir(parent) if e.is_dir()])
+        raise DataNotFoundError(f"the folder {root} does not exist.{hint}")
+    if not root.is_dir():
+        raise DataError(f"{root} is a file; expected a folder with one folder of pictures per class.")
+
+
+def _require_classes(root: Path, found: list[_Found]) -> None:
+    if found:
+        return
+    loose = len(list_pictures(root))
+    if loose:
+        raise DataError(
+            f"{root} has {loose} pictures but no folder per class: put the pictures of each class into a folder "
+            f"named after it, for example {root}/cat/1.jpg and {root}/dog/2.jpg."
+        )
+    raise DataError(
+        f"no pictures below {root}: expected one folder per class with {audit.READABLE} files in it, "
+        f"found {len(_folders(root))} folders."
+    )
+
+
+def _require_two_classes(root: Path, classes: tuple[str, ...], examples: list[Example]) -> None:
+    counts = Counter(e.label for e in examples)
+    empty = [name for i, name in enumerate(classes) if not counts[i]]
+    if empty:
+        raise DataError(f"no readable picture is left in {', '.join(map(repr, empty))}: see the files set aside there.")
+    if len(classes) > 1:
+        return
+    inside = [n for n in _folders(root / classes[0])] if (root / classes[0]).is_dir() else []
+    hint = f" Did you mean {root / classes[0]}, which has {len(inside)} folders?" if len(inside) > 1 else ""
+    raise DataError(
+        f"{root} has one class only, {classes[0]!r}; a classifier needs two or more: add a folder with pictures of "
+        f"what is not {classes[0]!r}.{hint}"
+    )
+
+
+def _require_readable(root: Path, files: int, bad: list[Issue]) -> None:
+    if len(bad) * 2 <= files:
+        return
+    kinds = Counter(issue.kind for issue in bad).most_common()
+    first = "; ".join(f"{issue.path}: {issue.detail}" for issue in bad[:3])
+    raise DataError(
+        f"{len(bad)} of {files} pictures below {root} cannot be read "
+        f"({', '.join(f'{n} {kind}' for kind, n in kinds)}), which is more than half: {first}. "
+        "Nothing was changed; check how the files were copied or downloaded."
+    )
+
+
+def _say_issues(issues: list[Issue], say: Say) -> None:
+    aside = [issue for issue in issues if issue.set_aside]
+    for kind, count in Counter(issue.kind for issue in aside).most_common():
+        names = [issue.path for issue in aside if issue.kind == kind]
+        more = ", ..." if count > 3 else ""
+        say(f"set aside: {count} {'file' if count == 1 else 'files'} ({kind}): {', '.join(names[:3])}{more}")

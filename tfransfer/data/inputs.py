@@ -1,0 +1,114 @@
+"""What people hand to `predict`: paths, folders, arrays, PIL images, or lists of them; as pixels of the model's size."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageOps
+
+from tfransfer.data import audit, pictures
+from tfransfer.data.folder import list_pictures
+from tfransfer.data.index import Issue
+from tfransfer.errors import DataError, DataNotFoundError
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture to be named.
+
+    Attributes:
+        name: Its path, or its number in the list for a picture in memory.
+        pixels: uint8, shape (size, size, 3); None where it cannot be read.
+        issue: What is wrong with it, where it cannot be read.
+    """
+
+    name: str
+    pixels: np.ndarray | None
+    issue: Issue | None = None
+
+
+def is_single(given: Any) -> bool:
+    """Whether this is one picture: a file's path, a PIL image or an array of three dimensions."""
+    if isinstance(given, str | Path):
+        return not Path(given).is_dir()
+    return isinstance(given, Image.Image) or (isinstance(given, np.ndarray) and given.ndim < 4)
+
+
+def read_inputs(given: Any, size: int) -> Iterator[Picture]:
+    """Read anything that holds pictures.
+
+    Args:
+        given: A path, a folder, a PIL image, an array (h, w), (h, w, 3 or 4) or (n, h, w, 3) in [0, 255], or a list of
+            these.
+        size: Side of the model's input in pixels.
+
+    Yields:
+        Each picture, readable or not.
+
+    Raises:
+        DataNotFoundError: A path does not exist.
+        DataError: An array has another form or range.
+    """
+    if isinstance(given, str | Path):
+        yield from _from_path(Path(given), size)
+    elif isinstance(given, Image.Image):
+        yield Picture("0", pictures.resize(tf.constant(_upright(given)), size).numpy())
+    elif hasattr(given, "__array__"):
+        array = np.asarray(given)
+        batch = array if array.ndim == 4 else array[np.newaxis]
+        for number, one in enumerate(batch):
+            yield Picture(str(number), _from_array(one, size))
+    elif isinstance(given, Sequence):
+        for number, one in enumerate(given):
+            for picture in read_inputs(one, size):
+                yield picture if isinstance(one, str | Path) else Picture(str(number), picture.pixels)
+    else:
+        raise DataError(f"pictures are paths, PIL images or arrays; this is {type(given).__name__}.")
+
+
+def _from_path(path: Path, size: int) -> Iterator[Picture]:
+    if not path.exists():
+        raise DataNotFoundError(f"{path} does not exist.")
+    if path.is_dir():
+        found = list_pictures(path)
+        if not found:
+            raise DataError(f"no pictures below {path}; expected {audit.READABLE} files.")
+        for name in found:
+            yield _from_file(path / name, size)
+    else:
+        yield _from_file(path, size)
+
+
+def _from_file(path: Path, size: int) -> Picture:
+    facts = audit.examine(path.parent, path.name)
+    if isinstance(facts, Issue):
+        return Picture(str(path), None, facts)
+    encoded = path.read_bytes()
+    if facts.reader == "pillow":
+        encoded = pictures.as_png(encoded)
+    pixels = pictures.turn_upright(pictures.decode_full(tf.constant(encoded), size), tf.constant(facts.orientation))
+    return Picture(str(path), pictures.resize(pixels, size).numpy())
+
+
+def _upright(picture: Image.Image) -> np.ndarray:
+    return pictures.as_rgb(ImageOps.exif_transpose(picture) or picture)
+
+
+def _from_array(array: np.ndarray, size: int) -> np.ndarray:
+    if array.ndim == 2:
+        array = np.stack([array] * 3, axis=-1)
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
+        raise DataError(f"a picture is an array (height, width, 3); this one is {array.shape}.")
+    array = np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array[:, :, :3]
+    if array.dtype != np.uint8:
+        array = array.astype(np.float32)
+        low, high = float(array.min()), float(array.max())
+        if not (np.isfinite(low) and np.isfinite(high)) or low < 0 or high > 255 or 0 < high <= 1:
+            raise DataError(
+                f"pixels are expected in [0, 255]; this array holds {low:g} to {high:g}. "
+                "Multiply by 255 if it was scaled to [0, 1]."
+            )
+    return pictures.resize(tf.constant(array), size).numpy()

@@ -1,0 +1,141 @@
+"""From the bytes of a picture file to pixels: the one decode function of training, prediction and `serve_bytes`.
+
+The whole picture is stretched to the model's square input (bilinear with antialiasing), as phones and
+`keras.utils.image_dataset_from_directory` do; nothing is cropped away. A JPEG that is much larger than needed is
+decoded at 1/2, 1/4 or 1/8 of its size by the JPEG decoder itself. The result is rounded to uint8.
+"""
+
+import io
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+JPEG_START = b"\xff\xd8\xff"
+
+
+def decode(encoded: tf.Tensor, size: int) -> tf.Tensor:
+    """Decode one picture and resize it.
+
+    Args:
+        encoded: Scalar string: the bytes of a JPEG, PNG or BMP file.
+        size: Side of the square result, in pixels.
+
+    Returns:
+        uint8, shape (size, size, 3), RGB in [0, 255].
+    """
+    return resize(decode_full(encoded, size), size)
+
+
+def decode_full(encoded: tf.Tensor, size: int) -> tf.Tensor:
+    """Decode one picture without resizing it, except for JPEG's own downscaling to no less than `size`.
+
+    Args:
+        encoded: Scalar string: the bytes of a JPEG, PNG or BMP file.
+        size: Side in pixels that each side of the result shall still have, where the picture has it.
+
+    Returns:
+        uint8, shape (height, width, 3), RGB.
+    """
+    is_jpeg = tf.equal(tf.strings.substr(encoded, 0, 3), JPEG_START)
+    pixels = tf.cond(is_jpeg, lambda: _decode_jpeg(encoded, size), lambda: _decode_other(encoded))
+    return tf.ensure_shape(pixels, (None, None, 3))
+
+
+def _decode_jpeg(encoded: tf.Tensor, size: int) -> tf.Tensor:
+    shortest = tf.reduce_min(tf.image.extract_jpeg_shape(encoded)[:2])
+    step = sum(tf.cast(shortest >= size * ratio, tf.int32) for ratio in (2, 4, 8))
+    branches = {
+        i: (lambda ratio=ratio: tf.image.decode_jpeg(encoded, channels=3, ratio=ratio))
+        for i, ratio in enumerate((1, 2, 4, 8))
+    }
+    return tf.switch_case(step, branches)
+
+
+def _decode_other(encoded: tf.Tensor) -> tf.Tensor:
+    return tf.io.decode_image(encoded, channels=3, expand_animations=False)
+
+
+def resize(pixels: tf.Tensor, size: int) -> tf.Tensor:
+    """Stretch a picture to a square.
+
+    Args:
+        pixels: uint8 or float32, shape (..., height, width, 3), in [0, 255].
+        size: Side of the square result, in pixels.
+
+    Returns:
+        uint8, shape (..., size, size, 3).
+    """
+    resized = tf.image.resize(pixels, (size, size), method="bilinear", antialias=True)
+    return to_uint8(resized)
+
+
+def to_uint8(pixels: tf.Tensor) -> tf.Tensor:
+    """Round float pixels to uint8 in [0, 255]."""
+    return tf.cast(tf.clip_by_value(tf.round(pixels), 0.0, 255.0), tf.uint8)
+
+
+def turn_upright(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """Apply an EXIF orientation.
+
+    Args:
+        pixels: Shape (height, width, 3), any dtype.
+        orientation: Scalar int32, the EXIF tag's value, 1 to 8.
+
+    Returns:
+        The picture as its photographer saw it; height and width change places for orientations 5 to 8.
+    """
+    turn = [
+        lambda: pixels,
+        lambda: pixels[:, ::-1],
+        lambda: pixels[::-1, ::-1],
+        lambda: pixels[::-1],
+        lambda: tf.transpose(pixels, (1, 0, 2)),
+        lambda: tf.transpose(pixels[::-1], (1, 0, 2)),
+        lambda: tf.transpose(pixels[::-1, ::-1], (1, 0, 2)),
+        lambda: tf.transpose(pixels[:, ::-1], (1, 0, 2)),
+    ]
+    return tf.ensure_shape(tf.switch_case(orientation - 1, dict(enumerate(turn))), (None, None, 3))
+
+
+def as_rgb(picture: Image.Image) -> np.ndarray:
+    """The pixels of a Pillow picture's first frame, in any colour mode.
+
+    Transparency is dropped, 16-bit grey is scaled to 8 bits. EXIF orientation is left alone.
+
+    Returns:
+        uint8, shape (height, width, 3), RGB.
+    """
+    if picture.mode.startswith("I;16"):
+        grey = (np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8)
+        return np.stack([grey] * 3, axis=-1)
+    if picture.mode in ("I", "F"):
+        values = np.asarray(picture, dtype=np.float64)
+        scale = 257.0 if values.max(initial=0) > 255 else 1.0
+        return np.stack([np.clip(values / scale, 0, 255).astype(np.uint8)] * 3, axis=-1)
+    return np.asarray(picture.convert("RGB"))
+
+
+def as_png(encoded: bytes) -> bytes:
+    """Read any picture that Pillow knows (GIF, WebP, BMP, ...) and write it as PNG, for `decode`."""
+    with Image.open(io.BytesIO(encoded)) as picture:
+        pixels = as_rgb(picture)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG", compress_level=1)
+    return stream.getvalue()
+
+
+def read_as_decodable(path: Any, through_pillow: Any) -> tf.Tensor:
+    """Read a file in a tf.data pipeline; pictures for Pillow come back as PNG.
+
+    Args:
+        path: Scalar string tensor.
+        through_pillow: Scalar bool tensor.
+
+    Returns:
+        Scalar string tensor for `decode`.
+    """
+    encoded = tf.io.read_file(path)
+    converted = lambda: tf.ensure_shape(tf.numpy_function(as_png, [encoded], tf.string), ())  # noqa: E731
+    return tf.cond(through_pillow, converted, lambda: encoded)

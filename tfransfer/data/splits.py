@@ -1,0 +1,278 @@
+"""Who is in train, validation and test: decided by content, so that nothing leaks and nothing moves later.
+
+Each file's content is hashed with the split seed to a number in [0, 1); thresholds on it decide. A file therefore keeps
+its split when others are added, and equal files share one. Groups, and files that share content with a group, stay
+together.
+"""
+
+import csv
+import hashlib
+import io
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tfransfer.data.index import SPLITS, Dataset, Example, Issue
+from tfransfer.errors import DataError, DataNotFoundError
+from tfransfer.files import write_text
+
+TEST_SHARE = 0.1
+VALIDATION_SHARE = 0.1
+_COLUMNS = ("path", "label", "split")
+
+
+@dataclass(frozen=True)
+class Decided:
+    """Examples with their splits, what was set aside on the way, and what the user should know."""
+
+    examples: tuple[Example, ...]
+    issues: list[Issue]
+    notes: tuple[str, ...]
+
+
+def decide(
+    root: Path, classes: Sequence[str], examples: Sequence[Example], seed: int, file: Path | None = None
+) -> Decided:
+    """Give every example a split.
+
+    Args:
+        root: Named in messages.
+        classes: Class names.
+        examples: With the split that the user's folders name, or an empty one.
+        seed: The split seed.
+        file: A recorded `splits.csv` to follow instead.
+
+    Raises:
+        DataError: A class has too few pictures, or the file does not fit the folder.
+    """
+    notes: list[str] = []
+    issues: list[Issue] = []
+    if file is not None:
+        examples = _follow(file, classes, examples, issues, notes)
+    given = {e.split for e in examples} - {""}
+    if not given:
+        examples = _cut(examples, seed, TEST_SHARE, VALIDATION_SHARE, SPLITS, classes, notes)
+    else:
+        examples = _without_leaks(examples, issues, notes)
+        missing = [s for s in SPLITS if s not in given]
+        examples = _cut_missing(examples, missing, seed, classes, notes)
+    _require_every_split(root, classes, examples)
+    return Decided(tuple(sorted(examples, key=lambda e: e.path)), issues, tuple(notes))
+
+
+def unit_of(seed: int, name: str) -> float:
+    """A number in [0, 1), uniform over names, that depends on nothing else than the seed and the name."""
+    digest = hashlib.blake2b(f"{seed}/{name}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
+
+
+def _clusters(examples: Sequence[Example]) -> dict[str, str]:
+    """From content to the name of the cluster that must stay together (one content, or a group and all it touches)."""
+    parent: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        parent.setdefault(name, name)
+        while parent[name] != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    for example in examples:
+        content = find(example.content)
+        if example.group is not None:
+            group = find(f"group {example.group}")
+            low, high = sorted((content, group), key=lambda n: (not n.startswith("group "), n))
+            parent[high] = low
+    return {example.content: find(example.content) for example in examples}
+
+
+def _cut(
+    examples: Sequence[Example],
+    seed: int,
+    test: float,
+    validation: float,
+    sides: Sequence[str],
+    classes: Sequence[str],
+    notes: list[str],
+) -> list[Example]:
+    """Cut test and validation shares by threshold, then see that no class lacks one of `sides`."""
+    clusters = _clusters(examples)
+    units = {name: unit_of(seed, name) for name in set(clusters.values())}
+    side = {
+        name: "test" if unit < test else "validation" if unit < test + validation else "train"
+        for name, unit in units.items()
+    }
+    members: dict[str, Counter[int]] = defaultdict(Counter)
+    for example in examples:
+        members[clusters[example.content]][example.label] += 1
+    for label, name in enumerate(classes):
+        own = [c for c in members if members[c][label]]
+        if len(own) < len(sides):
+            raise DataError(_too_few(name, own, sides, any(e.group for e in examples)))
+        for lacking in [s for s in sides if s not in {side[c] for c in own}]:
+            _move_nearest(label, name, lacking, own, members, units, side, (test, test + validation), notes)
+    return [replace(e, split=side[clusters[e.content]]) for e in examples]
+
+
+def _too_few(name: str, own: Sequence[str], sides: Sequence[str], grouped: bool) -> str:
+    what = "groups of pictures" if grouped else "different pictures"
+    return (
+        f"class {name!r} has {len(own)} {what if len(own) != 1 else what.replace('pictures', 'picture')}; a split into "
+        f"{', '.join(sides)} needs at least {len(sides)}: add pictures, or remove the folder, or decide the splits "
+        "yourself with train, validation and test folders."
+    )
+
+
+def _move_nearest(
+    label: int,
+    name: str,
+    lacking: str,
+    own: Sequence[str],
+    members: dict[str, Counter[int]],
+    units: dict[str, float],
+    side: dict[str, str],
+    thresholds: tuple[float, float],
+    notes: list[str],
+) -> None:
+    """Move the cluster nearest the threshold, from a side where no class of its pictures would be left without."""
+    low, high = {"test": (0.0, thresholds[0]), "validation": thresholds, "train": (thresholds[1], 1.0)}[lacking]
+
+    def distance(cluster: str) -> float:
+        return max(low - units[cluster], units[cluster] - high, 0.0)
+
+    def can_leave(cluster: str) -> bool:
+        return all(
+            any(members[other][c] for other in members if other != cluster and side[other] == side[cluster])
+            for c in members[cluster]
+        )
+
+    for cluster in sorted(own, key=lambda c: (distance(c), c)):
+        if can_leave(cluster):
+            count = sum(members[cluster].values())
+            notes.append(
+                f"class {name!r} had no picture in {lacking}: {count} nearest the threshold moved there "
+                f"from {side[cluster]}"
+            )
+            side[cluster] = lacking
+            return
+    raise DataError(
+        f"class {name!r} cannot have pictures in train, validation and test at once without tearing a group or equal "
+        "files apart: add pictures, or decide the splits yourself with train, validation and test folders."
+    )
+
+
+def _cut_missing(
+    examples: list[Example], missing: list[str], seed: int, classes: Sequence[str], notes: list[str]
+) -> list[Example]:
+    """Cut splits that the user did not make from the user's train split."""
+    if not missing or "train" in missing:
+        return examples
+    train = [e for e in examples if e.split == "train"]
+    shares = {"test": TEST_SHARE, "validation": VALIDATION_SHARE}
+    test, validation = (shares[s] if s in missing else 0.0 for s in ("test", "validation"))
+    labels = sorted({e.label for e in train})
+    position = {label: i for i, label in enumerate(labels)}
+    local = [replace(e, label=position[e.label]) for e in train]
+    cut = _cut(local, seed, test, validation, ["train", *missing], [classes[label] for label in labels], notes)
+    notes.append(f"there is no {' and no '.join(missing)} split: cut from train by content, 10% each")
+    kept = [e for e in examples if e.split != "train"]
+    return kept + [replace(e, label=labels[e.label]) for e in cut]
+
+
+def _without_leaks(examples: Sequence[Example], issues: list[Issue], notes: list[str]) -> list[Example]:
+    """Take content out of train that is held out elsewhere, and out of validation what is in test."""
+    clusters = _clusters(examples)
+    sides: dict[str, set[str]] = defaultdict(set)
+    for example in examples:
+        sides[clusters[example.content]].add(example.split)
+    kept, removed = [], Counter[str]()
+    for example in examples:
+        elsewhere = sides[clusters[example.content]]
+        held_out = next((s for s in ("test", "validation") if s in elsewhere), example.split)
+        if example.split not in ("test", held_out):
+            issues.append(
+                Issue(
+                    example.path,
+                    "leak",
+                    f"the same content (or its group) is in {held_out}; not used in {example.split}",
+                )
+            )
+            removed[f"{example.split} that also stood in {held_out}"] += 1
+        else:
+            kept.append(example)
+    notes += [f"removed {n} pictures from {where}" for where, n in removed.items()]
+    return kept
+
+
+def _require_every_split(root: Path, classes: Sequence[str], examples: Iterable[Example]) -> None:
+    counts = Counter((e.split, e.label) for e in examples)
+    for split in SPLITS:
+        if not any(counts[split, label] for label in range(len(classes))):
+            raise DataError(f"no picture below {root} is in the {split} split; put some there, or remove its folder.")
+    untrained = [name for label, name in enumerate(classes) if not counts["train", label]]
+    if untrained:
+        raise DataError(
+            f"no picture of {', '.join(map(repr, untrained))} is in the train split: the model could not learn it. "
+            "Add pictures to train or remove the class."
+        )
+
+
+def write_splits(path: Path, dataset: Dataset) -> None:
+    """Record who is in which split: a CSV file with the columns path, label, split."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    writer.writerows((e.path, dataset.classes[e.label], e.split) for e in dataset.examples)
+    write_text(path, stream.getvalue())
+
+
+def read_splits(path: Path) -> dict[str, tuple[str, str]]:
+    """Read a `splits.csv`: from path to (label, split).
+
+    Raises:
+        DataNotFoundError: The file does not exist.
+        DataError: A column is missing, or a split has another name than train, validation or test.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    except FileNotFoundError as error:
+        raise DataNotFoundError(f"splits file {path} does not exist.") from error
+    except (UnicodeDecodeError, csv.Error, IsADirectoryError) as error:
+        raise DataError(f"splits file {path} is no CSV file: {error}.") from error
+    listed: dict[str, tuple[str, str]] = {}
+    for number, row in enumerate(rows, start=2):
+        if any(row.get(column) is None for column in _COLUMNS):
+            raise DataError(f"splits file {path}, line {number}: expected the columns {', '.join(_COLUMNS)}.")
+        if row["split"] not in SPLITS:
+            raise DataError(f"splits file {path}, line {number}: {row['split']!r} is none of {', '.join(SPLITS)}.")
+        if listed.setdefault(row["path"], (row["label"], row["split"])) != (row["label"], row["split"]):
+            raise DataError(f"splits file {path}, line {number}: {row['path']!r} is listed twice, and differently.")
+    return listed
+
+
+def _follow(
+    file: Path, classes: Sequence[str], examples: Sequence[Example], issues: list[Issue], notes: list[str]
+) -> list[Example]:
+    listed = read_splits(file)
+    unknown = sorted({label for label, _ in listed.values()} - set(classes))
+    if unknown:
+        raise DataError(
+            f"splits file {file} names classes that the folder does not have: {', '.join(map(repr, unknown[:5]))}; "
+            f"it has {', '.join(map(repr, classes[:10]))}."
+        )
+    followed = []
+    for example in examples:
+        if example.path not in listed:
+            issues.append(Issue(example.path, "unlisted", f"not in {file}"))
+            continue
+        label, split = listed[example.path]
+        followed.append(replace(example, split=split, label=list(classes).index(label)))
+    gone = set(listed) - {e.path for e in examples}
+    issues += [Issue(path, "listed but not usable", f"in {file}, but absent or unreadable") for path in sorted(gone)]
+    if not followed:
+        raise DataError(f"none of the {len(listed)} paths in {file} is a readable picture below the folder.")
+    if gone:
+        notes.append(f"{len(gone)} pictures listed in {file} are absent or unreadable")
+    return followed

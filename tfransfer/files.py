@@ -1,0 +1,125 @@
+"""Files that appear whole or not at all."""
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tfransfer.errors import WriteError
+
+
+def size_text(size: float) -> str:
+    """A number of bytes for people: `9.4 MB` (decimal units)."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return ""
+
+
+_OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# TensorFlow, HDF5 and zipfile report a full disk in words of their own.
+_OUT_OF_SPACE_WORDS = (
+    "no space left",
+    "file too large",
+    "disk quota",
+    "unable to write",
+    "write failed",
+    "failed to write",
+)
+
+
+@contextmanager
+def telling_write_failures(path: Path) -> Iterator[None]:
+    """Turn a failed write into a WriteError that names the file and what to do.
+
+    Args:
+        path: The file or folder that is being written.
+    """
+    try:
+        yield
+    except WriteError:
+        raise
+    except OSError as error:
+        words = str(error).lower()
+        if error.errno in _OUT_OF_SPACE or any(word in words for word in _OUT_OF_SPACE_WORDS):
+            raise WriteError(_disk_full(path)) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise WriteError(
+                f"{path} cannot be written: {error.strerror}. Name a folder that you may write to with --out."
+            ) from error
+        raise
+    except Exception as error:
+        if any(word in str(error).lower() for word in _OUT_OF_SPACE_WORDS):
+            raise WriteError(_disk_full(path)) from error
+        raise
+
+
+def _disk_full(path: Path) -> str:
+    parent = next((p for p in (path, *path.parents) if p.exists()), Path("."))
+    free = shutil.disk_usage(parent).free
+    return (
+        f"the disk is full (or a size limit was reached) while writing {path}: {size_text(free)} free. "
+        "What was there before is whole. Make room and run the command again."
+    )
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; rename it to `path` at the end, or remove it if the block fails.
+
+    Works for a file or a folder: whatever the block makes at the temporary path. An existing target is replaced.
+
+    Args:
+        path: Where the finished file or folder shall stand.
+
+    Yields:
+        The temporary path, which does not exist yet and has the suffix of `path`.
+
+    Raises:
+        WriteError: The disk is full or the folder is not writable.
+    """
+    with telling_write_failures(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        room = Path(tempfile.mkdtemp(prefix=".writing-", dir=path.parent))
+        try:
+            temporary = room / path.name
+            yield temporary
+            _put(temporary, path, room)
+        finally:
+            shutil.rmtree(room, ignore_errors=True)
+
+
+def _put(temporary: Path, path: Path, room: Path) -> None:
+    if temporary.is_dir():
+        if path.exists():
+            path.rename(room / "replaced")
+    else:
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file whole or not at all."""
+    with whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file (two spaces, UTF-8) whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=_plain) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    """What json cannot write by itself: paths, NumPy numbers and arrays."""
+    converters: list[tuple[str, Callable[[Any], Any]]] = [("tolist", lambda v: v.tolist()), ("__fspath__", str)]
+    for attribute, convert in converters:
+        if hasattr(value, attribute):
+            return convert(value)
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")

@@ -1,0 +1,50 @@
+"""Defaults that depend on the size of the data and on the base: pure functions, in the manner of BiT's hyper-rule.
+
+Kolesnikov et al., "Big Transfer (BiT)", ECCV 2020, choose a schedule from the number of examples alone; so does this.
+"""
+
+import math
+
+
+def batch_size(training_images: int) -> int:
+    """Pictures per step: 32, fewer when there are so few pictures that an epoch would have under ten steps.
+
+    Args:
+        training_images: Size of the training split, at least 1.
+
+    Returns:
+        A power of two between 4 and 32.
+    """
+    return max(4, min(32, 2 ** math.floor(math.log2(max(1, training_images / 10)))))
+
+
+def head_epochs(training_images: int) -> int:
+    """Epochs of the head phase: about 30,000 pictures seen, at least 5 and at most 20 epochs."""
+    return max(5, min(20, round(30_000 / max(1, training_images))))
+
+
+def fine_tune_epochs(training_images: int) -> int:
+    """Epochs of the fine-tune phase: as many as the head phase."""
+    return head_epochs(training_images)
+
+
+def fine_tune_learning_rate(batch: int) -> float:
+    """Peak learning rate of the fine-tune phase: 1e-4 at a batch of 32, by the square root of the batch elsewhere.
+
+    The square-root rule for Adam-like optimizers follows Malladi et al., "On the SDEs and Scaling Rules for Adaptive
+    Gradient Algorithms", NeurIPS 2022.
+    """
+    return 1e-4 * math.sqrt(batch / 32)
+
+
+def unfrozen_blocks(blocks: int) -> int:
+    """How many of a base's blocks the fine-tune phase unfreezes: the top sixth, rounded up.
+
+    That is 3 of MobileNetV2's 17 and of ResNet50's 16, and the last of VGG16's 5.
+    """
+    return math.ceil(blocks / 6)
+
+
+def warmup_steps(steps: int, fraction: float) -> int:
+    """Steps in which the learning rate rises, out of a phase's `steps`; at least one where any are wanted."""
+    return min(steps, max(1, round(steps * fraction))) if fraction > 0 else 0

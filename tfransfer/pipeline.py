@@ -1,0 +1,390 @@
+"""The whole way: load data, train both phases, evaluate, predict, export. Wires the stages together."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfransfer import runs
+from tfransfer.base.build import BuiltBase, base_from_model, build_base
+from tfransfer.base.records import find_base
+from tfransfer.data import audit, flow, folder, splits
+from tfransfer.data.index import Dataset, Example
+from tfransfer.data.inputs import is_single
+from tfransfer.errors import DataError, RunError, SettingError
+from tfransfer.evaluation.metrics import score
+from tfransfer.evaluation.predictions import Prediction, Predictions, name_pictures, predict_examples
+from tfransfer.exports.exporting import Export, export_model
+from tfransfer.exports.formats import find_format
+from tfransfer.files import write_json, write_text
+from tfransfer.progress import Progress, Say, quiet, silent
+from tfransfer.recipe import Recipe, write_recipe
+from tfransfer.runs import Run
+from tfransfer.tasks import SINGLE_LABEL
+from tfransfer.training import planning
+from tfransfer.training.session import Session, train_phases
+
+DEFAULT_EXPORTS = ("savedmodel", "tflite")
+RUNS_FOLDER = Path("saved_models")
+_SHORTCUTS = {
+    "head_epochs": "head.epochs",
+    "fine_tune_epochs": "fine_tune.epochs",
+    "unfreeze": "fine_tune.unfreeze",
+}
+_SAMPLES, _COMPARED = 16, 64
+
+
+def load_data(
+    source: str | Path,
+    *,
+    split_seed: int = 0,
+    splits_file: str | Path | None = None,
+    group: folder.GroupOf | None = None,
+    group_column: str | None = None,
+    max_pixels: int = audit.MAX_PIXELS,
+    progress: Progress = quiet,
+    say: Say = silent,
+) -> Dataset:
+    """Index a folder of pictures and decide its splits.
+
+    Args:
+        source: One folder per class, or train/validation/test folders above the classes.
+        split_seed: Seed of the hash of each file's content that decides its split.
+        splits_file: A recorded `splits.csv` to follow instead.
+        group: From a relative path to the name of a group that must stay on one side, or None.
+        group_column: Column of `metadata.csv` in the folder that names such groups.
+        max_pixels: Pictures with more are set aside.
+        progress: Shows how far it is.
+        say: Told what was set aside.
+
+    Raises:
+        DataNotFoundError: The folder does not exist.
+        DataError: It has no usable classes or pictures.
+    """
+    return folder.load_folder(
+        Path(source),
+        split_seed,
+        Path(splits_file) if splits_file else None,
+        group,
+        group_column,
+        max_pixels,
+        progress,
+        say,
+    )
+
+
+def make_recipe(recipe: Recipe | None, settings: dict[str, Any]) -> Recipe:
+    """A recipe with settings put over it; `head_epochs`, `fine_tune_epochs` and `unfreeze` stand for dotted keys.
+
+    Raises:
+        SettingError: A setting is unknown or out of range, or settings contradict each other.
+    """
+    dotted = {_SHORTCUTS.get(key, key): value for key, value in settings.items() if value is not None}
+    made = (recipe or Recipe()).with_settings(dotted)
+    planning.require_sense(made)
+    find_base(made.base)
+    return made
+
+
+def place_for(data: Path, out: str | Path | None, overwrite: bool) -> Path:
+    """The folder for a run, seen to be free: `out`, or one below `saved_models` named after the data.
+
+    Raises:
+        RunExistsError: Something is there, and `overwrite` was not said.
+        WriteError: It cannot be written to.
+    """
+    place = Path(out) if out else RUNS_FOLDER / data.resolve().name
+    runs.require_free(place, overwrite)
+    return place
+
+
+def train(
+    data: Dataset | str | Path,
+    base: Any = None,
+    *,
+    out: str | Path | None = None,
+    recipe: Recipe | None = None,
+    overwrite: bool = False,
+    exports: Sequence[str] = DEFAULT_EXPORTS,
+    loss: Any = None,
+    metrics: Callable[[], list[Any]] | None = None,
+    callbacks: Callable[[str], Sequence[Any]] | None = None,
+    tensorboard: bool = False,
+    command: str = "",
+    progress: Progress = quiet,
+    say: Say = silent,
+    **settings: Any,
+) -> Run:
+    """Train a new head on a frozen base, then fine-tune the base's top blocks; evaluate, export, and keep the run.
+
+    Args:
+        data: From `load_data`, or a folder.
+        base: Name of a base, or a keras.Model (then name its `preprocessing`); None leaves it to the recipe.
+        out: The run's folder; None takes `saved_models/NAME OF THE DATA`.
+        recipe: All settings; None takes the defaults.
+        overwrite: Replace the run that is in `out`.
+        exports: Formats besides `.keras`.
+        loss: A Keras loss on (targets, probabilities), in place of the task's.
+        metrics: Builds further Keras metrics on (targets, probabilities).
+        callbacks: From a phase's name, "head" or "fine_tune", to fresh Keras callbacks.
+        tensorboard: Write TensorBoard logs to the run's folder.
+        command: The command line that asks for this, for the recipe file.
+        progress: Shows how far it is.
+        say: Told in one line what was found and decided.
+        **settings: Put over the recipe: `image_size`, `seed`, `head_epochs`, `unfreeze`, ...; see Recipe.
+
+    Returns:
+        The run, whose model is the better of the two phases on validation.
+
+    Raises:
+        TransferError: Something is wrong with the data, the settings, the weights or the folder; its message says what.
+    """
+    began = time.time()
+    own_model = None if base is None or isinstance(base, str) else base
+    settings = settings | ({"base": base} if isinstance(base, str) else {})
+    recipe = make_recipe(recipe, settings)
+    for name in exports:
+        find_format(name)
+    place = place_for(data.root if isinstance(data, Dataset) else Path(data), out, overwrite)
+    dataset = data if isinstance(data, Dataset) else load_data(data, progress=progress, say=say)
+    session = _open_session(dataset, recipe, own_model, loss, metrics)
+    run = _start_run(place, overwrite, session, command)
+    _say_plan(session, say)
+    callback_factory = _callbacks(callbacks, place / "tensorboard" if tensorboard else None)
+    kept = train_phases(session, callback_factory, progress, say)
+    runs.write_table(place / runs.HISTORY, kept.history_rows())
+    run.manifest |= {"phases": kept.to_dict(), "kept": kept.kept}
+    _finish(run, session, exports, progress, say)
+    run.manifest["seconds"] = round(time.time() - began, 1)
+    run.write_manifest()
+    return run
+
+
+def _open_session(
+    dataset: Dataset, recipe: Recipe, own_model: Any, loss: Any, metrics: Callable[[], list[Any]] | None
+) -> Session:
+    precision = planning.choose_precision(recipe.precision)
+    task = SINGLE_LABEL
+
+    def build(policy: str) -> BuiltBase:
+        import keras  # here, because this module is loaded before it is known that a model is needed
+
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(policy)
+        try:
+            if own_model is not None:
+                return base_from_model(own_model, recipe.preprocessing, recipe.image_size)
+            return build_base(recipe.base, recipe.image_size, recipe.weights)
+        finally:
+            keras.config.set_dtype_policy(before)
+
+    base = build(precision)
+    plan = planning.make_plan(recipe, base, len(dataset.split("train")), precision)
+    return Session(dataset, recipe, plan, base, task, loss, metrics)
+
+
+def _start_run(place: Path, overwrite: bool, session: Session, command: str) -> Run:
+    """Make the run's folder and write everything that is decided before the first step."""
+    dataset, plan = session.dataset, session.plan
+    runs.start_folder(place, overwrite)
+    splits.write_splits(place / runs.SPLITS, dataset)
+    runs.write_issues(place / runs.DATA_ISSUES, dataset.issues)
+    write_text(place / runs.LABELS, "".join(f"{name}\n" for name in dataset.classes))
+    write_recipe(place / runs.RECIPE, session.recipe, command or "made in Python with tfransfer.train")
+    manifest = {
+        "schema": runs.SCHEMA,
+        "versions": runs.versions(),
+        "task": session.task.name,
+        "classes": list(dataset.classes),
+        "seeds": {"seed": session.recipe.seed, "split_seed": dataset.split_seed},
+        "data": {
+            "root": str(dataset.root),
+            "counts": {name: dict(counts) for name, counts in dataset.counts().items()},
+            "set_aside": sum(issue.set_aside for issue in dataset.issues),
+            "notes": list(dataset.notes),
+        },
+        "plan": plan.to_dict(),
+    }
+    run = Run(place, manifest, dataset)
+    run.write_manifest()
+    return run
+
+
+def _say_plan(session: Session, say: Say) -> None:
+    dataset, plan = session.dataset, session.plan
+    sizes = ", ".join(f"{name} {len(dataset.split(name))}" for name in ("train", "validation", "test"))
+    say(f"data: {len(dataset.classes)} classes; {sizes}")
+    for note in dataset.notes:
+        say(f"data: {note}")
+    second = f"then {plan.fine_tune_epochs} epochs with {', '.join(plan.unfrozen)} unfrozen" if plan.unfrozen else ""
+    say(f"base: {plan.base} at {plan.image_size} pixels, weights from {plan.weights}, {plan.precision}")
+    say(f"plan: {plan.head_epochs} epochs for the head {second}, {plan.batch_size} images a step".replace("  ", " "))
+
+
+def _callbacks(users: Callable[[str], Sequence[Any]] | None, logs: Path | None) -> Callable[[str], Sequence[Any]]:
+    def make(phase: str) -> Sequence[Any]:
+        made = list(users(phase)) if users else []
+        if logs is not None:
+            import keras  # here, as in _open_session
+
+            made.append(keras.callbacks.TensorBoard(str(logs / phase), write_graph=False))
+        return made
+
+    return make
+
+
+def _finish(run: Run, session: Session, exports: Sequence[str], progress: Progress, say: Say) -> None:
+    """Evaluate the kept model, save it and export it."""
+    model = session.model_for_export()
+    run._model = model
+    scored = _score_splits(run, model, session.dataset, progress)
+    write_json(run.folder / runs.METRICS, {name: score_of for name, (score_of, _) in scored.items()})
+    validation = session.dataset.split("validation")
+    pictures = _pictures(session.dataset, validation, session.plan.image_size)
+    runs.write_samples(run.folder / runs.SAMPLES, pictures[:_SAMPLES])
+    say("export: writing and checking " + ", ".join(["keras", *exports]))
+    made = export_model(model, run.classes, pictures, ["keras", *exports], run.folder)
+    run.manifest["exports"] = {e.format: e.to_dict() for e in made}
+    run.manifest["model_hash"] = runs.file_hash(run.folder / runs.MODEL)
+
+
+def _pictures(dataset: Dataset, examples: Sequence[Example], size: int) -> np.ndarray:
+    """Some held-out pictures, spread over the split: uint8 (n, size, size, 3)."""
+    chosen = [examples[i] for i in np.unique(np.linspace(0, len(examples) - 1, _COMPARED).astype(int))]
+    order = np.random.default_rng(0).permutation(len(chosen))
+    ordered = [chosen[i] for i in order]
+    made = flow.evaluation_flow(dataset, ordered, np.zeros((len(ordered), 1), np.float32), size, len(ordered))
+    return next(iter(made.batches))[0].numpy()
+
+
+def _score_splits(
+    run: Run, model: Any, dataset: Dataset, progress: Progress
+) -> dict[str, tuple[dict[str, Any], Predictions]]:
+    scored = {}
+    for name in ("validation", "test"):
+        examples = dataset.split(name)
+        if examples:
+            said = predict_examples(
+                model, dataset, examples, run.image_size, progress=progress, title=f"evaluating {name}"
+            )
+            scored[name] = (score(said.labels, said.probabilities, run.classes), said)
+    return scored
+
+
+def evaluate(
+    run: Run | str | Path,
+    data: Dataset | str | Path | None = None,
+    *,
+    predictions: bool = False,
+    progress: Progress = quiet,
+    say: Say = silent,
+) -> dict[str, Any]:
+    """Score a run's model.
+
+    Args:
+        run: A run or its folder.
+        data: A dataset or folder with the run's classes; None takes the recorded validation and test splits of the data
+            it was trained on, and writes `metrics.json` anew.
+        predictions: Write `predictions.csv` to the run's folder: path, label, split, predicted, probability.
+        progress: Shows how far it is.
+        say: Told what was set aside.
+
+    Returns:
+        For each split, its metrics; pictures of a new folder without split folders stand under "all".
+
+    Raises:
+        DataNotFoundError: The data is not there (any more).
+        DataError: Its classes are not the run's.
+    """
+    run = run if isinstance(run, Run) else runs.load_run(run)
+    if data is None:
+        dataset = run.data or _recorded_data(run, progress, say)
+        scored = _score_splits(run, run.model, dataset, progress)
+        write_json(run.folder / runs.METRICS, {name: metrics for name, (metrics, _) in scored.items()})
+    else:
+        dataset = _known_data(run, data, progress, say)
+        said = predict_examples(run.model, dataset, dataset.examples, run.image_size, progress=progress)
+        scored = {"all": (score(said.labels, said.probabilities, run.classes), said)}
+    if predictions:
+        _write_predictions(run, scored)
+    return {name: metrics for name, (metrics, _) in scored.items()}
+
+
+def _recorded_data(run: Run, progress: Progress, say: Say) -> Dataset:
+    root = Path(run.manifest["data"]["root"])
+    dataset = folder.load_folder(root, splits_file=run.folder / runs.SPLITS, progress=progress, say=say)
+    if dataset.classes != run.classes:
+        raise DataError(f"{root} has the classes {', '.join(dataset.classes)}; the run has {', '.join(run.classes)}.")
+    return dataset
+
+
+def _known_data(run: Run, data: Dataset | str | Path, progress: Progress, say: Say) -> Dataset:
+    if not isinstance(data, Dataset):
+        return folder.load_labelled(Path(data), run.classes, progress=progress, say=say)
+    if data.classes != run.classes:
+        raise DataError(f"the data has the classes {', '.join(data.classes)}; the run has {', '.join(run.classes)}.")
+    return data
+
+
+def _write_predictions(run: Run, scored: dict[str, tuple[dict[str, Any], Predictions]]) -> None:
+    rows = []
+    for name, (_, said) in scored.items():
+        for example, label, row in zip(said.examples, said.labels, said.probabilities, strict=True):
+            best = int(row.argmax())
+            rows.append({
+                "path": example.path, "label": run.classes[label], "split": name,
+                "predicted": run.classes[best], "probability": f"{row[best]:.6f}",
+            })  # fmt: skip
+    runs.write_table(run.folder / runs.PREDICTIONS, rows)
+
+
+def predict(run: Run | str | Path, pictures: Any, *, top: int = 5, batch: int = 32) -> Prediction | list[Prediction]:
+    """Name what is on pictures. The training data is not needed.
+
+    Args:
+        run: A run or its folder.
+        pictures: A path, a folder, a PIL image, an array in [0, 255], or a list of these.
+        top: How many of the likeliest classes to give.
+        batch: Pictures per call of the model.
+
+    Returns:
+        One Prediction for one picture, else a list. Pictures that cannot be read are in it, with their error.
+
+    Raises:
+        DataNotFoundError: A path does not exist.
+        DataError: An array has another form or range.
+    """
+    run = run if isinstance(run, Run) else runs.load_run(run)
+    said = name_pictures(run.model, run.classes, run.image_size, pictures, top, batch)
+    return said[0] if is_single(pictures) else said
+
+
+def export(run: Run | str | Path, *formats: str, say: Say = silent) -> list[Export]:
+    """Export a run's model; each file is checked in a fresh process first. The training data is not needed.
+
+    Args:
+        run: A run or its folder.
+        *formats: "keras", "savedmodel", "tflite".
+        say: Told what is done.
+
+    Raises:
+        SettingError: A format is unknown, or none was named.
+        ExportError: A file does not say what the model says; it is not kept.
+    """
+    if not formats:
+        raise SettingError("name at least one format to export to, for example tflite.")
+    for name in formats:
+        find_format(name)
+    run = run if isinstance(run, Run) else runs.load_run(run)
+    try:
+        with np.load(run.folder / runs.SAMPLES, allow_pickle=False) as archive:
+            pictures = archive["pictures"]
+    except (OSError, ValueError, KeyError) as error:
+        raise RunError(f"{run.folder / runs.SAMPLES} is missing or damaged, so no export could be checked.") from error
+    say("export: writing and checking " + ", ".join(formats))
+    made = export_model(run.model, run.classes, pictures, formats, run.folder)
+    run.manifest.setdefault("exports", {}).update({e.format: e.to_dict() for e in made})
+    run.write_manifest()
+    return made

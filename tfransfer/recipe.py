@@ -1,0 +1,287 @@
+"""Every setting of a training run: frozen, validated when made, in and out of TOML and JSON."""
+
+import dataclasses
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import tomli_w
+
+from tfransfer.errors import DataNotFoundError, SettingError, did_you_mean
+from tfransfer.files import write_text
+
+Section = TypeVar("Section")
+
+
+def _require(holds: bool, setting: str, expected: str, came: object) -> None:
+    if not holds:
+        raise SettingError(f"{setting} must be {expected}; it is {came!r}.")
+
+
+def _in(value: float | None, low: float, high: float, setting: str) -> None:
+    _require(value is None or low <= value <= high, setting, f"between {low:g} and {high:g}", value)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training pictures are varied; each training picture, each epoch, by its own seed.
+
+    Attributes:
+        flip: Mirror left and right with probability one half.
+        rotate: Largest rotation in degrees, either way.
+        zoom: Largest change of scale and of aspect, as a fraction of the picture, in [0, 0.9].
+        shift: Largest shift as a fraction of the side, in [0, 0.5].
+        brightness: Largest change of brightness as a fraction of the range, in [0, 1].
+        contrast: Largest change of contrast as a fraction, in [0, 1].
+        mixup: Parameter of the Beta distribution of mixup (Zhang et al. 2018); 0 turns it off.
+    """
+
+    flip: bool = True
+    rotate: float = 10.0
+    zoom: float = 0.15
+    shift: float = 0.05
+    brightness: float = 0.1
+    contrast: float = 0.15
+    mixup: float = 0.0
+
+    def __post_init__(self) -> None:
+        _in(self.rotate, 0, 180, "augment.rotate")
+        _in(self.zoom, 0, 0.9, "augment.zoom")
+        _in(self.shift, 0, 0.5, "augment.shift")
+        _in(self.brightness, 0, 1, "augment.brightness")
+        _in(self.contrast, 0, 1, "augment.contrast")
+        _in(self.mixup, 0, 10, "augment.mixup")
+
+    @property
+    def moves(self) -> bool:
+        """Whether any setting varies a picture's geometry or light."""
+        return self.flip or any((self.rotate, self.zoom, self.shift, self.brightness, self.contrast))
+
+
+@dataclass(frozen=True)
+class HeadPhase:
+    """The first phase: the base is frozen, the new head learns.
+
+    Attributes:
+        epochs: Passes over the training split; None lets `hyperrules` decide.
+        learning_rate: Of Adam.
+        dropout: In front of the Dense layer, in [0, 0.95].
+        patience: Epochs without a better validation loss before the phase stops early; 0 never stops.
+    """
+
+    epochs: int | None = None
+    learning_rate: float = 1e-3
+    dropout: float = 0.2
+    patience: int = 5
+
+    def __post_init__(self) -> None:
+        _require(self.epochs is None or self.epochs >= 1, "head.epochs", "at least 1", self.epochs)
+        _in(self.learning_rate, 1e-12, 1e3, "head.learning_rate")
+        _in(self.dropout, 0, 0.95, "head.dropout")
+        _require(self.patience >= 0, "head.patience", "0 or more", self.patience)
+
+
+@dataclass(frozen=True)
+class FineTunePhase:
+    """The second phase: the base's top blocks learn too, slowly. BatchNormalization stays frozen.
+
+    Attributes:
+        epochs: Passes over the training split; 0 leaves the phase out; None lets `hyperrules` decide.
+        learning_rate: Peak of the warm-up and cosine schedule of AdamW; None lets `hyperrules` decide.
+        unfreeze: A number of top blocks, the name of the lowest block to unfreeze, "all" or "none"; None lets
+            `hyperrules` decide.
+        warmup: Fraction of the phase's steps in which the learning rate rises, in [0, 1].
+        weight_decay: AdamW's, on kernels only.
+        clip_norm: Largest global norm of the gradients; 0 does not clip.
+        patience: As in the head phase.
+    """
+
+    epochs: int | None = None
+    learning_rate: float | None = None
+    unfreeze: int | str | None = None
+    warmup: float = 0.1
+    weight_decay: float = 1e-4
+    clip_norm: float = 1.0
+    patience: int = 5
+
+    def __post_init__(self) -> None:
+        _require(self.epochs is None or self.epochs >= 0, "fine_tune.epochs", "0 or more", self.epochs)
+        _in(self.learning_rate, 1e-12, 1e3, "fine_tune.learning_rate")
+        _in(self.warmup, 0, 1, "fine_tune.warmup")
+        _in(self.weight_decay, 0, 10, "fine_tune.weight_decay")
+        _require(self.clip_norm >= 0, "fine_tune.clip_norm", "0 or more", self.clip_norm)
+        _require(self.patience >= 0, "fine_tune.patience", "0 or more", self.patience)
+        if isinstance(self.unfreeze, str) and self.unfreeze.lstrip("+-").isdigit():
+            object.__setattr__(self, "unfreeze", int(self.unfreeze))
+        if isinstance(self.unfreeze, int):
+            _require(self.unfreeze >= 0, "fine_tune.unfreeze", "0 or more blocks", self.unfreeze)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All settings of one training run. None means: decided from the data and the base by `hyperrules`.
+
+    Attributes:
+        base: Name of the pretrained base, as `tfransfer bases` lists it.
+        weights: File with the base's weights; None takes Keras's own ImageNet weights; "random" starts untrained.
+        preprocessing: For a keras.Model as base: what its input wants ("none", "tf", "torch" or "caffe").
+        image_size: Side of the square model input, in pixels.
+        batch_size: Pictures per step, over all devices.
+        seed: Of the order, the augmentation, the dropout and the head's first weights.
+        class_weights: "balanced" weighs each class by the inverse of its share, "none" does not.
+        label_smoothing: In [0, 1).
+        precision: "auto" is mixed float16 on GPUs that gain from it and float32 elsewhere.
+        augment: How training pictures are varied.
+        head: The first phase.
+        fine_tune: The second phase.
+    """
+
+    base: str = "mobilenet_v2"
+    weights: str | None = None
+    preprocessing: Literal["none", "tf", "torch", "caffe"] | None = None
+    image_size: int | None = None
+    batch_size: int | None = None
+    seed: int = 0
+    class_weights: Literal["none", "balanced"] = "none"
+    label_smoothing: float = 0.0
+    precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
+    augment: Augmentation = field(default_factory=Augmentation)
+    head: HeadPhase = field(default_factory=HeadPhase)
+    fine_tune: FineTunePhase = field(default_factory=FineTunePhase)
+
+    def __post_init__(self) -> None:
+        _require(self.image_size is None or self.image_size >= 8, "image_size", "8 pixels or more", self.image_size)
+        _require(self.batch_size is None or self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
+        _require(0 <= self.seed < 2**31, "seed", "between 0 and 2147483647", self.seed)
+        _in(self.label_smoothing, 0, 0.9, "label_smoothing")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as nested plain values, without those that are None."""
+        return _without_none(dataclasses.asdict(self))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Recipe":
+        """A recipe from nested plain values.
+
+        Raises:
+            SettingError: A key is unknown, or a value has the wrong type or range.
+        """
+        return _section(cls, values, "")
+
+    def with_settings(self, settings: dict[str, Any]) -> "Recipe":
+        """A copy in which dotted keys have new values, e.g. `{"head.epochs": 3}`.
+
+        Raises:
+            SettingError: A key is unknown, or a value has the wrong type or range.
+        """
+        values = self.to_dict()
+        for key, value in settings.items():
+            *sections, last = key.split(".")
+            place = values
+            for name in sections:
+                place = place.setdefault(name, {})
+                if not isinstance(place, dict):
+                    raise SettingError(f"{key!r}: {name!r} is a single setting, not a section.")
+            place[last] = value
+        return Recipe.from_dict(values)
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: _without_none(v) if isinstance(v, dict) else v for k, v in values.items() if v is not None}
+
+
+def _section(kind: type[Section], values: dict[str, Any], prefix: str) -> Section:
+    hints = typing.get_type_hints(kind)
+    made = {}
+    for key, value in values.items():
+        if key not in hints:
+            raise SettingError(
+                f"unknown setting {prefix + key!r}; known here: {', '.join(hints)}.{did_you_mean(key, hints)}"
+            )
+        made[key] = _value(hints[key], value, prefix + key)
+    return kind(**made)
+
+
+def _value(hint: Any, value: Any, name: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if isinstance(value, hint):
+            return value
+        if not isinstance(value, dict):
+            raise SettingError(f"{name} is a section with settings of its own; it is {value!r}.")
+        return _section(hint, value, name + ".")
+    if _fits(hint, value):
+        return float(value) if hint is float else value
+    raise SettingError(f"{name} must be {_words(hint)}; it is {value!r}.")
+
+
+def _alternatives(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    for kind in _alternatives(hint):
+        if typing.get_origin(kind) is Literal:
+            if value in typing.get_args(kind):
+                return True
+        elif kind is float:
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                return True
+        elif kind is int and isinstance(value, bool):
+            continue
+        elif isinstance(value, kind):
+            return True
+    return False
+
+
+def _words(hint: Any) -> str:
+    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): ""}
+    words = []
+    for kind in _alternatives(hint):
+        words += [repr(a) for a in typing.get_args(kind)] if typing.get_origin(kind) is Literal else [names[kind]]
+    return " or ".join(word for word in words if word)
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Read `KEY=VALUE` as the command line's --set takes it; the value is read as TOML, else as a text.
+
+    Raises:
+        SettingError: There is no `=` in it.
+    """
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise SettingError(f"--set wants KEY=VALUE, for example head.epochs=3; it is {text!r}.")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe from a TOML file.
+
+    Raises:
+        DataNotFoundError: The file is not there.
+        SettingError: It is no TOML, or a setting is wrong.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataNotFoundError(f"recipe file {path} does not exist.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingError(f"recipe file {path} is no valid TOML: {error}.") from error
+    return Recipe.from_dict(values)
+
+
+def write_recipe(path: Path, recipe: Recipe, opening: str) -> None:
+    """Write a recipe as TOML.
+
+    Args:
+        path: The file.
+        recipe: What to write.
+        opening: Lines for the top of the file, written as comments: the command, the accuracy to expect.
+    """
+    comment = "".join(f"# {line}\n" for line in opening.splitlines())
+    write_text(path, comment + tomli_w.dumps(recipe.to_dict()))

@@ -1,0 +1,218 @@
+"""A run: the folder that a training leaves, and what can be asked of it later, elsewhere, without the training data."""
+
+import csv
+import hashlib
+import io
+import json
+import platform
+import shutil
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfransfer import __version__
+from tfransfer.data.index import Dataset, Issue
+from tfransfer.errors import DataNotFoundError, RunError, RunExistsError
+from tfransfer.files import telling_write_failures, whole, write_json, write_text
+
+SCHEMA = 1
+MANIFEST, METRICS, HISTORY, RECIPE = "manifest.json", "metrics.json", "history.csv", "recipe.toml"
+SPLITS, LABELS, MODEL, SAMPLES = "splits.csv", "labels.txt", "model.keras", "samples.npz"
+DATA_ISSUES, PREDICTIONS = "data_issues.csv", "predictions.csv"
+_VERSIONED = ("tensorflow", "keras", "numpy", "scikit-learn", "pillow", "ai-edge-litert")
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that a result depends on."""
+    found = {"tfransfer": __version__, "python": platform.python_version()}
+    for name in _VERSIONED:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def require_free(folder: Path, overwrite: bool) -> None:
+    """See that a run can be written to a folder, before any work is done.
+
+    Raises:
+        RunExistsError: Something is there and `overwrite` was not said, or what is there is no run.
+        WriteError: The folder cannot be made or written to.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunExistsError(f"{folder} is a file; name another folder with --out.")
+    if folder.exists() and any(folder.iterdir()):
+        if not overwrite:
+            raise RunExistsError(
+                f"{folder} exists already. Name another folder with --out, or say --overwrite to replace it."
+            )
+        if not (folder / MANIFEST).is_file():
+            raise RunExistsError(
+                f"{folder} holds files but no run ({MANIFEST} is missing); it will not be replaced. "
+                "Name another folder with --out."
+            )
+    with telling_write_failures(folder):
+        standing = next(p for p in (folder, *folder.parents) if p.exists())
+        probe = standing / f".tfransfer-{hashlib.sha1(str(folder).encode()).hexdigest()[:8]}"
+        probe.write_bytes(b"")
+        probe.unlink()
+
+
+def start_folder(folder: Path, overwrite: bool) -> None:
+    """Make a run's folder; with `overwrite`, remove the run that is there."""
+    require_free(folder, overwrite)
+    with telling_write_failures(folder):
+        if folder.exists() and overwrite:
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write rows with the same keys as a CSV file."""
+    stream = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    write_text(path, stream.getvalue())
+
+
+def write_issues(path: Path, issues: Sequence[Issue]) -> None:
+    """Write what was set aside: a CSV file with the columns path, kind, detail, set_aside."""
+    lines = [["path", "kind", "detail", "set_aside"]]
+    lines += [[i.path, i.kind, i.detail, str(i.set_aside).lower()] for i in issues]
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(lines)
+    write_text(path, stream.getvalue())
+
+
+def write_samples(path: Path, pictures: np.ndarray) -> None:
+    """Keep a few held-out pictures, uint8 (n, size, size, 3), so that later exports can be checked without the data."""
+    with whole(path) as temporary:
+        np.savez_compressed(temporary, pictures=pictures)
+
+
+class Run:
+    """A trained model with everything that is known about it.
+
+    Args:
+        folder: The run's folder.
+        manifest: What `manifest.json` says.
+        data: The dataset that it was trained on, where it is at hand.
+        model: The model, where it is in memory already.
+    """
+
+    def __init__(
+        self, folder: Path, manifest: dict[str, Any], data: Dataset | None = None, model: Any | None = None
+    ) -> None:
+        self.folder, self.manifest, self.data = folder, manifest, data
+        self._model = model
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the model's outputs."""
+        return tuple(self.manifest["classes"])
+
+    @property
+    def image_size(self) -> int:
+        """Side of the model's input in pixels."""
+        return int(self.manifest["plan"]["image_size"])
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What `metrics.json` says: for each split, top1, log_loss and more."""
+        return _read_json(self.folder / METRICS)
+
+    @property
+    def history(self) -> list[dict[str, str]]:
+        """The rows of `history.csv`."""
+        with (self.folder / HISTORY).open(encoding="utf-8", newline="") as stream:
+            return list(csv.DictReader(stream))
+
+    @property
+    def model(self) -> Any:
+        """A plain keras.Model: float32 pixels (batch, size, size, 3) in [0, 255] to probabilities (batch, classes)."""
+        if self._model is None:
+            import keras  # here, so that a run's numbers can be read without TensorFlow
+
+            try:
+                self._model = keras.saving.load_model(self.folder / MODEL, compile=False)
+            except Exception as error:  # Keras, zipfile and h5py raise many kinds on a damaged file
+                raise RunError(f"{self.folder / MODEL} cannot be loaded: {error}") from error
+        return self._model
+
+    def evaluate(self, data: Any = None, **options: Any) -> dict[str, Any]:
+        """Score the model; see `tfransfer.evaluate`."""
+        from tfransfer import pipeline  # here, because pipeline stands above and makes runs
+
+        return pipeline.evaluate(self, data, **options)
+
+    def predict(self, pictures: Any, **options: Any) -> Any:
+        """Name what is on pictures; see `tfransfer.predict`."""
+        from tfransfer import pipeline  # here, because pipeline stands above and makes runs
+
+        return pipeline.predict(self, pictures, **options)
+
+    def export(self, *formats: str) -> list[Any]:
+        """Export the model; see `tfransfer.exports`."""
+        from tfransfer import pipeline  # here, because pipeline stands above and makes runs
+
+        return pipeline.export(self, *formats)
+
+    def write_manifest(self) -> None:
+        """Write `manifest.json`."""
+        write_json(self.folder / MANIFEST, self.manifest)
+
+    def __repr__(self) -> str:
+        test = self.metrics.get("test", {}).get("top1") if (self.folder / METRICS).is_file() else None
+        scored = f", test top-1 {test:.3f}" if test is not None else ""
+        return f"Run({str(self.folder)!r}: {self.manifest['plan']['base']}, {len(self.classes)} classes{scored})"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RunError(f"{path} is missing: the run did not come to its end.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} is damaged: {error}.") from error
+    if not isinstance(value, dict):
+        raise RunError(f"{path} is damaged: expected an object, it holds {type(value).__name__}.")
+    return value
+
+
+def load_run(folder: str | Path) -> Run:
+    """Open a run's folder. Its training data is not needed.
+
+    Args:
+        folder: What `train` wrote.
+
+    Raises:
+        DataNotFoundError: There is no such folder.
+        RunError: The folder holds no finished run, or one of a newer version.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataNotFoundError(f"the run folder {folder} does not exist.")
+    if not (folder / MANIFEST).is_file():
+        raise RunError(f"{folder} holds no run: {MANIFEST} is missing.")
+    manifest = _read_json(folder / MANIFEST)
+    schema = manifest.get("schema")
+    if schema != SCHEMA:
+        raise RunError(f"{folder} was written with manifest schema {schema}; this tfransfer reads {SCHEMA}. Update it.")
+    for key in ("classes", "plan", "data"):
+        if key not in manifest:
+            raise RunError(f"{folder / MANIFEST} is damaged: {key!r} is missing.")
+    if not (folder / MODEL).is_file():
+        raise RunError(f"{folder} holds no finished run: {MODEL} is missing. Train again with --overwrite.")
+    return Run(folder, manifest)
+
+
+def file_hash(path: Path) -> str:
+    """BLAKE2b of a file's bytes, 128 bits in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

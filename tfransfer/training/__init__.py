@@ -1,0 +1,1 @@
+"""The two phases, and the one loop that runs them."""

@@ -1,0 +1,250 @@
+"""The one training loop: `strategy.run` in a `tf.function`, several steps a call, driving Keras callbacks and metrics.
+
+Keras's own `fit` is not used because it fails on several workers (keras#20585) and puts `training=True` over frozen
+layers (keras#20285). Dropout follows from (seed, phase, step): before each call the counters of the model's seed
+generators are set from the step, so that no hidden state decides anything. Everything else is in `LoopState`.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfransfer.errors import TransferError
+from tfransfer.progress import Progress, quiet
+from tfransfer.training.model import Parts, quiet_frozen, seed_generators
+
+
+class DivergedError(TransferError, ArithmeticError):
+    """The loss is no longer a number."""
+
+
+@dataclass
+class LoopState:
+    """Everything that the rest of a phase follows from, in plain values.
+
+    Attributes:
+        epoch: The epoch that is running or comes next, from 0.
+        step: Steps done in it.
+        arrays: Weights, optimizer variables and metric accumulators by name.
+        history: A row per epoch done.
+        callbacks: What callbacks with a `state()` method said.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+    callbacks: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """What a phase iterates over.
+
+    Attributes:
+        training: From (first epoch, first step) to batches of (uint8 pixels, targets, weights) to the phase's end.
+        steps: Training steps per epoch.
+        batch: Pictures per training step.
+        validation: One pass over the validation split, in the same form.
+        validation_steps: Its batches.
+    """
+
+    training: Callable[[int, int], tf.data.Dataset]
+    steps: int
+    batch: int
+    validation: tf.data.Dataset
+    validation_steps: int
+
+
+class Loop:
+    """Runs one phase.
+
+    Args:
+        model: The whole model; callbacks see it, and validation uses it.
+        parts: The model as this phase trains it.
+        optimizer: Any Keras optimizer that has not been built.
+        loss: A Keras loss on (targets, probabilities).
+        metrics: Builds fresh Keras metrics on (targets, probabilities).
+        seed: The run's seed and the phase's number: of dropout.
+        strategy: A tf.distribute strategy in whose scope the model was built; the current one by default.
+        steps_per_call: Steps in one call of the compiled function; results do not depend on it.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        parts: Parts,
+        optimizer: keras.optimizers.Optimizer,
+        loss: Callable[..., Any],
+        metrics: Callable[[], list[Any]],
+        seed: tuple[int, int] = (0, 0),
+        strategy: tf.distribute.Strategy | None = None,
+        steps_per_call: int = 1,
+    ) -> None:
+        self.parts, self.optimizer, self.loss, self.seed = parts, optimizer, loss, seed
+        self.strategy = strategy or tf.distribute.get_strategy()
+        self.steps_per_call = max(1, steps_per_call)
+        self.state = LoopState()
+        # Callbacks expect a compiled model; compiling a twin that shares the layers leaves the user's model plain.
+        self.model = keras.Model(model.inputs, model.outputs, name=model.name)
+        self.variables = list(model.trainable_variables)
+        with self.strategy.scope():
+            optimizer.build(self.variables)
+            self.training_metrics = [keras.metrics.Mean(name="loss"), *metrics()]
+            self.validation_metrics = [keras.metrics.Mean(name="loss"), *metrics()]
+        self.model.compile(optimizer=optimizer)
+        self._generators = seed_generators(parts.trained)
+        self._train = tf.function(self._train_steps, reduce_retracing=True)
+        self._validate = tf.function(self._validation_step, reduce_retracing=True)
+
+    def run(
+        self,
+        batches: Batches,
+        epochs: int,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        progress: Progress = quiet,
+        title: str = "training",
+    ) -> list[dict[str, float]]:
+        """Train to the end of the phase, from wherever the state stands.
+
+        Args:
+            batches: What to iterate over.
+            epochs: Of the whole phase.
+            callbacks: Keras callbacks; batch hooks are called once per call of the compiled function.
+            progress: Shows rate, loss and time left.
+            title: What the progress display calls this phase.
+
+        Returns:
+            The history: a row per epoch with the metrics, `val_` metrics, learning rate, seconds and pictures a second.
+
+        Raises:
+            DivergedError: The training loss is not a number.
+        """
+        listed = keras.callbacks.CallbackList(
+            list(callbacks), model=self.model, epochs=epochs, steps=batches.steps, verbose=0
+        )
+        self._restore_callbacks(callbacks)
+        self.model.stop_training = False
+        listed.on_train_begin()
+        with quiet_frozen(self.parts):
+            iterator = iter(batches.training(self.state.epoch, self.state.step))
+            while self.state.epoch < epochs and not self.model.stop_training:
+                self._epoch(batches, iterator, listed, progress, f"{title} {self.state.epoch + 1}/{epochs}")
+        listed.on_train_end()
+        return self.state.history
+
+    def _epoch(
+        self,
+        batches: Batches,
+        iterator: Iterator[Any],
+        callbacks: keras.callbacks.CallbackList,
+        progress: Progress,
+        title: str,
+    ) -> None:
+        epoch, began, done_before = self.state.epoch, time.perf_counter(), self.state.step
+        callbacks.on_epoch_begin(epoch)
+        with progress(title, batches.steps * batches.batch, "images") as advance:
+            advance(self.state.step * batches.batch)
+            while self.state.step < batches.steps:
+                self._call(batches, iterator, callbacks, advance)
+            seconds = time.perf_counter() - began
+            logs = {m.name: float(m.result()) for m in self.training_metrics}
+            logs |= self._validation(batches)
+            advance(0, **logs)
+        logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
+        logs["seconds"] = time.perf_counter() - began
+        logs["images_per_second"] = (batches.steps - done_before) * batches.batch / max(seconds, 1e-9)
+        callbacks.on_epoch_end(epoch, logs)
+        self.state.history.append({"epoch": epoch + 1, **logs})
+        self.state.epoch, self.state.step = epoch + 1, 0
+        for metric in self.training_metrics:
+            metric.reset_state()
+
+    def _call(
+        self, batches: Batches, iterator: Iterator[Any], callbacks: keras.callbacks.CallbackList, advance: Callable
+    ) -> None:
+        step, count = self.state.step, min(self.steps_per_call, batches.steps - self.state.step)
+        callbacks.on_train_batch_begin(step)
+        self._set_generators(self.state.epoch * batches.steps + step)
+        self._train(iterator, tf.constant(count))
+        self.state.step += count
+        logs = {m.name: float(m.result()) for m in self.training_metrics}
+        if not math.isfinite(logs["loss"]):
+            raise DivergedError(
+                f"the loss is {logs['loss']} in epoch {self.state.epoch + 1}: use a lower learning rate, and look for "
+                "pictures or weights that are not numbers."
+            )
+        advance(count * batches.batch, **logs)
+        callbacks.on_train_batch_end(self.state.step - 1, logs)
+
+    def _train_steps(self, iterator: Iterator[Any], count: tf.Tensor) -> None:
+        for _ in tf.range(count):
+            self.strategy.run(self._train_step, args=(next(iterator),))
+
+    def _train_step(self, batch: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> None:
+        pixels, targets, weights = batch
+        features = tf.stop_gradient(self.parts.frozen(tf.cast(pixels, tf.float32), training=False))
+        with tf.GradientTape() as tape:
+            probabilities = self.parts.trained(features, training=True)
+            loss = self.loss(targets, probabilities, sample_weight=weights)
+            total = loss / self.strategy.num_replicas_in_sync + sum(self.parts.trained.losses)
+            total = self.optimizer.scale_loss(total)
+        gradients = tape.gradient(total, [variable.value for variable in self.variables])
+        self.optimizer.apply(gradients, self.variables)
+        self._update(self.training_metrics, loss, targets, probabilities)
+
+    def _validation(self, batches: Batches) -> dict[str, float]:
+        for metric in self.validation_metrics:
+            metric.reset_state()
+        for batch in batches.validation:
+            self.strategy.run(self._validate, args=(batch,))
+        return {f"val_{m.name}": float(m.result()) for m in self.validation_metrics}
+
+    def _validation_step(self, batch: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> None:
+        pixels, targets, weights = batch
+        probabilities = self.model(tf.cast(pixels, tf.float32), training=False)
+        loss = self.loss(targets, probabilities, sample_weight=weights)
+        self._update(self.validation_metrics, loss, targets, probabilities)
+
+    @staticmethod
+    def _update(metrics: list[Any], loss: tf.Tensor, targets: tf.Tensor, probabilities: tf.Tensor) -> None:
+        metrics[0].update_state(loss, sample_weight=tf.cast(tf.shape(targets)[0], tf.float32))
+        for metric in metrics[1:]:
+            metric.update_state(targets, probabilities)
+
+    def _set_generators(self, step: int) -> None:
+        for number, generator in enumerate(self._generators):
+            mixed = np.random.SeedSequence([*self.seed, number]).generate_state(1)[0]
+            generator.state.assign(np.array([mixed, step], dtype=generator.state.dtype))
+
+    def _named_variables(self) -> dict[str, Any]:
+        groups = {
+            "weight": self.model.weights,
+            "optimizer": self.optimizer.variables,
+            "metric": [v for m in self.training_metrics for v in m.variables],
+        }
+        return {f"{group}/{i}": variable for group, variables in groups.items() for i, variable in enumerate(variables)}
+
+    def snapshot(self, callbacks: Sequence[keras.callbacks.Callback] = ()) -> LoopState:
+        """A copy of the state as plain values, between two calls of the compiled function."""
+        arrays = {name: np.array(keras.ops.convert_to_numpy(v)) for name, v in self._named_variables().items()}
+        said = {type(c).__name__: c.state() for c in callbacks if hasattr(c, "state")}
+        return LoopState(self.state.epoch, self.state.step, arrays, [dict(row) for row in self.state.history], said)
+
+    def restore(self, state: LoopState) -> None:
+        """Go on from a snapshot: the next `run` continues in the middle of its epoch."""
+        for name, variable in self._named_variables().items():
+            variable.assign(state.arrays[name])
+        self.state = LoopState(state.epoch, state.step, {}, [dict(r) for r in state.history], dict(state.callbacks))
+
+    def _restore_callbacks(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
+        for callback in callbacks:
+            said = self.state.callbacks.get(type(callback).__name__)
+            if said is not None and hasattr(callback, "restore"):
+                callback.restore(said)

@@ -1,0 +1,155 @@
+"""The two phases: the head learns on a frozen base, then the base's top blocks learn too; the better one is kept."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfransfer.progress import Progress, Say, quiet, silent
+from tfransfer.tasks import Task
+from tfransfer.training.callbacks import KeepBest
+from tfransfer.training.loop import Batches, DivergedError, Loop
+from tfransfer.training.model import Parts, TransferModel
+
+HEAD, FINE_TUNE = "head", "fine_tune"
+# Enters the seeds, so that the two phases differ in order, augmentation and dropout.
+PHASE_NUMBERS = {HEAD: 1, FINE_TUNE: 2}
+CallbackFactory = Callable[[str], Sequence[keras.callbacks.Callback]]
+
+
+@dataclass(frozen=True)
+class PhaseSettings:
+    """What one phase needs besides the model and the data.
+
+    Attributes:
+        name: HEAD or FINE_TUNE.
+        epochs: At most.
+        patience: Of KeepBest.
+        seed: The run's.
+        batch: Pictures per step.
+        steps_per_call: As Loop takes it.
+    """
+
+    name: str
+    epochs: int
+    patience: int
+    seed: int
+    batch: int
+    steps_per_call: int = 1
+
+
+@dataclass
+class PhaseResult:
+    """What a phase did.
+
+    Attributes:
+        name: HEAD or FINE_TUNE.
+        history: A row per epoch.
+        best_epoch: Whose weights were put back, from 1; 0 where no epoch was finished.
+        validation: The best epoch's `val_` metrics, without the prefix.
+        weights: The whole model's weights after the phase.
+        batch: Pictures per step, after a retry for want of memory.
+        diverged: What was said when the loss stopped being a number; empty otherwise.
+    """
+
+    name: str
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = 0
+    validation: dict[str, float] = field(default_factory=dict)
+    weights: list[np.ndarray] = field(default_factory=list)
+    batch: int = 0
+    diverged: str = ""
+
+
+def run_phase(
+    whole: TransferModel,
+    parts: Parts,
+    settings: PhaseSettings,
+    optimizer: Callable[[int], keras.optimizers.Optimizer],
+    batches: Callable[[int], Batches],
+    loss: Any,
+    metrics: Callable[[], list[Any]],
+    callbacks: CallbackFactory = lambda phase: (),
+    strategy: tf.distribute.Strategy | None = None,
+    progress: Progress = quiet,
+    say: Say = silent,
+) -> PhaseResult:
+    """Train one phase; where a GPU's memory is too small, once more with half the batch.
+
+    Args:
+        whole: The model, whose layers are already frozen and unfrozen as `parts` needs it.
+        parts: From `freeze_base` or `unfreeze`.
+        settings: See there.
+        optimizer: From the phase's number of steps to an optimizer.
+        batches: From a batch size to what is iterated over.
+        loss: A Keras loss.
+        metrics: Builds fresh Keras metrics.
+        callbacks: Builds fresh callbacks for a phase.
+        strategy: As Loop takes it.
+        progress: Shows how far it is.
+        say: Told of a retry.
+    """
+    before = whole.model.get_weights()
+    batch = settings.batch
+    try:
+        return _run_once(
+            whole, parts, settings, batch, optimizer, batches, loss, metrics, callbacks, strategy, progress
+        )
+    except tf.errors.ResourceExhaustedError:
+        if batch < 2:
+            raise
+        say(f"out of memory with {batch} pictures per step: once more with {batch // 2}")
+    whole.model.set_weights(before)
+    return _run_once(
+        whole, parts, settings, batch // 2, optimizer, batches, loss, metrics, callbacks, strategy, progress
+    )
+
+
+def _run_once(
+    whole: TransferModel,
+    parts: Parts,
+    settings: PhaseSettings,
+    batch: int,
+    optimizer: Callable[[int], keras.optimizers.Optimizer],
+    batches: Callable[[int], Batches],
+    loss: Any,
+    metrics: Callable[[], list[Any]],
+    callbacks: CallbackFactory,
+    strategy: tf.distribute.Strategy | None,
+    progress: Progress,
+) -> PhaseResult:
+    flow = batches(batch)
+    seed = (settings.seed, PHASE_NUMBERS[settings.name])
+    loop = Loop(
+        whole.model, parts, optimizer(flow.steps * settings.epochs), loss, metrics, seed, strategy,
+        settings.steps_per_call,
+    )  # fmt: skip
+    best = KeepBest(settings.patience)
+    title = settings.name.replace("_", "-")
+    diverged = ""
+    try:
+        loop.run(flow, settings.epochs, [best, *callbacks(settings.name)], progress, title)
+    except DivergedError as error:
+        if not best.weights and settings.name == HEAD:
+            raise
+        diverged = str(error)
+        best.on_train_end()
+    validation = {k.removeprefix("val_"): v for k, v in best.best_logs.items() if k.startswith("val_")}
+    return PhaseResult(
+        settings.name, loop.state.history, best.best_epoch + 1, validation, whole.model.get_weights(), batch, diverged
+    )
+
+
+def better(task: Task, head: PhaseResult, fine_tune: PhaseResult) -> PhaseResult:
+    """The phase whose best epoch does better on validation: by the task's headline metric, then by loss.
+
+    Equality keeps the head phase, which is the simpler model.
+    """
+
+    def rank(result: PhaseResult) -> tuple[float, float]:
+        return result.validation.get(task.headline, -np.inf), -result.validation.get("loss", np.inf)
+
+    return fine_tune if rank(fine_tune) > rank(head) else head

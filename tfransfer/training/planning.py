@@ -1,0 +1,118 @@
+"""From a recipe, the data and the base to a plan: every setting decided, before the first step."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from tfransfer import hyperrules
+from tfransfer.base.blocks import ALL, NONE, top_blocks
+from tfransfer.base.build import BuiltBase
+from tfransfer.errors import SettingError
+from tfransfer.recipe import Recipe
+
+_TENSOR_CORES = (7, 0)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was decided. Written to the manifest before the first step.
+
+    Attributes:
+        base: Name of the base.
+        weights: Where its weights came from.
+        image_size: Side of the input in pixels.
+        batch_size: Pictures per step.
+        head_epochs: Of the head phase.
+        fine_tune_epochs: Of the fine-tune phase; 0 leaves it out.
+        fine_tune_learning_rate: Peak.
+        unfreeze: A number of top blocks, a block's name, "all" or "none".
+        unfrozen: Names of the blocks that will be unfrozen.
+        precision: The dtype policy of the base.
+        steps_per_call: Training steps in one call of the compiled function.
+    """
+
+    base: str
+    weights: str
+    image_size: int
+    batch_size: int
+    head_epochs: int
+    fine_tune_epochs: int
+    fine_tune_learning_rate: float
+    unfreeze: int | str
+    unfrozen: tuple[str, ...]
+    precision: str
+    steps_per_call: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def make_plan(recipe: Recipe, base: BuiltBase, training_images: int, precision: str) -> Plan:
+    """Decide what the recipe leaves open.
+
+    Args:
+        recipe: The user's settings.
+        base: The base, built.
+        training_images: Size of the training split.
+        precision: The dtype policy the base was built with.
+
+    Raises:
+        SettingError: The base has no such block.
+    """
+    batch = min(recipe.batch_size or hyperrules.batch_size(training_images), training_images)
+    head_epochs = recipe.head.epochs or hyperrules.head_epochs(training_images)
+    setting = recipe.fine_tune.unfreeze
+    unfreeze = hyperrules.unfrozen_blocks(len(base.blocks)) if setting is None else setting
+    epochs = recipe.fine_tune.epochs
+    fine_tune_epochs = hyperrules.fine_tune_epochs(training_images) if epochs is None else epochs
+    if unfreeze in (NONE, 0):
+        fine_tune_epochs = 0
+    return Plan(
+        base=base.name,
+        weights=base.weights,
+        image_size=base.image_size,
+        batch_size=batch,
+        head_epochs=head_epochs,
+        fine_tune_epochs=fine_tune_epochs,
+        fine_tune_learning_rate=recipe.fine_tune.learning_rate or hyperrules.fine_tune_learning_rate(batch),
+        unfreeze=unfreeze if fine_tune_epochs else NONE,
+        unfrozen=_names(base, unfreeze) if fine_tune_epochs else (),
+        precision=precision,
+        steps_per_call=steps_per_call(),
+    )
+
+
+def _names(base: BuiltBase, unfreeze: int | str) -> tuple[str, ...]:
+    if unfreeze == ALL:
+        return ("stem", *(block.name for block in base.blocks))
+    return tuple(block.name for block in top_blocks(base.blocks, unfreeze))
+
+
+def steps_per_call() -> int:
+    """Steps in one call: on a GPU enough to hide the call's own cost, on a CPU few enough for a live progress bar."""
+    return 16 if tf.config.list_physical_devices("GPU") else 4
+
+
+def choose_precision(setting: str) -> str:
+    """The dtype policy: mixed float16 where every GPU has tensor cores, else float32, unless the user named one."""
+    if setting != "auto":
+        return setting
+    gpus: Sequence[Any] = tf.config.list_physical_devices("GPU")
+    capabilities = [tf.config.experimental.get_device_details(g).get("compute_capability", (0, 0)) for g in gpus]
+    return "mixed_float16" if gpus and all(tuple(c) >= _TENSOR_CORES for c in capabilities) else "float32"
+
+
+def require_sense(recipe: Recipe) -> None:
+    """Refuse settings that contradict each other.
+
+    Raises:
+        SettingError: They do.
+    """
+    if recipe.fine_tune.unfreeze in (NONE, 0) and recipe.fine_tune.epochs:
+        raise SettingError(
+            f"fine_tune.unfreeze is {recipe.fine_tune.unfreeze!r}, so nothing would learn in the "
+            f"{recipe.fine_tune.epochs} fine-tune epochs asked for: unfreeze some blocks, or ask for 0 epochs."
+        )
