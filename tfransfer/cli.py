@@ -49,6 +49,22 @@ def main() -> None:
         sys.exit(1)
 
 
+def _load_pipeline() -> Any:
+    """Import the pipeline, and with it TensorFlow, whose native start-up messages are kept off the terminal."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        import tensorflow  # noqa: F401  here, because --help must not wait for it
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+    from tfransfer import pipeline  # here, for the same reason
+
+    return pipeline
+
+
 def _fail(error: Exception, code: int) -> None:
     click.echo(f"tfransfer: error: {error}", err=True)
     sys.exit(code)
@@ -111,8 +127,7 @@ def train(
     recipe = read_recipe(recipe_file) if recipe_file else Recipe()
     settings |= dict(parse_setting(text) for text in set_)
     terminal = Terminal(as_json)
-    from tfransfer import pipeline  # here, because it imports TensorFlow
-
+    pipeline = _load_pipeline()
     wanted = pipeline.DEFAULT_EXPORTS if exports is None else _formats(exports)
     # Wrong usage is said before the pictures are read.
     pipeline.make_recipe(recipe, settings)
@@ -181,8 +196,7 @@ def _show_metrics(terminal: Terminal, metrics: dict[str, Any]) -> None:
 def evaluate(run: Path, data: Path | None, predictions: bool, as_json: bool) -> None:
     """Score RUN on its recorded validation and test pictures, or on all pictures of a folder DATA."""
     terminal = Terminal(as_json)
-    from tfransfer import pipeline  # here, because it imports TensorFlow
-
+    pipeline = _load_pipeline()
     metrics = pipeline.evaluate(run, data, predictions=predictions, progress=terminal.progress, say=terminal.say)
     _show_metrics(terminal, metrics)
     if predictions:
@@ -199,8 +213,7 @@ def evaluate(run: Path, data: Path | None, predictions: bool, as_json: bool) -> 
 def predict(run: Path, paths: tuple[Path, ...], top: int, as_json: bool) -> None:
     """Name what is on pictures: PATHS are files and folders. Needs no training data."""
     terminal = Terminal(as_json)
-    from tfransfer import pipeline  # here, because it imports TensorFlow
-
+    pipeline = _load_pipeline()
     said = pipeline.predict(run, list(paths), top=top)
     rows = [[p.name, *(_ranked(p, i) for i in range(min(top, max(len(q.top) for q in said) or 1)))] for p in said]
     terminal.table("", ["picture", *(f"top {i}" for i in range(1, len(rows[0])))], rows, left=99)
@@ -227,8 +240,7 @@ def _ranked(prediction: Any, rank: int) -> str:
 def export(run: Path, formats: str, as_json: bool) -> None:
     """Export RUN's model; each file is loaded again and compared first. Needs no training data."""
     terminal = Terminal(as_json)
-    from tfransfer import pipeline  # here, because it imports TensorFlow
-
+    pipeline = _load_pipeline()
     for made in pipeline.export(run, *_formats(formats), say=terminal.say):
         terminal.say(f"{made.path}: {size_text(made.size)}, largest difference {made.parity.difference:.1e}")
         if as_json:

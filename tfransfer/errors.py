@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 class TransferError(Exception):
-    """Parent of every error that tfransfer raises on purpose. Its message says what was expected, what came, what to do."""
+    """Parent of every error raised here on purpose. Its message says what was expected, what came, what to do."""
 
 
 class SettingError(TransferError, ValueError):

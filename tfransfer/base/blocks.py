@@ -14,7 +14,6 @@ import keras
 from tfransfer.base.cuts import Cut, cuts
 from tfransfer.errors import SettingError, did_you_mean
 
-
 ALL, NONE = "all", "none"
 
 
@@ -54,10 +53,7 @@ def blocks_of(model: keras.Model, pattern: str | None = None) -> tuple[Block, ..
     if not operations:
         return (Block(model.name, 0, 1, tuple(model.layers) or (model,), model.count_params(), None),)
     places = {cut.index: cut for cut in cuts(model)}
-    if pattern is None:
-        ends = _ends_at_cuts(operations, places)
-    else:
-        ends = _ends_by_name(operations, pattern, places)
+    ends = _ends_by_name(operations, pattern, places) if pattern else _ends_at_cuts(operations, places)
     if not ends:
         return (_block(model.name, 1, len(operations), operations, places),)
     first = _first_start(operations, pattern, places, ends[0][1])

@@ -8,7 +8,7 @@ import keras
 
 from tfransfer.base import weights as base_weights
 from tfransfer.base.blocks import Block, blocks_of
-from tfransfer.base.records import Base, find_base
+from tfransfer.base.records import find_base
 from tfransfer.errors import BaseModelError, SettingError
 
 RANDOM = "random"

@@ -1,4 +1,4 @@
-"""One record per pretrained base: everything that is known without building it. No TensorFlow is needed to read them."""
+"""One record per pretrained base: what is known without building it, and readable without TensorFlow."""
 
 import difflib
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A base's weights: on this machine, from a file, or from Keras's download; and what to do when they are not to be had."""
+"""A base's weights: on this machine, from a file, or from Keras's download; and the ways on when there are none."""
 
 import os
 import warnings

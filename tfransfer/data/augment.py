@@ -1,4 +1,4 @@
-"""Training pictures, varied: every change is a function of a seed, so that any picture of any epoch can be made again."""
+"""Training pictures, varied: each change is a function of a seed, so that any picture can be made again."""
 
 import math
 

@@ -239,7 +239,7 @@ def _require_two_classes(root: Path, classes: tuple[str, ...], examples: list[Ex
         raise DataError(f"no readable picture is left in {', '.join(map(repr, empty))}: see the files set aside there.")
     if len(classes) > 1:
         return
-    inside = [n for n in _folders(root / classes[0])] if (root / classes[0]).is_dir() else []
+    inside = _folders(root / classes[0]) if (root / classes[0]).is_dir() else []
     hint = f" Did you mean {root / classes[0]}, which has {len(inside)} folders?" if len(inside) > 1 else ""
     raise DataError(
         f"{root} has one class only, {classes[0]!r}; a classifier needs two or more: add a folder with pictures of "

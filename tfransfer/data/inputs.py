@@ -1,4 +1,4 @@
-"""What people hand to `predict`: paths, folders, arrays, PIL images, or lists of them; as pixels of the model's size."""
+"""What people hand to `predict`: paths, folders, arrays, PIL images or lists of them, as pixels of one size."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How each format is written: `.keras`, SavedModel, LiteRT. Raw [0, 255] pixels in, probabilities out, nothing random."""
+"""How each format is written: `.keras`, SavedModel, LiteRT. Pixels in [0, 255] go in, probabilities come out."""
 
 import tempfile
 import zipfile
@@ -49,18 +49,30 @@ def write_saved_model(model: keras.Model, classes: Sequence[str], path: Path) ->
     (batch, classes). EXIF orientation is not applied to encoded pictures: a graph cannot read it.
     """
     size = int(model.input_shape[1])
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    archive.add_endpoint(
-        PIXELS_SIGNATURE, _pixels_function(model), [tf.TensorSpec((None, size, size, 3), tf.uint8, name="images")]
-    )
-    archive.add_endpoint(
-        BYTES_SIGNATURE, _bytes_function(model, size), [tf.TensorSpec((None,), tf.string, name="encoded")]
-    )
-    archive.write_out(str(path), verbose=False)
+    pixels = tf.TensorSpec((None, size, size, 3), tf.uint8, name="images")
+    encoded = tf.TensorSpec((None,), tf.string, name="encoded")
+    endpoints = {
+        PIXELS_SIGNATURE: tf.function(_pixels_function(model), input_signature=[pixels]),
+        BYTES_SIGNATURE: tf.function(_bytes_function(model, size), input_signature=[encoded]),
+    }
+    _save_endpoints(model, endpoints, path)
     extra = path / "assets.extra"
     extra.mkdir()
     (extra / LABELS_FILE).write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
+
+
+def _save_endpoints(
+    model: keras.Model, endpoints: dict[str, tf.types.experimental.PolymorphicFunction], path: Path
+) -> None:
+    """Write a SavedModel of these functions alone.
+
+    `keras.export.ExportArchive` stores each weight twice (once as a Keras and once as a TensorFlow variable), which
+    doubles the file; a plain module with the TensorFlow variables stores it once.
+    """
+    module = tf.Module()
+    module.weights = [variable.value for variable in model.variables]
+    module.endpoints = dict(endpoints)
+    tf.saved_model.save(module, str(path), signatures=endpoints)
 
 
 def _pixels_function(model: keras.Model) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
@@ -86,11 +98,9 @@ def write_tflite(model: keras.Model, classes: Sequence[str], path: Path) -> None
     """
     size = int(model.input_shape[1])
     with tempfile.TemporaryDirectory() as folder:
-        archive = keras.export.ExportArchive()
-        archive.track(model)
         spec = tf.TensorSpec((1, size, size, 3), tf.uint8, name="images")
-        archive.add_endpoint(PIXELS_SIGNATURE, _pixels_function(model), [spec])
-        archive.write_out(folder, verbose=False)
+        endpoint = tf.function(_pixels_function(model), input_signature=[spec])
+        _save_endpoints(model, {PIXELS_SIGNATURE: endpoint}, Path(folder))
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[PIXELS_SIGNATURE])
         path.write_bytes(converter.convert())
     with zipfile.ZipFile(path, "a") as packed:

@@ -32,7 +32,7 @@ def fine_tune_optimizer(
         warmup_target=learning_rate if rising else None,
         warmup_steps=rising,
     )
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay or None, global_clipnorm=clip_norm or None)
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay, global_clipnorm=clip_norm or None)
     if weight_decay:
         optimizer.exclude_from_weight_decay(var_list=not_decayed(model))
     return optimizer

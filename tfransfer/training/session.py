@@ -1,6 +1,6 @@
 """One training: the data, the recipe, the plan and the model brought together, and both phases run on them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any

@@ -1,0 +1,62 @@
+"""Small real things for tests: folders of coloured pictures, and a base that trains in a second on a CPU."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+from PIL import Image
+
+from tfransfer.base.build import BuiltBase, base_from_model
+from tfransfer.data.folder import load_folder
+from tfransfer.data.index import Dataset
+from tfransfer.recipe import Recipe
+from tfransfer.tasks import SINGLE_LABEL
+from tfransfer.training.planning import make_plan
+from tfransfer.training.session import Session
+
+COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (210, 50, 40)}
+SIZE = 16
+
+
+def colour_folder(root: Path, per_class: int = 24, size: int = 24, noise: int = 40, suffix: str = ".png") -> Path:
+    """Noisy pictures of one colour per class."""
+    random = np.random.default_rng(7)
+    for name, colour in COLOURS.items():
+        (root / name).mkdir(parents=True)
+        for number in range(per_class):
+            pixels = np.array(colour) + random.integers(-noise, noise + 1, (size, size, 3))
+            picture = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+            picture.save(root / name / f"{number:03}{suffix}")
+    return root
+
+
+def colour_dataset(root: Path, **options) -> Dataset:
+    return load_folder(colour_folder(root, **options))
+
+
+def tiny_model(dropout: float = 0.5, name: str = "tiny") -> keras.Model:
+    """Three blocks of convolution, BatchNormalization, ReLU and dropout."""
+    layers = keras.layers
+    pixels = values = keras.Input((SIZE, SIZE, 3))
+    for block in range(1, 4):
+        start = keras.initializers.GlorotUniform(seed=block)
+        values = layers.Conv2D(8 * block, 3, padding="same", kernel_initializer=start, name=f"b{block}_conv")(values)
+        values = layers.BatchNormalization(name=f"b{block}_bn")(values)
+        values = layers.Activation("relu", name=f"b{block}_relu")(values)
+        values = layers.Dropout(dropout, seed=block, name=f"b{block}_dropout")(values)
+    return keras.Model(pixels, values, name=name)
+
+
+def tiny_base(dropout: float = 0.5) -> BuiltBase:
+    return base_from_model(tiny_model(dropout), "tf")
+
+
+def recipe(**settings) -> Recipe:
+    quick = {"head.epochs": 2, "fine_tune.epochs": 2, "fine_tune.unfreeze": 1, "batch_size": 8, "head.patience": 0}
+    return Recipe().with_settings(quick | {key.replace("__", "."): value for key, value in settings.items()})
+
+
+def session(dataset: Dataset, base: BuiltBase | None = None, **settings) -> Session:
+    base = base or tiny_base()
+    chosen = recipe(**settings)
+    return Session(dataset, chosen, make_plan(chosen, base, len(dataset.split("train")), "float32"), base, SINGLE_LABEL)

@@ -1,0 +1,541 @@
+"""The laws of the design. Each is held by a check, and each check is seen to fail when the law's code is broken."""
+
+import contextlib
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections import defaultdict
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from small_world import SIZE, colour_folder, session, tiny_base
+
+from tfransfer import files, pipeline, runs
+from tfransfer.base import build
+from tfransfer.base.preprocessing import preprocess
+from tfransfer.data import flow, splits
+from tfransfer.data import folder as folders
+from tfransfer.data.folder import load_folder
+from tfransfer.errors import ExportError, RunExistsError
+from tfransfer.exports import formats, parity
+from tfransfer.exports.exporting import export_model
+from tfransfer.exports.replay import _interpreter
+from tfransfer.progress import quiet, silent
+from tfransfer.training import model as model_parts
+from tfransfer.training import phases
+from tfransfer.training import session as sessions
+from tfransfer.training.model import freeze_base, leaves, unfreeze
+
+pytestmark = pytest.mark.law
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return colour_folder(tmp_path_factory.mktemp("colours") / "data")
+
+
+@pytest.fixture(scope="module")
+def dataset(folder):
+    return load_folder(folder)
+
+
+def broken(check, *arguments):
+    """See a check fail."""
+    with pytest.raises((AssertionError, ExportError)):
+        check(*arguments)
+
+
+# Law 1: frozen is frozen.
+
+
+def weights_of(layers):
+    return {layer.name: [w.copy() for w in layer.get_weights()] for layer in layers}
+
+
+def check_frozen_is_frozen(dataset, base):
+    """Every weight of a frozen layer, and every BatchNormalization, is bit-identical after a phase."""
+    world = session(dataset, base, fine_tune__learning_rate=0.01, fine_tune__unfreeze=2)
+    layers = leaves(base.model)
+    start = weights_of(layers)
+    for phase in ("head", "fine_tune"):
+        parts = freeze_base(world.whole) if phase == "head" else unfreeze(world.whole, 2)
+        trained = {id(layer) for block in base.blocks[-2:] for layer in block.layers} if phase == "fine_tune" else set()
+        adam = lambda steps: keras.optimizers.Adam(0.01)  # noqa: E731
+        world.run(phase, parts, adam, lambda name: (), quiet, silent)
+        end = weights_of(layers)
+        for layer in layers:
+            same = all(np.array_equal(a, b) for a, b in zip(start[layer.name], end[layer.name], strict=True))
+            frozen = id(layer) not in trained or isinstance(layer, keras.layers.BatchNormalization)
+            if frozen:
+                assert same, f"{layer.name} is frozen and moved in the {phase} phase"
+        if phase == "fine_tune":
+            moved = [n for n in start if any(not np.array_equal(a, b) for a, b in zip(start[n], end[n], strict=True))]
+            assert moved, "nothing was trained"
+
+
+def check_frozen_layers_are_in_inference_mode(dataset, base, trained_blocks):
+    """What reaches the first trained layer in a training step is what inference gives, though the base has dropout."""
+    world = session(dataset, base)
+    parts = unfreeze(world.whole, trained_blocks) if trained_blocks else freeze_base(world.whole)
+    seen = []
+
+    class Recording:
+        losses = ()
+
+        def __call__(self, features, training):
+            seen.append(features)
+            return parts.trained(features, training=training)
+
+    recorded = replace(parts, trained=Recording())
+    loop = phases.Loop(
+        world.whole.model, replace(parts), keras.optimizers.SGD(0.0), world.task.loss(0.0), world.task.metrics
+    )
+    loop.parts = recorded
+    batch = next(iter(world.batches("head", 1)(8).training(0, 0)))
+    for _ in range(2):
+        loop._train_step(batch)
+    expected = parts.frozen(tf.cast(batch[0], tf.float32), training=False)
+    for features in seen:
+        np.testing.assert_allclose(features, expected, atol=1e-6)
+
+
+def test_law_1_frozen_weights_are_bit_identical(dataset):
+    check_frozen_is_frozen(dataset, tiny_base())
+
+
+def test_law_1_holds_for_a_real_base(dataset):
+    check_frozen_is_frozen(dataset, build.build_base("efficientnet_b0", 32, "random"))
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 2])
+def test_law_1_frozen_dropout_is_silent(dataset, blocks):
+    check_frozen_layers_are_in_inference_mode(dataset, tiny_base(dropout=0.9), blocks)
+
+
+def test_law_1_frozen_layers_that_no_cut_separates_are_quiet_too(dataset):
+    """Two branches leave the lowest trained block without a cut below it: its frozen neighbour must not drop."""
+    pixels = keras.Input((SIZE, SIZE, 3))
+    left = keras.layers.Dropout(0.9, name="left")(keras.layers.Conv2D(4, 3, name="left_conv")(pixels))
+    right = keras.layers.Conv2D(4, 3, name="right_conv")(pixels)
+    base = build.base_from_model(keras.Model(pixels, keras.layers.Add(name="both")([left, right])), "tf")
+    world = session(dataset, base)
+    parts = unfreeze(world.whole, 1)
+    base.model.get_layer("left").trainable = False
+    parts = replace(parts, quieted=model_parts._noisy_and_frozen(base.model))
+    assert [layer.name for layer in parts.quieted] == ["left"]
+    picture = np.random.default_rng(0).uniform(0, 255, (2, SIZE, SIZE, 3)).astype(np.float32)
+    calm = np.asarray(base.model(picture, training=False))
+    with model_parts.quiet_frozen(parts):
+        np.testing.assert_array_equal(np.asarray(base.model(picture, training=True)), calm)
+    assert base.model.get_layer("left").rate == 0.9
+    assert not np.array_equal(np.asarray(base.model(picture, training=True)), calm)
+
+
+def test_law_1_breaks_when_batch_normalization_is_unfrozen(dataset, monkeypatch):
+    def careless(model, layers):
+        model.trainable = True
+        chosen = {id(leaf) for layer in layers for leaf in leaves(layer)}
+        for leaf in leaves(model):
+            leaf.trainable = id(leaf) in chosen
+
+    monkeypatch.setattr(model_parts, "_set_trainable", careless)
+    broken(check_frozen_is_frozen, dataset, tiny_base())
+
+
+def test_law_1_breaks_when_one_flag_for_the_whole_model_is_trusted(dataset, monkeypatch):
+    def whole(transfer_model, part):
+        real = _front(transfer_model, part)
+        return lambda pixels, training: real(pixels, training=True)
+
+    _front = model_parts._front
+    monkeypatch.setattr(model_parts, "_front", whole)
+
+    def check():
+        base = tiny_base(dropout=0.9)
+        world = session(dataset, base)
+        parts = freeze_base(world.whole)
+        batch = next(iter(world.batches("head", 1)(8).training(0, 0)))
+        calm = base.model(preprocess(tf.cast(batch[0], tf.float32), "tf"), training=False)
+        np.testing.assert_allclose(parts.frozen(tf.cast(batch[0], tf.float32), training=False), calm, atol=1e-6)
+
+    broken(check)
+    monkeypatch.undo()
+    check()
+
+
+# Law 3: what is exported is what was evaluated. Law 4: pixels in.
+
+
+@pytest.fixture(scope="module")
+def trained(dataset):
+    world = session(dataset, tiny_base(dropout=0.2), head__epochs=4, head__learning_rate=0.02)
+    sessions.train_phases(world, lambda phase: (), quiet, silent)
+    return world.whole.model
+
+
+@pytest.fixture(scope="module")
+def pictures(dataset):
+    examples = dataset.split("validation")
+    return np.stack([flow.read_picture(dataset, e, SIZE) for e in examples])
+
+
+def lite_answers(path, pictures):
+    interpreter = _interpreter(path)
+    interpreter.allocate_tensors()
+    given, said = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    assert given["dtype"] == np.uint8
+    answers = []
+    for picture in pictures:
+        interpreter.set_tensor(given["index"], picture[None])
+        interpreter.invoke()
+        answers.append(interpreter.get_tensor(said["index"])[0].copy())
+    return np.stack(answers)
+
+
+def check_export_is_what_was_evaluated(model, classes, pictures, folder):
+    """LiteRT and SavedModel files, read by their own libraries, say what the model in memory says."""
+    export_model(model, classes, pictures, ["savedmodel", "tflite"], folder)
+    expected = np.asarray(model(pictures.astype(np.float32), training=False))
+    served = tf.saved_model.load(str(folder / "saved_model")).signatures["serving_default"]
+    np.testing.assert_allclose(served(images=tf.constant(pictures))["probabilities"], expected, atol=1e-5)
+    np.testing.assert_allclose(lite_answers(folder / "model.tflite", pictures), expected, atol=1e-5)
+    with zipfile.ZipFile(folder / "model.tflite") as packed:
+        assert packed.read("labels.txt").decode().splitlines() == list(classes)
+
+
+def test_law_3_exports_say_what_was_evaluated(trained, dataset, pictures, tmp_path):
+    check_export_is_what_was_evaluated(trained, dataset.classes, pictures, tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.tflite", "saved_model"]
+
+
+def perturbed(writer):
+    def write(model, classes, path):
+        copy = keras.models.clone_model(model)
+        copy.set_weights([w + 0.05 for w in model.get_weights()])
+        writer(copy, classes, path)
+
+    return write
+
+
+def swapped(writer):
+    return lambda model, classes, path: writer(model, classes[::-1], path)
+
+
+def augmenting(writer):
+    def write(model, classes, path):
+        pixels = keras.Input(model.input_shape[1:])
+        noisy = keras.layers.GaussianNoise(60.0)
+        stirred = model(_AlwaysOn(noisy)(pixels))
+        writer(keras.Model(pixels, stirred), classes, path)
+
+    return write
+
+
+class _AlwaysOn(keras.layers.Layer):
+    """A layer that acts in inference too, as a carelessly placed augmentation layer does."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def call(self, values):
+        return self.inner(values, training=True)
+
+
+@pytest.mark.parametrize("tamper", [perturbed, swapped, augmenting])
+@pytest.mark.parametrize("name", ["savedmodel", "tflite"])
+def test_law_3_gate_refuses_a_tampered_file_and_leaves_nothing(
+    trained, dataset, pictures, tmp_path, monkeypatch, tamper, name
+):
+    kind = formats.FORMATS[name]
+    monkeypatch.setitem(formats.FORMATS, name, replace(kind, write=tamper(kind.write)))
+    with pytest.raises(ExportError):
+        export_model(trained, dataset.classes, pictures, [name], tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_law_3_a_refused_export_leaves_the_file_that_was_there(trained, dataset, pictures, tmp_path, monkeypatch):
+    (tmp_path / "model.tflite").write_bytes(b"the old one")
+    kind = formats.FORMATS["tflite"]
+    monkeypatch.setitem(formats.FORMATS, "tflite", replace(kind, write=perturbed(kind.write)))
+    broken(export_model, trained, dataset.classes, pictures, ["tflite"], tmp_path)
+    assert (tmp_path / "model.tflite").read_bytes() == b"the old one"
+
+
+def test_law_3_breaks_without_the_gate(trained, dataset, pictures, tmp_path, monkeypatch):
+    kind = formats.FORMATS["tflite"]
+    monkeypatch.setitem(formats.FORMATS, "tflite", replace(kind, write=perturbed(kind.write)))
+    monkeypatch.setattr(parity, "check", lambda files, *rest: [parity.Parity(1, 1, 0.0) for _ in files])
+    broken(check_export_is_what_was_evaluated, trained, dataset.classes, pictures, tmp_path)
+
+
+def check_pixels_in(base, dataset):
+    """The model on raw pixels equals the base's own preprocessing done by hand, then base and head."""
+    model = session(dataset, base).whole.model
+    picture = np.random.default_rng(0).uniform(0, 255, (2, SIZE, SIZE, 3)).astype(np.float32)
+    by_hand = base.model(picture / 127.5 - 1, training=False)
+    for name in ("pooling", "logits", "probabilities"):
+        by_hand = model.get_layer(name)(by_hand)
+    np.testing.assert_allclose(model(picture, training=False), by_hand, atol=1e-5)
+
+
+def check_nothing_random_is_exported(model, classes, pictures, folder):
+    export_model(model, classes, pictures, ["savedmodel"], folder)
+    loaded = tf.saved_model.load(str(folder / "saved_model"))
+    for signature in loaded.signatures.values():
+        functions = [signature.graph, *(f.graph for f in signature.graph._functions.values() if hasattr(f, "graph"))]
+        kinds = {operation.type for graph in functions for operation in graph.get_operations()}
+        assert not {kind for kind in kinds if "Random" in kind}
+
+
+def test_law_4_preprocessing_is_in_the_graph(dataset):
+    check_pixels_in(tiny_base(), dataset)
+
+
+def test_law_4_no_random_operation_is_exported(trained, dataset, pictures, tmp_path):
+    check_nothing_random_is_exported(trained, dataset.classes, pictures, tmp_path)
+
+
+def test_law_4_breaks_without_preprocessing(dataset, monkeypatch):
+    monkeypatch.setattr(model_parts, "preprocess", lambda pixels, kind: pixels)
+    broken(check_pixels_in, tiny_base(), dataset)
+
+
+def test_law_4_breaks_when_augmentation_is_left_in(trained, dataset, pictures, tmp_path, monkeypatch):
+    kind = formats.FORMATS["savedmodel"]
+    monkeypatch.setitem(formats.FORMATS, "savedmodel", replace(kind, write=augmenting(kind.write)))
+    monkeypatch.setattr(parity, "check", lambda files, *rest: [parity.Parity(1, 1, 0.0) for _ in files])
+    broken(check_nothing_random_is_exported, trained, dataset.classes, pictures, tmp_path)
+
+
+# Law 6: splits are disjoint by content, recorded, stable; each example is scored once; test data chooses nothing.
+
+
+def check_splits(folder, tmp_path):
+    """Add copies and new pictures to a folder: content stands on one side, and nothing that was there moves."""
+    place = tmp_path / "copy"
+    shutil.copytree(folder, place)
+    before = {e.path: e.split for e in load_folder(place).examples}
+    for picture in sorted(place.glob("*/0*.png"))[:30]:
+        shutil.copy(picture, picture.with_name("again-" + picture.name))
+    colour_folder(tmp_path / "more", per_class=40, noise=60)
+    for picture in (tmp_path / "more").glob("*/*.png"):
+        shutil.copy(picture, place / picture.parent.name / ("new-" + picture.name))
+    after = load_folder(place)
+    sides = defaultdict(set)
+    for example in after.examples:
+        sides[(place / example.path).read_bytes()].add(example.split)
+    assert all(len(found) == 1 for found in sides.values()), "equal files stand on two sides"
+    moved = [e.path for e in after.examples if before.get(e.path, e.split) != e.split]
+    assert not moved
+
+
+def test_law_6_splits_are_disjoint_and_stable(folder, tmp_path):
+    check_splits(folder, tmp_path)
+
+
+def test_law_6_breaks_when_splits_depend_on_the_path(folder, tmp_path, monkeypatch):
+    honest = folders._example
+    monkeypatch.setattr(folders, "_example", lambda found, *rest: replace(honest(found, *rest), content=found.path))
+    broken(check_splits, folder, tmp_path)
+
+
+def test_law_6_breaks_when_splits_depend_on_the_number_of_files(folder, tmp_path, monkeypatch):
+    honest, cut = splits.unit_of, splits._cut
+
+    def counting(examples, *rest):
+        monkeypatch.setattr(splits, "unit_of", lambda seed, name: honest(seed + len(examples), name))
+        return cut(examples, *rest)
+
+    monkeypatch.setattr(splits, "_cut", counting)
+    broken(check_splits, folder, tmp_path)
+
+
+def check_test_pictures_choose_nothing(tmp_path):
+    """Both phases run to the end though every test picture is gone, and each example is scored exactly once."""
+    dataset = load_folder(colour_folder(tmp_path / "data"))
+    for example in dataset.split("test"):
+        (dataset.root / example.path).unlink()
+    try:
+        sessions.train_phases(session(dataset), lambda phase: (), quiet, silent)
+    except tf.errors.OpError as error:
+        raise AssertionError("a test picture was read in training") from error
+
+
+def test_law_6_test_pictures_choose_nothing(tmp_path):
+    check_test_pictures_choose_nothing(tmp_path)
+
+
+def test_law_6_breaks_when_the_test_split_is_validated_on(tmp_path, monkeypatch):
+    honest = sessions.Dataset.split
+    monkeypatch.setattr(
+        sessions.Dataset, "split", lambda self, name: honest(self, "test" if name == "validation" else name)
+    )
+
+    def check():
+        dataset = load_folder(colour_folder(tmp_path / "data"))
+        for example in [e for e in dataset.examples if e.split == "test"]:
+            (dataset.root / example.path).unlink()
+        try:
+            sessions.train_phases(session(dataset), lambda phase: (), quiet, silent)
+        except tf.errors.OpError as error:
+            raise AssertionError from error
+
+    broken(check)
+
+
+def test_law_6_each_example_is_scored_exactly_once(trained, dataset, tmp_path):
+    run = pipeline.Run(tmp_path, {"classes": list(dataset.classes), "plan": {"image_size": SIZE}}, dataset, trained)
+    scored = pipeline._score_splits(run, trained, dataset, quiet)
+    for name, (metrics, said) in scored.items():
+        assert [e.path for e in said.examples] == [e.path for e in dataset.split(name)]
+        assert metrics["n"] == len(said.probabilities) == len(dataset.split(name))
+        expected = np.stack([flow.read_picture(dataset, e, SIZE) for e in said.examples]).astype(np.float32)
+        np.testing.assert_allclose(said.probabilities, trained(expected, training=False), atol=1e-5)
+
+
+def check_the_better_phase_is_kept(dataset):
+    """A fine-tuning that ruins the model is rolled back: the head phase's weights stand at the end."""
+    lines = []
+    world = session(dataset, head__epochs=4, head__learning_rate=0.05)
+
+    class Ruin(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.get_layer("logits").bias.assign([9.0, -9.0, -9.0])
+
+    callbacks = lambda phase: [Ruin()] if phase == "fine_tune" else []  # noqa: E731
+    kept = sessions.train_phases(world, callbacks, quiet, lines.append)
+    head, fine_tune = kept.results
+    assert head.validation["top1"] > fine_tune.validation.get("top1", 0), "this fine-tuning was meant to do harm"
+    assert kept.kept == "head"
+    assert any("rolled back" in line for line in lines)
+    for a, b in zip(head.weights, world.whole.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_law_6_a_fine_tuning_that_does_not_help_is_rolled_back_and_said(dataset):
+    check_the_better_phase_is_kept(dataset)
+
+
+def test_law_6_breaks_when_the_last_phase_is_kept(dataset, monkeypatch):
+    monkeypatch.setattr(sessions, "better", lambda task, head, fine_tune: fine_tune)
+    broken(check_the_better_phase_is_kept, dataset)
+
+
+# Law 7: nothing is lost.
+
+
+def check_files_are_whole(path):
+    path.write_text("old")
+    with pytest.raises(RuntimeError), files.whole(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError("killed here")
+    assert path.read_text() == "old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_law_7_files_appear_whole_or_not_at_all(tmp_path):
+    check_files_are_whole(tmp_path / "file.txt")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "old").write_text("old")
+    with files.whole(folder) as temporary:
+        temporary.mkdir()
+        (temporary / "new").write_text("new")
+    assert [p.name for p in folder.iterdir()] == ["new"]
+
+
+def test_law_7_breaks_when_files_are_written_in_place(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "whole", lambda path: contextlib.nullcontext(path))
+    broken(check_files_are_whole, tmp_path / "file.txt")
+
+
+def check_runs_are_not_overwritten(folder, place):
+    place.mkdir()
+    (place / runs.MANIFEST).write_text("an older run")
+    with pytest.raises(RunExistsError):
+        pipeline.train(folder, out=place)
+    assert (place / runs.MANIFEST).read_text() == "an older run"
+
+
+def test_law_7_a_run_is_never_overwritten_without_being_told(folder, tmp_path):
+    check_runs_are_not_overwritten(folder, tmp_path / "run")
+
+
+def test_law_7_breaks_when_nobody_looks(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "require_free", lambda place, overwrite: (place / runs.MANIFEST).write_text("new"))
+    monkeypatch.setattr(pipeline, "_open_session", lambda *a: (_ for _ in ()).throw(RunExistsError("too late")))
+    broken(check_runs_are_not_overwritten, folder, tmp_path / "run")
+
+
+# Law 8: --help and --version import no TensorFlow; importing tfransfer touches no network and no device.
+
+
+def check_starts_light(program):
+    watch = (
+        "import sys, socket\n"
+        "def refuse(*a, **k): raise SystemExit('network touched')\n"
+        "socket.socket.connect = refuse; socket.getaddrinfo = refuse\n"
+        f"{program}\n"
+        "heavy = {'tensorflow', 'keras', 'sklearn', 'tensorflow_hub'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", watch], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+
+
+HELP = """
+import tfransfer.cli
+for words in (["--help"], ["--version"], ["train", "--help"], ["bases"]):
+    sys.argv = ["tfransfer", *words]
+    try:
+        tfransfer.cli.main()
+    except SystemExit as error:
+        assert not error.code, (words, error.code)
+"""
+
+
+def test_law_8_help_version_and_bases_start_without_tensorflow():
+    check_starts_light("import tfransfer; tfransfer.Recipe(); tfransfer.bases; dir(tfransfer)")
+    check_starts_light(HELP)
+
+
+def test_law_8_breaks_when_the_pipeline_is_imported_at_once():
+    broken(check_starts_light, "import tfransfer; tfransfer.train")
+
+
+# Law 10: same seed, same machine, same plan: same result.
+
+
+def final_weights(folder, seed):
+    world = session(load_folder(folder), tiny_base(), seed=seed, fine_tune__unfreeze=2, augment__mixup=0.1)
+    kept = sessions.train_phases(world, lambda phase: (), quiet, silent)
+    return [*world.whole.model.get_weights(), *kept.results[0].weights, *kept.results[1].weights]
+
+
+def check_same_seed_same_result(folder):
+    first, second = final_weights(folder, 5), final_weights(folder, 5)
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_law_10_same_seed_same_result(folder):
+    check_same_seed_same_result(folder)
+    first, other = final_weights(folder, 5), final_weights(folder, 6)
+    assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_law_10_breaks_when_augmentation_draws_from_hidden_state(folder, monkeypatch):
+    hidden = np.random.default_rng()
+    monkeypatch.setattr(flow, "_fold", lambda seed, *numbers: tf.constant(hidden.integers(0, 2**31, 2)))
+    broken(check_same_seed_same_result, folder)
+
+
+def test_law_10_breaks_when_dropout_draws_from_hidden_state(folder, monkeypatch):
+    monkeypatch.setattr(phases.Loop, "_set_generators", lambda self, step: None)
+    generator = keras.random.SeedGenerator
+    monkeypatch.setattr(keras.layers.Dropout, "build", lambda self, shape: setattr(self, "seed_generator", generator()))
+    broken(check_same_seed_same_result, folder)
