@@ -22,6 +22,16 @@ def size_text(size: float) -> str:
     return ""
 
 
+_NOT_WRITABLE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+)
 _OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # TensorFlow, HDF5 and zipfile report a full disk in words of their own.
 _OUT_OF_SPACE_WORDS = (
@@ -49,7 +59,7 @@ def telling_write_failures(path: Path) -> Iterator[None]:
         words = str(error).lower()
         if error.errno in _OUT_OF_SPACE or any(word in words for word in _OUT_OF_SPACE_WORDS):
             raise WriteError(_disk_full(path)) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in _NOT_WRITABLE:
             raise WriteError(
                 f"{path} cannot be written: {error.strerror}. Name a folder that you may write to with --out."
             ) from error
@@ -97,12 +107,19 @@ def whole(path: Path) -> Iterator[Path]:
 
 def _put(temporary: Path, path: Path, room: Path) -> None:
     if temporary.is_dir():
+        replaced = room / "replaced"
         if path.exists():
-            path.rename(room / "replaced")
+            path.rename(replaced)
+        try:
+            temporary.rename(path)
+        except OSError:
+            if replaced.exists():
+                replaced.rename(path)
+            raise
     else:
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
-    temporary.replace(path)
+        temporary.replace(path)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -206,7 +206,7 @@ def _section(kind: type[Section], values: dict[str, Any], prefix: str) -> Sectio
 
 
 def _value(hint: Any, value: Any, name: str) -> Any:
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         if isinstance(value, hint):
             return value
         if not isinstance(value, dict):

@@ -14,6 +14,7 @@ from rich.table import Table
 from tfransfer.progress import Advance
 
 # Metrics are shown in this order; others follow.
+_ENDLESS = 10_000
 _SHOWN = ("loss", "top1", "val_loss", "val_top1")
 
 
@@ -26,6 +27,8 @@ class Terminal:
 
     def __init__(self, json: bool = False) -> None:
         self.console = Console(file=sys.stderr if json else sys.stdout, highlight=False, soft_wrap=True)
+        if not self.console.is_terminal:
+            self.console.width = _ENDLESS  # logs and pipes have no edge to cut paths at
 
     def say(self, line: str) -> None:
         """One line for the user."""
@@ -60,7 +63,8 @@ class Terminal:
         """A table; all columns but the first `left` are numbers and stand right."""
         table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for number, name in enumerate(columns):
-            table.add_column(name, justify="left" if number < left else "right", no_wrap=True)
+            is_text = number < left
+            table.add_column(name, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
         for row in rows:
             table.add_row(*(_cell(value) for value in row))
         self.console.print(table, markup=False)

@@ -39,7 +39,7 @@ def efficientnet_from_file(pixels: Any) -> Any:
 
     With its own download Keras puts a second rescaling by 1/sqrt(deviation) behind the normalization
     (tensorflow#62193); built empty and loaded from a file it does not. The normalization computes
-    (x/255 - mean)/sqrt(deviation), so the same values follow from x' = k x + 255 mean (1 - k) with k = 1/sqrt(deviation).
+    (x/255 - mean)/sqrt(deviation), so with k = 1/sqrt(deviation) the same follows from x' = k x + 255 mean (1 - k).
     """
     factors = [1 / d**0.5 for d in _DEVIATION]
     offsets = [255 * m * (1 - k) for m, k in zip(_MEAN, factors, strict=True)]

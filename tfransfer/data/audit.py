@@ -47,6 +47,10 @@ def examine(root: Path, path: str, max_pixels: int = MAX_PIXELS) -> FileFacts | 
         The file's facts, or what is wrong with it.
     """
     try:
+        path.encode()
+    except UnicodeEncodeError:
+        return Issue(path, "name", "its name is not UTF-8; rename it")
+    try:
         encoded = (root / path).read_bytes()
     except OSError as error:
         return Issue(path, "unreadable", f"cannot be read: {error.strerror}")

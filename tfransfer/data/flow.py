@@ -127,8 +127,10 @@ def training_flow(
     if settings.mixup:
         first = first_epoch * steps + first_step
 
-        def mix(step: tf.Tensor, part: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            return augment.mixup(*part, seed=_fold(root, step, tf.constant(-1, tf.int64)), alpha=settings.mixup)
+        def mix(
+            step: tf.Tensor, part: tuple[tf.Tensor, tf.Tensor, tf.Tensor]
+        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            return augment.mixup(*part, _fold(root, step, tf.constant(-1, tf.int64)), settings.mixup)
 
         flow = flow.enumerate(first).map(mix, num_parallel_calls=tf.data.AUTOTUNE)
     return Flow(flow.prefetch(tf.data.AUTOTUNE), steps, steps * batch)

@@ -71,9 +71,12 @@ def load_folder(
         if Path(p).suffix.lower() in _OTHER_PICTURES
     ]
     _require_classes(root, found)
-    group = group or (_groups_from_metadata(root, group_column) if group_column else None)
+    _require_plain_names(found)
+    notes = _notes_on_folders(root, found)
+    if group is None and group_column:
+        group = _groups_from_metadata(root, group_column, found, notes)
     facts = audit.examine_all(root, (f.path for f in found), max_pixels, progress)
-    issues = others + [f for f in facts.values() if isinstance(f, Issue)]
+    issues = others + _outside_classes(root, found) + [f for f in facts.values() if isinstance(f, Issue)]
     _require_readable(root, len(found), [f for f in facts.values() if isinstance(f, Issue)])
     classes = tuple(sorted({f.class_name for f in found}))
     examples = [_example(f, fact, classes, group) for f in found if not isinstance(fact := facts[f.path], Issue)]
@@ -81,7 +84,7 @@ def load_folder(
     decided = splits.decide(root, classes, examples, split_seed, splits_file)
     issues += decided.issues
     _say_issues(issues, say)
-    return Dataset(root, classes, decided.examples, tuple(issues), decided.notes, split_seed)
+    return Dataset(root, classes, decided.examples, tuple(issues), (*notes, *decided.notes), split_seed)
 
 
 def _example(found: _Found, fact: audit.FileFacts, classes: tuple[str, ...], group: GroupOf | None) -> Example:
@@ -137,12 +140,13 @@ def load_labelled(
 
 def find_pictures(root: Path) -> list[_Found]:
     """The picture files below a folder, by their suffix, sorted by path; nothing is opened."""
-    sides = _split_folders(root)
+    paths = list_pictures(root)
+    sides = _split_folders({path.split("/")[0] for path in paths if "/" in path})
+    depth = 2 if sides else 1
     found = []
-    for path in _files(root):
+    for path in paths:
         parts = path.split("/")
-        depth = 2 if sides else 1
-        if Path(path).suffix.lower() in PICTURE_SUFFIXES and len(parts) > depth:
+        if len(parts) > depth:
             found.append(_Found(path, parts[depth - 1], sides.get(parts[0], "") if sides else ""))
     return found
 
@@ -158,63 +162,104 @@ def _files(root: Path) -> list[str]:
 
 def _walk(root: Path, folder: Path, above: set[tuple[int, int]]) -> Iterator[str]:
     """Files below a folder; links are followed, but never into a folder that is being walked already."""
-    status = folder.stat()
+    try:
+        status = folder.stat()
+        with os.scandir(folder) as listed:
+            entries = sorted(listed, key=lambda e: e.name)
+    except OSError as error:
+        raise DataError(
+            f"the folder {folder} cannot be read: {error.strerror}. Make it readable, or move it out of {root}."
+        ) from error
     here = above | {(status.st_dev, status.st_ino)}
-    with os.scandir(folder) as entries:
-        for entry in sorted(entries, key=lambda e: e.name):
-            if entry.name.startswith(".") or entry.name.lower() in _LITTER:
-                continue
-            try:
-                if entry.is_dir():
-                    target = entry.stat()
-                    if (target.st_dev, target.st_ino) not in here:
-                        yield from _walk(root, Path(entry.path), here)
-                elif entry.is_file() or entry.is_symlink():
-                    yield Path(entry.path).relative_to(root).as_posix()
-            except OSError:  # a link that points at itself: the audit names the file, a folder holds nothing
-                yield Path(entry.path).relative_to(root).as_posix()
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name.lower() in _LITTER:
+            continue
+        if _is_folder(entry):
+            target = entry.stat()
+            if (target.st_dev, target.st_ino) not in here:
+                yield from _walk(root, Path(entry.path), here)
+        elif entry.is_symlink() or entry.is_file():
+            yield Path(entry.path).relative_to(root).as_posix()
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that points at itself: the audit names it where it is called like a picture
+        return False
 
 
 def _folders(root: Path) -> list[str]:
     return sorted(
-        e.name for e in os.scandir(root) if e.is_dir() and not e.name.startswith(".") and e.name.lower() not in _LITTER
+        e.name
+        for e in os.scandir(root)
+        if _is_folder(e) and not e.name.startswith(".") and e.name.lower() not in _LITTER
     )
 
 
-def _split_folders(root: Path) -> dict[str, str]:
-    """From folder name to split, where every folder in `root` is named like a split and one is for training."""
-    names = _folders(root)
+def _outside_classes(root: Path, found: list[_Found]) -> list[Issue]:
+    placed = {f.path for f in found}
+    return [Issue(p, "no class", "it stands in no class folder") for p in list_pictures(root) if p not in placed]
+
+
+def _notes_on_folders(root: Path, found: list[_Found]) -> list[str]:
+    """Class folders that say nothing would otherwise be missing without a word."""
+    sides = {f.path.split("/")[0] for f in found if f.split}
+    names = {name for place in ([root / side for side in sides] or [root]) for name in _folders(place)}
+    empty = sorted(names - {f.class_name for f in found})
+    return [f"the folder {name!r} holds no {audit.READABLE} pictures, so it is no class" for name in empty]
+
+
+def _split_folders(names: set[str]) -> dict[str, str]:
+    """From folder name to split, where every folder with pictures is named like a split and one is for training."""
     sides = {name: SPLIT_FOLDERS.get(name.lower(), "") for name in names}
     return sides if names and all(sides.values()) and "train" in sides.values() else {}
 
 
-def _groups_from_metadata(root: Path, column: str) -> GroupOf:
+def _groups_from_metadata(root: Path, column: str, found: list[_Found], notes: list[str]) -> GroupOf:
     file = root / METADATA
     if not file.is_file():
         raise DataNotFoundError(
             f"--group-column {column} is looked up in {file}, which does not exist: "
             "write a CSV file with the columns file_name (relative to the folder) and " + column + "."
         )
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        rows = csv.DictReader(stream)
-        columns = rows.fieldnames or []
-        name = next((c for c in ("file_name", "path") if c in columns), None)
-        if name is None or column not in columns:
-            raise DataError(
-                f"{file} needs the columns file_name and {column}; it has {', '.join(columns) or 'none'}."
-                + did_you_mean(column, columns)
-            )
-        groups = {row[name]: row[column] for row in rows if row[column]}
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            columns, rows = reader.fieldnames or [], list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{file} is no CSV file in UTF-8: {error}.") from error
+    name = next((c for c in ("file_name", "path") if c in columns), None)
+    if name is None or column not in columns:
+        raise DataError(
+            f"{file} needs the columns file_name and {column}; it has {', '.join(columns) or 'none'}."
+            + did_you_mean(column, columns)
+        )
+    groups = {row[name]: row[column] for row in rows if row[column]}
+    alone = [f.path for f in found if f.path not in groups]
+    if len(alone) == len(found):
+        raise DataError(
+            f"{file} names a {column} for none of the {len(found)} pictures; expected paths relative to {root} such as "
+            f"{found[0].path!r}, it has {', '.join(map(repr, list(groups)[:3])) or 'none'}."
+        )
+    if alone:
+        notes.append(f"{len(alone)} pictures have no {column} in {METADATA}, such as {alone[0]!r}: each stands alone")
     return groups.get
 
 
 def _require_folder(root: Path) -> None:
     if not root.exists():
         parent = root.parent if root.parent.is_dir() else Path(".")
-        hint = did_you_mean(root.name, [e.name for e in os.scandir(parent) if e.is_dir()])
+        hint = did_you_mean(root.name, _folders(parent))
         raise DataNotFoundError(f"the folder {root} does not exist.{hint}")
     if not root.is_dir():
         raise DataError(f"{root} is a file; expected a folder with one folder of pictures per class.")
+
+
+def _require_plain_names(found: list[_Found]) -> None:
+    broken = next((f.class_name for f in found if len(f.class_name.splitlines()) > 1), None)
+    if broken is not None:
+        raise DataError(f"the class folder {broken!r} has a line break in its name: rename it, labels are one a line.")
 
 
 def _require_classes(root: Path, found: list[_Found]) -> None:

@@ -61,6 +61,10 @@ class Issue:
     detail: str
     set_aside: bool = True
 
+    def __post_init__(self) -> None:
+        # A name that is not UTF-8 could be neither shown nor written to a table.
+        object.__setattr__(self, "path", self.path.encode("utf-8", "backslashreplace").decode())
+
 
 @dataclass(frozen=True)
 class Dataset:

@@ -137,5 +137,10 @@ def read_as_decodable(path: Any, through_pillow: Any) -> tf.Tensor:
         Scalar string tensor for `decode`.
     """
     encoded = tf.io.read_file(path)
-    converted = lambda: tf.ensure_shape(tf.numpy_function(as_png, [encoded], tf.string), ())  # noqa: E731
+    converted = lambda: tf.ensure_shape(tf.numpy_function(_as_png, [encoded], tf.string), ())  # noqa: E731
     return tf.cond(through_pillow, converted, lambda: encoded)
+
+
+def _as_png(encoded: bytes | np.ndarray) -> bytes:
+    """`as_png` for tf.numpy_function, which gives bytes in a pipeline and an array of one object outside of it."""
+    return as_png(encoded if isinstance(encoded, bytes) else encoded.item())

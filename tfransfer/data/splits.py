@@ -236,15 +236,19 @@ def read_splits(path: Path) -> dict[str, tuple[str, str]]:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.DictReader(stream))
+            reader = csv.DictReader(stream)
+            columns, rows = reader.fieldnames or [], list(reader)
     except FileNotFoundError as error:
         raise DataNotFoundError(f"splits file {path} does not exist.") from error
     except (UnicodeDecodeError, csv.Error, IsADirectoryError) as error:
         raise DataError(f"splits file {path} is no CSV file: {error}.") from error
+    expected = f"expected the columns {', '.join(_COLUMNS)}"
+    if not set(_COLUMNS) <= set(columns):
+        raise DataError(f"splits file {path}: {expected}; it has {', '.join(columns) or 'none'}.")
     listed: dict[str, tuple[str, str]] = {}
     for number, row in enumerate(rows, start=2):
         if any(row.get(column) is None for column in _COLUMNS):
-            raise DataError(f"splits file {path}, line {number}: expected the columns {', '.join(_COLUMNS)}.")
+            raise DataError(f"splits file {path}, line {number}: {expected}; this line has fewer.")
         if row["split"] not in SPLITS:
             raise DataError(f"splits file {path}, line {number}: {row['split']!r} is none of {', '.join(SPLITS)}.")
         if listed.setdefault(row["path"], (row["label"], row["split"])) != (row["label"], row["split"]):

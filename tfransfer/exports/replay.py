@@ -84,7 +84,7 @@ def main() -> None:
     for number, file in enumerate(request["files"]):
         said = REPLAYS[file["format"]](Path(file["path"]), pictures)
         answers.update({f"{number}/{name}": value for name, value in said.items()})
-    np.savez(request["answers"], **answers)
+    np.savez(request["answers"], **answers)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
