@@ -92,7 +92,7 @@ class Loop:
         self.steps_per_call = max(1, steps_per_call)
         self.state = LoopState()
         # Callbacks expect a compiled model; compiling a twin that shares the layers leaves the user's model plain.
-        self.model = keras.Model(model.inputs, model.outputs, name=model.name)
+        self.model = keras.Model(model.input, model.output, name=model.name)
         self.variables = list(model.trainable_variables)
         with self.strategy.scope():
             optimizer.build(self.variables)
