@@ -1,4 +1,4 @@
-"""The real command, from pictures to files; the files are read by plain TensorFlow, Keras and LiteRT in another process."""
+"""The real command, from pictures to files, which plain TensorFlow, Keras and LiteRT then read in another process."""
 
 import csv
 import json
@@ -100,7 +100,8 @@ def colours(tmp_path_factory, calibrated_weights):
     shutil.copy(data / "red" / "000.jpg", data / "red" / "copy of 000.jpg")
     (data / "blue" / "broken.jpg").write_bytes((data / "blue" / "001.jpg").read_bytes()[:700])
     words = ["train", data, "--base", "mobilenet", "--weights", calibrated_weights, "--image-size", 32,
-             "--unfreeze", 2, "--head-epochs", 10, "--fine-tune-epochs", 3, "--set", "head.learning_rate=0.005", "--out", place / "run", "--json"]  # fmt: skip
+             "--unfreeze", 2, "--head-epochs", 10, "--fine-tune-epochs", 3, "--set", "head.learning_rate=0.005",
+             "--out", place / "run", "--json"]  # fmt: skip
     return data, place / "run", command(*words)
 
 
@@ -181,7 +182,7 @@ def test_run_answers_without_its_training_data(colours, tmp_path):
     shutil.rmtree(elsewhere / "saved_model")
     photo = tmp_path / "a photo.png"
     shutil.copy(data / "green" / "004.jpg", photo)
-    said = json.loads(command("predict", elsewhere, photo, "--top", 2, "--json").stdout)
+    said = json.loads(command("predict", elsewhere, photo, "--top", 2, "--json").stdout)["predictions"]
     assert said[0]["picture"] == str(photo)
     assert said[0]["top"][0]["label"] == "green"
     assert len(said[0]["top"]) == 2

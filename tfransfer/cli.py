@@ -1,6 +1,5 @@
 """The command line. TensorFlow is imported only by the commands that need it, after their arguments were read."""
 
-import json as json_format
 import os
 import shlex
 import sys
@@ -27,6 +26,7 @@ def main() -> None:
     """Run the command line: exit 0 done, 1 failed, 2 wrong usage."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    standard_output = sys.stdout
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # class names may hold what the terminal cannot show
@@ -47,6 +47,8 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("tfransfer: stopped before the end; the run is not finished.", err=True)
         sys.exit(1)
+    finally:
+        sys.stdout = standard_output
 
 
 def _load_pipeline() -> Any:
@@ -68,10 +70,6 @@ def _load_pipeline() -> Any:
 def _fail(error: Exception, code: int) -> None:
     click.echo(f"tfransfer: error: {error}", err=True)
     sys.exit(code)
-
-
-def _emit(value: Any) -> None:
-    click.echo(json_format.dumps(value, ensure_ascii=False, default=str))
 
 
 _DATA = click.Path(path_type=Path)
@@ -153,9 +151,8 @@ def train(
         **settings,
     )
     _show_run(terminal, run)
-    if as_json:
-        _emit({"run": str(run.folder), "kept": run.manifest["kept"], "metrics": run.metrics,
-               "exports": run.manifest["exports"], "seconds": run.manifest["seconds"]})  # fmt: skip
+    terminal.emit({"run": str(run.folder), "kept": run.manifest["kept"], "metrics": run.metrics,
+                   "exports": run.manifest["exports"], "seconds": run.manifest["seconds"]})  # fmt: skip
 
 
 def _formats(text: str) -> list[str]:
@@ -201,8 +198,7 @@ def evaluate(run: Path, data: Path | None, predictions: bool, as_json: bool) -> 
     _show_metrics(terminal, metrics)
     if predictions:
         terminal.say(f"predictions: {run / 'predictions.csv'}")
-    if as_json:
-        _emit(metrics)
+    terminal.emit(metrics)
 
 
 @cli.command()
@@ -220,11 +216,14 @@ def predict(run: Path, paths: tuple[Path, ...], top: int, as_json: bool) -> None
     bad = [p for p in said if p.error]
     if bad:
         terminal.say(f"{len(bad)} of {len(said)} pictures cannot be read")
-    if as_json:
-        _emit([{"picture": p.name, "top": [{"label": n, "probability": v} for n, v in p.top], "error": p.error or None}
-               for p in said])  # fmt: skip
+    terminal.emit({"predictions": [_as_dict(p) for p in said]})
     if len(bad) == len(said):
         sys.exit(1)
+
+
+def _as_dict(prediction: Any) -> dict[str, Any]:
+    ranked = [{"label": label, "probability": probability} for label, probability in prediction.top]
+    return {"picture": prediction.name, "top": ranked, "error": prediction.error or None}
 
 
 def _ranked(prediction: Any, rank: int) -> str:
@@ -241,10 +240,10 @@ def export(run: Path, formats: str, as_json: bool) -> None:
     """Export RUN's model; each file is loaded again and compared first. Needs no training data."""
     terminal = Terminal(as_json)
     pipeline = _load_pipeline()
-    for made in pipeline.export(run, *_formats(formats), say=terminal.say):
+    exports = pipeline.export(run, *_formats(formats), say=terminal.say)
+    for made in exports:
         terminal.say(f"{made.path}: {size_text(made.size)}, largest difference {made.parity.difference:.1e}")
-        if as_json:
-            _emit({"format": made.format, "path": str(made.path), **made.to_dict()})
+    terminal.emit({"exports": {made.format: {"path": str(made.path), **made.to_dict()} for made in exports}})
 
 
 @cli.command()
@@ -254,12 +253,12 @@ def bases(name: str | None, as_json: bool) -> None:
     """List the pretrained bases, or show the blocks of base NAME."""
     terminal = Terminal(as_json)
     if name is None:
-        _list_bases(terminal, as_json)
+        _list_bases(terminal)
     else:
-        _show_base(terminal, name, as_json)
+        _show_base(terminal, name)
 
 
-def _list_bases(terminal: Terminal, as_json: bool) -> None:
+def _list_bases(terminal: Terminal) -> None:
     from tfransfer.base.listing import bases as listed  # here, beside the command of the same name
 
     rows = listed()
@@ -267,14 +266,14 @@ def _list_bases(terminal: Terminal, as_json: bool) -> None:
     here = {True: "on this machine", False: "to download"}
     cells = [[b.name, b.image_size, b.smallest, b.features, b.parameters, here[b.weights_here]] for b in rows]
     terminal.table("", columns, cells)
-    if as_json:
-        _emit([vars(b) for b in rows])
+    terminal.emit({"bases": [vars(b) for b in rows]})
 
 
-def _show_base(terminal: Terminal, name: str, as_json: bool) -> None:
+def _show_base(terminal: Terminal, name: str) -> None:
     from tfransfer.base.records import find_base  # here, so that a mistyped name is said at once
 
     record = find_base(name)
+    _load_pipeline()
     from tfransfer.base.build import RANDOM, build_base  # here, because it imports TensorFlow
 
     built = build_base(name, weights=RANDOM)
@@ -291,5 +290,5 @@ def _show_base(terminal: Terminal, name: str, as_json: bool) -> None:
         )
     if not record.family.clean:
         terminal.say(f"{name} has no clean block boundary: more than one tensor crosses between its blocks")
-    if as_json:
-        _emit([{"unfreeze": r[0], "block": r[1], "layers": r[2], "parameters": r[3], "cut": r[4]} for r in rows])
+    keys = ("unfreeze", "block", "layers", "parameters", "cut")
+    terminal.emit({"base": name, "blocks": [dict(zip(keys, row, strict=True)) for row in rows]})

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from tfransfer import runs
 from tfransfer.base.build import BuiltBase, base_from_model, build_base
-from tfransfer.base.records import find_base
+from tfransfer.base.records import find_base, require_size
 from tfransfer.data import audit, flow, folder, splits
 from tfransfer.data.index import Dataset, Example
 from tfransfer.data.inputs import is_single
@@ -84,7 +85,7 @@ def make_recipe(recipe: Recipe | None, settings: dict[str, Any]) -> Recipe:
     dotted = {_SHORTCUTS.get(key, key): value for key, value in settings.items() if value is not None}
     made = (recipe or Recipe()).with_settings(dotted)
     planning.require_sense(made)
-    find_base(made.base)
+    require_size(find_base(made.base), made.image_size or find_base(made.base).image_size)
     return made
 
 
@@ -149,6 +150,8 @@ def train(
         find_format(name)
     place = place_for(data.root if isinstance(data, Dataset) else Path(data), out, overwrite)
     dataset = data if isinstance(data, Dataset) else load_data(data, progress=progress, say=say)
+    if own_model is not None:
+        recipe = replace(recipe, base=f"keras.Model {own_model.name}")  # a recipe file cannot hold the model itself
     session = _open_session(dataset, recipe, own_model, loss, metrics)
     run = _start_run(place, overwrite, session, command)
     _say_plan(session, say)

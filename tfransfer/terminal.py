@@ -1,5 +1,6 @@
 """What a person sees: progress bars and tables on a terminal, plain lines elsewhere."""
 
+import json as json_format
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -26,13 +27,22 @@ class Terminal:
     """
 
     def __init__(self, json: bool = False) -> None:
-        self.console = Console(file=sys.stderr if json else sys.stdout, highlight=False, soft_wrap=True)
+        self._result = sys.stdout if json else None
+        if json:
+            sys.stdout = sys.stderr  # what Keras prints on a download, too
+        self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
         if not self.console.is_terminal:
             self.console.width = _ENDLESS  # logs and pipes have no edge to cut paths at
 
     def say(self, line: str) -> None:
         """One line for the user."""
         self.console.print(line, markup=False)
+
+    def emit(self, value: dict[str, Any]) -> None:
+        """The result as one JSON object on standard output, where that was asked for."""
+        if self._result is not None:
+            self._result.write(json_format.dumps(value, ensure_ascii=False, default=str) + "\n")
+            self._result.flush()
 
     @contextmanager
     def progress(self, what: str, total: int, unit: str) -> Iterator[Advance]:

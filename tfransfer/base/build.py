@@ -8,7 +8,7 @@ import keras
 
 from tfransfer.base import weights as base_weights
 from tfransfer.base.blocks import Block, blocks_of
-from tfransfer.base.records import find_base
+from tfransfer.base.records import find_base, require_size
 from tfransfer.errors import BaseModelError, SettingError
 
 RANDOM = "random"
@@ -51,11 +51,7 @@ def build_base(name: str, image_size: int | None = None, weights: str | None = N
     """
     record = find_base(name)
     size = image_size or record.image_size
-    if size < record.family.smallest:
-        raise SettingError(
-            f"image size {size} is below the smallest that {name} takes, {record.family.smallest} pixels; "
-            f"its own is {record.image_size}."
-        )
+    require_size(record, size)
     preprocessing: str = record.family.preprocessing
     if weights is None:
         model, source = base_weights.build_with_download(record, size), "imagenet"

@@ -220,6 +220,19 @@ _TABLE: tuple[Base, ...] = (
 BASES: dict[str, Base] = {base.name: base for base in _TABLE}
 
 
+def require_size(base: Base, image_size: int) -> None:
+    """See that a base takes pictures of a size.
+
+    Raises:
+        SettingError: It is below the base's smallest.
+    """
+    if image_size < base.family.smallest:
+        raise SettingError(
+            f"image size {image_size} is below the smallest that {base.name} takes, {base.family.smallest} pixels; "
+            f"its own is {base.image_size}."
+        )
+
+
 def find_base(name: str) -> Base:
     """The record of a base.
 

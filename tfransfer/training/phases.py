@@ -98,8 +98,8 @@ def run_phase(
         return _run_once(
             whole, parts, settings, batch, optimizer, batches, loss, metrics, callbacks, strategy, progress
         )
-    except tf.errors.ResourceExhaustedError:
-        if batch < 2:
+    except tf.errors.ResourceExhaustedError as error:
+        if batch < 2 or "No space left" in str(error):  # TensorFlow says the same of a full disk
             raise
         say(f"out of memory with {batch} pictures per step: once more with {batch // 2}")
     whole.model.set_weights(before)

@@ -1,0 +1,33 @@
+"""Defaults that depend on the size of the data."""
+
+import pytest
+
+from tfransfer import hyperrules
+
+
+@pytest.mark.parametrize(("images", "batch"), [(1, 4), (40, 4), (94, 8), (320, 32), (2900, 32), (10**6, 32)])
+def test_batch_gives_about_ten_steps_on_small_data(images, batch):
+    assert hyperrules.batch_size(images) == batch
+
+
+def test_epochs_fall_with_the_size_of_the_data():
+    epochs = [hyperrules.head_epochs(n) for n in (10, 1500, 2900, 5000, 10**6)]
+    assert epochs == [20, 20, 10, 6, 5]
+    assert [hyperrules.fine_tune_epochs(n) for n in (10, 10**6)] == [20, 5]
+
+
+@pytest.mark.parametrize(("blocks", "top"), [(1, 1), (5, 1), (16, 3), (17, 3), (58, 10)])
+def test_a_sixth_of_the_blocks_is_unfrozen(blocks, top):
+    assert hyperrules.unfrozen_blocks(blocks) == top
+
+
+def test_learning_rate_follows_the_square_root_of_the_batch():
+    assert hyperrules.fine_tune_learning_rate(32) == pytest.approx(1e-4)
+    assert hyperrules.fine_tune_learning_rate(128) == pytest.approx(2e-4)
+
+
+def test_warm_up_is_a_fraction_of_the_steps_and_never_longer():
+    assert hyperrules.warmup_steps(100, 0.1) == 10
+    assert hyperrules.warmup_steps(3, 0.1) == 1
+    assert hyperrules.warmup_steps(3, 1.0) == 3
+    assert hyperrules.warmup_steps(100, 0.0) == 0

@@ -1,0 +1,180 @@
+"""The library as a notebook uses it."""
+
+import csv
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from small_world import SIZE, colour_dataset, colour_folder, recipe, session, tiny_base, tiny_model
+
+import tfransfer as tr
+from tfransfer.progress import quiet, silent
+from tfransfer.recipe import read_recipe
+from tfransfer.training import phases
+from tfransfer.training import session as sessions
+from tfransfer.training.session import in_float32
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory):
+    return colour_folder(tmp_path_factory.mktemp("colours") / "my colours")
+
+
+@pytest.fixture(scope="module")
+def run(colours, tmp_path_factory):
+    """A run on a keras.Model of the user's own, with the user's own metric and callback."""
+    seen = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append((epoch, logs["top2"]))
+
+    made = tr.train(
+        tr.load_data(colours),
+        tiny_model(dropout=0.1),
+        preprocessing="tf",
+        recipe=recipe(head__learning_rate=0.05, head__epochs=4),
+        out=tmp_path_factory.mktemp("runs") / "own",
+        loss=keras.losses.CategoricalFocalCrossentropy(),
+        metrics=lambda: [keras.metrics.TopKCategoricalAccuracy(2, name="top2")],
+        callbacks=lambda phase: [Watch()],
+        exports=["tflite"],
+    )
+    assert len(seen) == 6
+    return made
+
+
+def test_own_model_metric_loss_and_callback_are_taken(run):
+    assert run.manifest["plan"]["weights"] == "user"
+    assert {"top2", "val_top2"} <= set(run.history[0])
+    assert run.metrics["test"]["top1"] >= 0.8
+    assert (run.folder / "model.tflite").exists()
+
+
+def test_model_is_a_plain_keras_model(run, tmp_path):
+    assert type(run.model).__module__.startswith("keras.")
+    assert run.model.input_shape == (None, SIZE, SIZE, 3)
+    pixels = np.random.default_rng(0).uniform(0, 255, (4, SIZE, SIZE, 3)).astype(np.float32)
+    answer = run.model.predict(pixels, verbose=0)
+    np.testing.assert_allclose(answer.sum(axis=1), 1, atol=1e-5)
+    run.model.save(tmp_path / "again.keras")
+    again = keras.saving.load_model(tmp_path / "again.keras")
+    np.testing.assert_allclose(again.predict(pixels, verbose=0), answer, atol=1e-6)
+
+
+def test_predict_takes_paths_arrays_pil_images_and_lists(run, colours):
+    path = sorted((colours / "red").iterdir())[0]
+    by_path = run.predict(path)
+    with Image.open(path) as picture:
+        picture.load()
+        by_image = run.predict(picture)
+        pixels = np.asarray(picture)
+    by_array = run.predict(pixels)
+    assert by_path.label == by_image.label == by_array.label
+    assert by_path.probability == pytest.approx(by_array.probability, abs=1e-5)
+    assert by_path.probability == pytest.approx(by_image.probability, abs=1e-5)
+    listed = run.predict([path, pixels, str(path)], top=2)
+    assert [p.label for p in listed] == [by_path.label] * 3
+    assert len(listed[0].top) == 2
+    assert [p.label for p in run.predict(np.stack([pixels, pixels]))] == [by_path.label] * 2
+    assert len(run.predict(colours / "red")) == 24
+
+
+def test_pixels_scaled_to_one_are_refused(run):
+    with pytest.raises(tr.TransferError, match=r"Multiply by 255"):
+        run.predict(np.full((8, 8, 3), 0.5))
+    with pytest.raises(tr.TransferError, match=r"\(height, width, 3\)"):
+        run.predict(np.zeros((8, 8, 5), np.uint8))
+
+
+def test_run_is_opened_again_and_asked(run, colours):
+    again = tr.load_run(run.folder)
+    assert again.classes == ("blue", "green", "red")
+    assert again.predict(sorted((colours / "blue").iterdir())[0]).name.endswith(".png")
+    assert again.evaluate()["test"]["confusion_matrix"] == run.metrics["test"]["confusion_matrix"]
+    assert "own" in repr(again)
+    assert "my colours" in repr(again.data or tr.load_data(colours))
+
+
+def test_recipe_of_the_run_is_kept_and_can_be_read(run, tmp_path):
+    kept = read_recipe(run.folder / "recipe.toml")
+    assert kept.head.learning_rate == 0.05
+    assert kept.preprocessing == "tf"
+    assert kept.base == "keras.Model tiny"
+
+
+def test_tensorboard_logs_are_written(colours, tmp_path):
+    pytest.importorskip("tensorboard")
+    settings = recipe(head__epochs=1, fine_tune__epochs=0)
+    made = tr.train(
+        colours, tiny_model(), preprocessing="tf", recipe=settings, out=tmp_path / "run", exports=[], tensorboard=True
+    )
+    assert list((made.folder / "tensorboard" / "head").rglob("events*"))
+
+
+def test_history_is_one_table_over_both_phases(run):
+    with (run.folder / "history.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["phase"], row["epoch"]) for row in rows] == [
+        *(("head", str(i)) for i in range(1, 5)),
+        *(("fine_tune", str(i)) for i in range(1, 3)),
+    ]
+
+
+def test_out_of_memory_is_tried_once_more_with_half_the_batch(tmp_path, monkeypatch):
+    world = session(colour_dataset(tmp_path / "data"), head__epochs=1, fine_tune__epochs=0)
+    start = [w.copy() for w in world.whole.model.get_weights()]
+    honest, sizes, said = phases._run_once, [], []
+
+    def small_gpu(whole, parts, settings, batch, *rest):
+        sizes.append(batch)
+        if batch > 4:
+            whole.model.set_weights([w + 1 for w in whole.model.get_weights()])
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+        for a, b in zip(start, whole.model.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+        return honest(whole, parts, settings, batch, *rest)
+
+    monkeypatch.setattr(phases, "_run_once", small_gpu)
+    kept = sessions.train_phases(world, lambda phase: (), quiet, said.append)
+    assert sizes == [8, 4]
+    assert kept.results[0].batch == 4
+    assert "out of memory with 8 pictures per step: once more with 4" in said
+
+
+def test_mixed_precision_trains_and_is_exported_in_float32(tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        base = tiny_base(0.1)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    world = session(colour_dataset(tmp_path / "data"), base, head__learning_rate=0.05)
+    kept = sessions.train_phases(world, lambda phase: (), quiet, silent)
+    assert np.isfinite([row["loss"] for row in kept.history_rows()]).all()
+    mixed, plain = world.whole.model, in_float32(world.whole.model)
+    assert {layer.compute_dtype for layer in plain._flatten_layers()} == {"float32"}
+    assert "bfloat16" in {layer.compute_dtype for layer in mixed._flatten_layers()}
+    assert mixed.output.dtype == "float32"
+    pixels = np.random.default_rng(0).uniform(0, 255, (4, SIZE, SIZE, 3)).astype(np.float32)
+    np.testing.assert_allclose(plain(pixels), np.asarray(mixed(pixels)), atol=0.05)
+
+
+def test_balanced_class_weights_reach_the_training(tmp_path):
+    data = colour_dataset(tmp_path / "data")
+    few = [e for e in data.split("train") if e.label == 0][4:]
+    data = replace(data, examples=tuple(e for e in data.examples if e not in few))
+    world = session(data, class_weights="balanced")
+    weights = np.concatenate([w for _, _, w in world.batches("head", 1)(4).training(0, 0).as_numpy_iterator()])
+    assert len(np.unique(weights.round(5))) == 2
+    assert weights.max() / weights.min() > 2
+
+
+def test_settings_that_contradict_each_other_are_refused(colours, tmp_path):
+    with pytest.raises(ValueError, match="nothing would learn"):
+        tr.train(colours, unfreeze="none", fine_tune_epochs=3, out=tmp_path / "run")
+    with pytest.raises(ValueError, match=r"Did you mean mobilenet_v2\?|did you mean mobilenet_v2\?"):
+        tr.train(colours, "mobilnet_v2", out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
