@@ -23,7 +23,7 @@ MAY_KNOW = {
     "runs": {"data", "pipeline"},  # pipeline only inside methods: a run is asked in Python what pipeline answers
     "pipeline": {"data", "base", "training", "evaluation", "exports", "runs"},
     "terminal": set(),
-    "cli": {"pipeline", "terminal", "base"},
+    "cli": {"pipeline", "terminal", "base", "runs"},
     "__main__": {"cli"},
     "__init__": {"data", "base", "pipeline", "runs"},
 }

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tfransfer import __version__
+from tfransfer import __version__, runs
 from tfransfer.errors import SettingError, TransferError
 from tfransfer.files import size_text
 from tfransfer.recipe import Recipe, parse_setting, read_recipe
@@ -31,7 +31,7 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # class names may hold what the terminal cannot show
     try:
-        cli.main(standalone_mode=False)
+        cli.main(prog_name="tfransfer", standalone_mode=False)
     except SettingError as error:
         _fail(error, 2)
     except TransferError as error:
@@ -125,11 +125,12 @@ def train(
     recipe = read_recipe(recipe_file) if recipe_file else Recipe()
     settings |= dict(parse_setting(text) for text in set_)
     terminal = Terminal(as_json)
+    place = runs.place_for(data, out, overwrite)
     pipeline = _load_pipeline()
     wanted = pipeline.DEFAULT_EXPORTS if exports is None else _formats(exports)
     # Wrong usage is said before the pictures are read.
     pipeline.make_recipe(recipe, settings)
-    place = pipeline.place_for(data, out, overwrite)
+    pipeline.require_formats(wanted)
     loaded = pipeline.load_data(
         data,
         split_seed=split_seed,

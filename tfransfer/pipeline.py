@@ -28,7 +28,6 @@ from tfransfer.training import planning
 from tfransfer.training.session import Session, train_phases
 
 DEFAULT_EXPORTS = ("savedmodel", "tflite")
-RUNS_FOLDER = Path("saved_models")
 _SHORTCUTS = {
     "head_epochs": "head.epochs",
     "fine_tune_epochs": "fine_tune.epochs",
@@ -89,16 +88,14 @@ def make_recipe(recipe: Recipe | None, settings: dict[str, Any]) -> Recipe:
     return made
 
 
-def place_for(data: Path, out: str | Path | None, overwrite: bool) -> Path:
-    """The folder for a run, seen to be free: `out`, or one below `saved_models` named after the data.
+def require_formats(names: Sequence[str]) -> None:
+    """See that all export formats are known.
 
     Raises:
-        RunExistsError: Something is there, and `overwrite` was not said.
-        WriteError: It cannot be written to.
+        SettingError: One is not.
     """
-    place = Path(out) if out else RUNS_FOLDER / data.resolve().name
-    runs.require_free(place, overwrite)
-    return place
+    for name in names:
+        find_format(name)
 
 
 def train(
@@ -146,9 +143,8 @@ def train(
     own_model = None if base is None or isinstance(base, str) else base
     settings = settings | ({"base": base} if isinstance(base, str) else {})
     recipe = make_recipe(recipe, settings)
-    for name in exports:
-        find_format(name)
-    place = place_for(data.root if isinstance(data, Dataset) else Path(data), out, overwrite)
+    require_formats(exports)
+    place = runs.place_for(data.root if isinstance(data, Dataset) else Path(data), out, overwrite)
     dataset = data if isinstance(data, Dataset) else load_data(data, progress=progress, say=say)
     if own_model is not None:
         recipe = replace(recipe, base=f"keras.Model {own_model.name}")  # a recipe file cannot hold the model itself
@@ -378,8 +374,7 @@ def export(run: Run | str | Path, *formats: str, say: Say = silent) -> list[Expo
     """
     if not formats:
         raise SettingError("name at least one format to export to, for example tflite.")
-    for name in formats:
-        find_format(name)
+    require_formats(formats)
     run = run if isinstance(run, Run) else runs.load_run(run)
     try:
         with np.load(run.folder / runs.SAMPLES, allow_pickle=False) as archive:

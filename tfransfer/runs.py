@@ -21,6 +21,7 @@ from tfransfer.files import telling_write_failures, whole, write_json, write_tex
 SCHEMA = 1
 MANIFEST, METRICS, HISTORY, RECIPE = "manifest.json", "metrics.json", "history.csv", "recipe.toml"
 SPLITS, LABELS, MODEL, SAMPLES = "splits.csv", "labels.txt", "model.keras", "samples.npz"
+RUNS_FOLDER = Path("saved_models")
 DATA_ISSUES, PREDICTIONS = "data_issues.csv", "predictions.csv"
 _VERSIONED = ("tensorflow", "keras", "numpy", "scikit-learn", "pillow", "ai-edge-litert")
 
@@ -60,6 +61,18 @@ def require_free(folder: Path, overwrite: bool) -> None:
         probe = standing / f".tfransfer-{hashlib.sha1(str(folder).encode()).hexdigest()[:8]}"
         probe.write_bytes(b"")
         probe.unlink()
+
+
+def place_for(data: Path, out: str | Path | None, overwrite: bool) -> Path:
+    """The folder for a run, seen to be free: `out`, or one below `saved_models` named after the data.
+
+    Raises:
+        RunExistsError: Something is there, and `overwrite` was not said.
+        WriteError: It cannot be written to.
+    """
+    place = Path(out) if out else RUNS_FOLDER / data.resolve().name
+    require_free(place, overwrite)
+    return place
 
 
 def start_folder(folder: Path, overwrite: bool) -> None:
