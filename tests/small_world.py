@@ -7,8 +7,9 @@ import numpy as np
 from PIL import Image
 
 from tfransfer.base.build import BuiltBase, base_from_model
+from tfransfer.data.flow import evaluation_flow
 from tfransfer.data.folder import load_folder
-from tfransfer.data.index import Dataset
+from tfransfer.data.index import Dataset, Example
 from tfransfer.recipe import Recipe
 from tfransfer.tasks import SINGLE_LABEL
 from tfransfer.training.planning import make_plan
@@ -32,6 +33,12 @@ def colour_folder(root: Path, per_class: int = 24, size: int = 24, noise: int = 
 
 def colour_dataset(root: Path, **options) -> Dataset:
     return load_folder(colour_folder(root, **options))
+
+
+def read_picture(dataset: Dataset, example: Example, size: int) -> np.ndarray:
+    """One picture as the evaluation flow gives it: uint8, shape (size, size, 3)."""
+    flow = evaluation_flow(dataset, [example], np.zeros((1, 1)), size, 1)
+    return next(iter(flow.batches))[0][0].numpy()
 
 
 def tiny_model(dropout: float = 0.5, name: str = "tiny") -> keras.Model:

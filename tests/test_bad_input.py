@@ -473,9 +473,10 @@ def test_a_folder_that_cannot_be_put_in_place_leaves_the_previous_one(tmp_path, 
     assert (path / "mine").read_text() == "what was there"
 
 
-def test_a_disk_that_is_full_only_at_the_last_moment_is_said_too(tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG], ids=errno.errorcode.get)
+def test_a_disk_that_is_full_only_at_the_last_moment_is_said_too(number, tmp_path, monkeypatch):
     def full(descriptor):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise OSError(number, "in the words of another language")
 
     files.write_text(tmp_path / "a.txt", "what was there")
     monkeypatch.setattr(files.os, "fsync", full)

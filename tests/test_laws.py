@@ -12,15 +12,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_world import SIZE, colour_folder, session, tiny_base
+from small_world import SIZE, colour_folder, read_picture, recipe, session, tiny_base, tiny_model
 
-from tfransfer import files, pipeline, runs
+from tfransfer import files, pipeline, run_folder
 from tfransfer.base import build
 from tfransfer.base.preprocessing import preprocess
 from tfransfer.data import flow, splits
 from tfransfer.data import folder as folders
 from tfransfer.data.folder import load_folder
-from tfransfer.errors import ExportError, RunExistsError
+from tfransfer.errors import ExportError, RunExistsError, WriteError
 from tfransfer.exports import formats, parity
 from tfransfer.exports.exporting import export_model
 from tfransfer.exports.replay import _interpreter
@@ -180,7 +180,7 @@ def trained(dataset):
 @pytest.fixture(scope="module")
 def pictures(dataset):
     examples = dataset.split("validation")
-    return np.stack([flow.read_picture(dataset, e, SIZE) for e in examples])
+    return np.stack([read_picture(dataset, e, SIZE) for e in examples])
 
 
 def lite_answers(path, pictures):
@@ -394,7 +394,7 @@ def test_law_6_each_example_is_scored_exactly_once(trained, dataset, tmp_path):
     for name, (metrics, said) in scored.items():
         assert [e.path for e in said.examples] == [e.path for e in dataset.split(name)]
         assert metrics["n"] == len(said.probabilities) == len(dataset.split(name))
-        expected = np.stack([flow.read_picture(dataset, e, SIZE) for e in said.examples]).astype(np.float32)
+        expected = np.stack([read_picture(dataset, e, SIZE) for e in said.examples]).astype(np.float32)
         np.testing.assert_allclose(said.probabilities, trained(expected, training=False), atol=1e-5)
 
 
@@ -456,18 +456,52 @@ def test_law_7_breaks_when_files_are_written_in_place(tmp_path, monkeypatch):
 
 def check_runs_are_not_overwritten(folder, place):
     place.mkdir()
-    (place / runs.MANIFEST).write_text("an older run")
+    (place / run_folder.MANIFEST).write_text("an older run")
     with pytest.raises(RunExistsError):
         pipeline.train(folder, out=place)
-    assert (place / runs.MANIFEST).read_text() == "an older run"
+    assert (place / run_folder.MANIFEST).read_text() == "an older run"
 
 
 def test_law_7_a_run_is_never_overwritten_without_being_told(folder, tmp_path):
     check_runs_are_not_overwritten(folder, tmp_path / "run")
 
 
+def check_a_failed_replacement_leaves_the_old_run(folder, place, monkeypatch):
+    tiny = recipe(head__epochs=1, fine_tune__epochs=0)
+    pipeline.train(folder, tiny_model(), preprocessing="tf", recipe=tiny, out=place, exports=[])
+    old = {p.name: p.read_bytes() for p in place.iterdir()}
+    monkeypatch.setattr(pipeline, "_finish", lambda *a: (_ for _ in ()).throw(WriteError("the disk is full")))
+    with pytest.raises(WriteError):
+        pipeline.train(
+            folder, tiny_model(), preprocessing="tf", recipe=tiny, out=place, exports=[], overwrite=True, seed=9
+        )
+    assert place.is_dir(), "the old run is gone"
+    assert {p.name: p.read_bytes() for p in place.iterdir()} == old
+    assert [p.name for p in place.parent.iterdir()] == [place.name]
+
+
+def test_law_7_a_failed_replacement_leaves_the_old_run(folder, tmp_path, monkeypatch):
+    check_a_failed_replacement_leaves_the_old_run(folder, tmp_path / "run", monkeypatch)
+
+
+def test_law_7_breaks_when_the_old_run_is_removed_first(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_folder, "_set_aside", lambda place, aside: shutil.rmtree(place, ignore_errors=True))
+    broken(check_a_failed_replacement_leaves_the_old_run, folder, tmp_path / "run", monkeypatch)
+
+
+def test_law_7_pictures_inside_the_run_folder_are_never_replaced(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "run" / "photos")
+    (tmp_path / "run" / run_folder.MANIFEST).write_text("{}")
+    with pytest.raises(RunExistsError, match="the pictures are in"):
+        pipeline.train(
+            tmp_path / "run" / "photos", tiny_model(), preprocessing="tf", out=tmp_path / "run", overwrite=True
+        )
+    assert len(list((tmp_path / "run" / "photos").glob("*/*.png"))) == len(list(folder.glob("*/*.png")))
+
+
 def test_law_7_breaks_when_nobody_looks(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "require_free", lambda place, overwrite: (place / runs.MANIFEST).write_text("new"))
+    careless = lambda place, overwrite: (place / run_folder.MANIFEST).write_text("new")  # noqa: E731
+    monkeypatch.setattr(run_folder, "require_free", careless)
     monkeypatch.setattr(pipeline, "_open_session", lambda *a: (_ for _ in ()).throw(RunExistsError("too late")))
     broken(check_runs_are_not_overwritten, folder, tmp_path / "run")
 

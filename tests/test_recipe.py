@@ -77,6 +77,8 @@ def test_unfreeze_takes_a_number_in_words():
 def test_recipe_file_that_is_absent_or_no_toml_is_named(tmp_path):
     with pytest.raises(DataNotFoundError, match=r"r\.toml does not exist"):
         read_recipe(tmp_path / "r.toml")
+    with pytest.raises(SettingError, match="cannot be read"):
+        read_recipe(tmp_path)
     (tmp_path / "r.toml").write_text("base = ")
     with pytest.raises(SettingError, match=r"r\.toml is no valid TOML"):
         read_recipe(tmp_path / "r.toml")

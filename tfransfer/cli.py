@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tfransfer import __version__, runs
+from tfransfer import __version__, run_folder
 from tfransfer.errors import SettingError, TransferError
 from tfransfer.files import size_text
 from tfransfer.recipe import Recipe, parse_setting, read_recipe
@@ -125,7 +125,7 @@ def train(
     recipe = read_recipe(recipe_file) if recipe_file else Recipe()
     settings |= dict(parse_setting(text) for text in set_)
     terminal = Terminal(as_json)
-    place = runs.place_for(data, out, overwrite)
+    place = run_folder.place_for(data, out, overwrite)
     pipeline = _load_pipeline()
     wanted = pipeline.DEFAULT_EXPORTS if exports is None else _formats(exports)
     # Wrong usage is said before the pictures are read.

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tfransfer import runs
+from tfransfer import run_folder, runs
 from tfransfer.base.build import BuiltBase, base_from_model, build_base
 from tfransfer.base.records import find_base, require_size
 from tfransfer.data import audit, flow, folder, splits
@@ -144,20 +144,21 @@ def train(
     settings = settings | ({"base": base} if isinstance(base, str) else {})
     recipe = make_recipe(recipe, settings)
     require_formats(exports)
-    place = runs.place_for(data.root if isinstance(data, Dataset) else Path(data), out, overwrite)
+    place = run_folder.place_for(data.root if isinstance(data, Dataset) else Path(data), out, overwrite)
     dataset = data if isinstance(data, Dataset) else load_data(data, progress=progress, say=say)
     if own_model is not None:
         recipe = replace(recipe, base=f"keras.Model {own_model.name}")  # a recipe file cannot hold the model itself
     session = _open_session(dataset, recipe, own_model, loss, metrics)
-    run = _start_run(place, overwrite, session, command)
     _say_plan(session, say)
-    callback_factory = _callbacks(callbacks, place / "tensorboard" if tensorboard else None)
-    kept = train_phases(session, callback_factory, progress, say)
-    runs.write_table(place / runs.HISTORY, kept.history_rows())
-    run.manifest |= {"phases": kept.to_dict(), "kept": kept.kept}
-    _finish(run, session, exports, progress, say)
-    run.manifest["seconds"] = round(time.time() - began, 1)
-    run.write_manifest()
+    with run_folder.fresh_folder(place, overwrite, dataset.root):
+        run = _start_run(place, session, command)
+        callback_factory = _callbacks(callbacks, place / "tensorboard" if tensorboard else None)
+        kept = train_phases(session, callback_factory, progress, say)
+        run_folder.write_table(place / run_folder.HISTORY, kept.history_rows())
+        run.manifest |= {"phases": kept.to_dict(), "kept": kept.kept}
+        _finish(run, session, exports, progress, say)
+        run.manifest["seconds"] = round(time.time() - began, 1)
+        run.write_manifest()
     return run
 
 
@@ -184,16 +185,15 @@ def _open_session(
     return Session(dataset, recipe, plan, base, task, loss, metrics)
 
 
-def _start_run(place: Path, overwrite: bool, session: Session, command: str) -> Run:
-    """Make the run's folder and write everything that is decided before the first step."""
+def _start_run(place: Path, session: Session, command: str) -> Run:
+    """Write everything that is decided before the first step."""
     dataset, plan = session.dataset, session.plan
-    runs.start_folder(place, overwrite)
-    splits.write_splits(place / runs.SPLITS, dataset)
-    runs.write_issues(place / runs.DATA_ISSUES, dataset.issues)
-    write_text(place / runs.LABELS, "".join(f"{name}\n" for name in dataset.classes))
-    write_recipe(place / runs.RECIPE, session.recipe, command or "made in Python with tfransfer.train")
+    splits.write_splits(place / run_folder.SPLITS, dataset)
+    run_folder.write_issues(place / run_folder.DATA_ISSUES, dataset.issues)
+    write_text(place / run_folder.LABELS, "".join(f"{name}\n" for name in dataset.classes))
+    write_recipe(place / run_folder.RECIPE, session.recipe, command or "made in Python with tfransfer.train")
     manifest = {
-        "schema": runs.SCHEMA,
+        "schema": run_folder.SCHEMA,
         "versions": runs.versions(),
         "task": session.task.name,
         "classes": list(dataset.classes),
@@ -239,14 +239,14 @@ def _finish(run: Run, session: Session, exports: Sequence[str], progress: Progre
     model = session.model_for_export()
     run._model = model
     scored = _score_splits(run, model, session.dataset, progress)
-    write_json(run.folder / runs.METRICS, {name: score_of for name, (score_of, _) in scored.items()})
+    write_json(run.folder / run_folder.METRICS, {name: score_of for name, (score_of, _) in scored.items()})
     validation = session.dataset.split("validation")
     pictures = _pictures(session.dataset, validation, session.plan.image_size)
-    runs.write_samples(run.folder / runs.SAMPLES, pictures[:_SAMPLES])
+    run_folder.write_samples(run.folder / run_folder.SAMPLES, pictures[:_SAMPLES])
     say("export: writing and checking " + ", ".join(["keras", *exports]))
     made = export_model(model, run.classes, pictures, ["keras", *exports], run.folder)
     run.manifest["exports"] = {e.format: e.to_dict() for e in made}
-    run.manifest["model_hash"] = runs.file_hash(run.folder / runs.MODEL)
+    run.manifest["model_hash"] = runs.file_hash(run.folder / run_folder.MODEL)
 
 
 def _pictures(dataset: Dataset, examples: Sequence[Example], size: int) -> np.ndarray:
@@ -301,7 +301,7 @@ def evaluate(
     if data is None:
         dataset = run.data or _recorded_data(run, progress, say)
         scored = _score_splits(run, run.model, dataset, progress)
-        write_json(run.folder / runs.METRICS, {name: metrics for name, (metrics, _) in scored.items()})
+        write_json(run.folder / run_folder.METRICS, {name: metrics for name, (metrics, _) in scored.items()})
     else:
         dataset = _known_data(run, data, progress, say)
         said = predict_examples(run.model, dataset, dataset.examples, run.image_size, progress=progress)
@@ -313,7 +313,7 @@ def evaluate(
 
 def _recorded_data(run: Run, progress: Progress, say: Say) -> Dataset:
     root = Path(run.manifest["data"]["root"])
-    dataset = folder.load_folder(root, splits_file=run.folder / runs.SPLITS, progress=progress, say=say)
+    dataset = folder.load_folder(root, splits_file=run.folder / run_folder.SPLITS, progress=progress, say=say)
     if dataset.classes != run.classes:
         raise DataError(f"{root} has the classes {', '.join(dataset.classes)}; the run has {', '.join(run.classes)}.")
     return dataset
@@ -336,7 +336,7 @@ def _write_predictions(run: Run, scored: dict[str, tuple[dict[str, Any], Predict
                 "path": example.path, "label": run.classes[label], "split": name,
                 "predicted": run.classes[best], "probability": f"{row[best]:.6f}",
             })  # fmt: skip
-    runs.write_table(run.folder / runs.PREDICTIONS, rows)
+    run_folder.write_table(run.folder / run_folder.PREDICTIONS, rows)
 
 
 def predict(run: Run | str | Path, pictures: Any, *, top: int = 5, batch: int = 32) -> Prediction | list[Prediction]:
@@ -377,10 +377,12 @@ def export(run: Run | str | Path, *formats: str, say: Say = silent) -> list[Expo
     require_formats(formats)
     run = run if isinstance(run, Run) else runs.load_run(run)
     try:
-        with np.load(run.folder / runs.SAMPLES, allow_pickle=False) as archive:
+        with np.load(run.folder / run_folder.SAMPLES, allow_pickle=False) as archive:
             pictures = archive["pictures"]
     except (OSError, ValueError, KeyError) as error:
-        raise RunError(f"{run.folder / runs.SAMPLES} is missing or damaged, so no export could be checked.") from error
+        raise RunError(
+            f"{run.folder / run_folder.SAMPLES} is missing or damaged, so no export could be checked."
+        ) from error
     say("export: writing and checking " + ", ".join(formats))
     made = export_model(run.model, run.classes, pictures, formats, run.folder)
     run.manifest.setdefault("exports", {}).update({e.format: e.to_dict() for e in made})

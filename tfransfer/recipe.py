@@ -272,6 +272,8 @@ def read_recipe(path: Path) -> Recipe:
         raise DataNotFoundError(f"recipe file {path} does not exist.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingError(f"recipe file {path} is no valid TOML: {error}.") from error
+    except OSError as error:
+        raise SettingError(f"recipe file {path} cannot be read: {error.strerror}.") from error
     return Recipe.from_dict(values)
 
 

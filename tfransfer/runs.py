@@ -2,27 +2,18 @@
 
 import csv
 import hashlib
-import io
 import json
 import platform
-import shutil
-from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tfransfer import __version__
-from tfransfer.data.index import Dataset, Issue
-from tfransfer.errors import DataNotFoundError, RunError, RunExistsError
-from tfransfer.files import telling_write_failures, whole, write_json, write_text
+from tfransfer.data.index import Dataset
+from tfransfer.errors import DataNotFoundError, RunError
+from tfransfer.files import write_json
+from tfransfer.run_folder import HISTORY, MANIFEST, METRICS, MODEL, SCHEMA
 
-SCHEMA = 1
-MANIFEST, METRICS, HISTORY, RECIPE = "manifest.json", "metrics.json", "history.csv", "recipe.toml"
-SPLITS, LABELS, MODEL, SAMPLES = "splits.csv", "labels.txt", "model.keras", "samples.npz"
-RUNS_FOLDER = Path("saved_models")
-DATA_ISSUES, PREDICTIONS = "data_issues.csv", "predictions.csv"
 _VERSIONED = ("tensorflow", "keras", "numpy", "scikit-learn", "pillow", "ai-edge-litert")
 
 
@@ -35,78 +26,6 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = "absent"
     return found
-
-
-def require_free(folder: Path, overwrite: bool) -> None:
-    """See that a run can be written to a folder, before any work is done.
-
-    Raises:
-        RunExistsError: Something is there and `overwrite` was not said, or what is there is no run.
-        WriteError: The folder cannot be made or written to.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise RunExistsError(f"{folder} is a file; name another folder with --out.")
-    if folder.exists() and any(folder.iterdir()):
-        if not overwrite:
-            raise RunExistsError(
-                f"{folder} exists already. Name another folder with --out, or say --overwrite to replace it."
-            )
-        if not (folder / MANIFEST).is_file():
-            raise RunExistsError(
-                f"{folder} holds files but no run ({MANIFEST} is missing); it will not be replaced. "
-                "Name another folder with --out."
-            )
-    with telling_write_failures(folder):
-        standing = next(p for p in (folder, *folder.parents) if p.exists())
-        probe = standing / f".tfransfer-{hashlib.sha1(str(folder).encode()).hexdigest()[:8]}"
-        probe.write_bytes(b"")
-        probe.unlink()
-
-
-def place_for(data: Path, out: str | Path | None, overwrite: bool) -> Path:
-    """The folder for a run, seen to be free: `out`, or one below `saved_models` named after the data.
-
-    Raises:
-        RunExistsError: Something is there, and `overwrite` was not said.
-        WriteError: It cannot be written to.
-    """
-    place = Path(out) if out else RUNS_FOLDER / data.resolve().name
-    require_free(place, overwrite)
-    return place
-
-
-def start_folder(folder: Path, overwrite: bool) -> None:
-    """Make a run's folder; with `overwrite`, remove the run that is there."""
-    require_free(folder, overwrite)
-    with telling_write_failures(folder):
-        if folder.exists() and overwrite:
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-
-
-def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows with the same keys as a CSV file."""
-    stream = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    write_text(path, stream.getvalue())
-
-
-def write_issues(path: Path, issues: Sequence[Issue]) -> None:
-    """Write what was set aside: a CSV file with the columns path, kind, detail, set_aside."""
-    lines = [["path", "kind", "detail", "set_aside"]]
-    lines += [[i.path, i.kind, i.detail, str(i.set_aside).lower()] for i in issues]
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows(lines)
-    write_text(path, stream.getvalue())
-
-
-def write_samples(path: Path, pictures: np.ndarray) -> None:
-    """Keep a few held-out pictures, uint8 (n, size, size, 3), so that later exports can be checked without the data."""
-    with whole(path) as temporary:
-        np.savez_compressed(temporary, pictures=pictures)
 
 
 class Run:

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 from sklearn.utils.class_weight import compute_class_weight
+from small_world import read_picture
 
 from tfransfer.data import augment, flow
 from tfransfer.data.folder import load_folder
@@ -76,7 +77,7 @@ def test_order_depends_on_seed_and_phase(other, dataset):
 
 def test_targets_and_weights_stay_with_their_pictures(dataset):
     weights = np.arange(COUNT, dtype=np.float32)
-    plain = [flow.read_picture(dataset, e, SIZE) for e in dataset.examples]
+    plain = [read_picture(dataset, e, SIZE) for e in dataset.examples]
     for pixels, targets, weight in training(dataset, weights=weights):
         for one, target, own in zip(pixels, targets, weight, strict=True):
             assert own == target.argmax()
@@ -227,7 +228,7 @@ def test_evaluation_gives_each_example_once_in_order_and_unaltered(dataset):
     assert (made.steps, made.examples) == (len(batches), COUNT) == (6, COUNT)
     assert len(batches[-1][0]) == COUNT % BATCH
     pixels = np.concatenate([b[0] for b in batches])
-    plain = [flow.read_picture(dataset, e, SIZE) for e in dataset.examples]
+    plain = [read_picture(dataset, e, SIZE) for e in dataset.examples]
     np.testing.assert_array_equal(pixels, np.stack(plain))
     np.testing.assert_array_equal(np.concatenate([b[2] for b in batches]), np.ones(COUNT))
 
@@ -254,7 +255,7 @@ def test_scoring_never_augments(dataset, monkeypatch):
         return tf.reshape(pixels, (-1, SIZE * SIZE * 3))
 
     said = predict_examples(echo, dataset, dataset.examples, SIZE)
-    plain = np.stack([flow.read_picture(dataset, e, SIZE) for e in dataset.examples])
+    plain = np.stack([read_picture(dataset, e, SIZE) for e in dataset.examples])
     np.testing.assert_array_equal(said.probabilities.reshape(plain.shape), plain)
 
 

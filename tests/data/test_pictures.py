@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
+from small_world import read_picture
 
 from tfransfer.data import audit, flow, pictures
 from tfransfer.data.inputs import read_inputs
@@ -77,7 +78,7 @@ def test_each_kind_of_picture_comes_the_same_way_through_flow_and_inputs(kind, p
     convert, format, options, tolerance = KINDS[kind]
     encoded = encode(convert(Image.fromarray(photo)), format, **options)
     dataset = dataset_of({"picture": encoded})
-    through_flow = flow.read_picture(dataset, dataset.examples[0], 40)
+    through_flow = read_picture(dataset, dataset.examples[0], 40)
     (through_inputs,) = read_inputs(dataset.root / "picture", 40)
     np.testing.assert_array_equal(through_flow, through_inputs.pixels)
     assert_close(through_flow, pictures.resize(as_pillow(encoded), 40).numpy(), tolerance)

@@ -68,7 +68,8 @@ def examine_bytes(encoded: bytes, path: str, max_pixels: int = MAX_PIXELS) -> Fi
     except UnidentifiedImageError:
         return Issue(path, "no picture", f"not a picture in a format read here ({READABLE})")
     except Image.DecompressionBombError:
-        return Issue(path, "too large", f"more than the limit of {max_pixels:,} pixels")
+        limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
+        return Issue(path, "too large", f"more than the limit of {limit:,} pixels")
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError) as error:
         return Issue(path, "damaged", f"its header cannot be read: {error}")
     if width * height > max_pixels:

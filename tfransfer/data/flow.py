@@ -158,8 +158,3 @@ def class_weights(examples: Sequence[Example], classes: int, how: str) -> np.nda
         return np.ones(len(labels), np.float32)
     counts = np.bincount(labels, minlength=classes)
     return (len(labels) / (classes * np.maximum(counts, 1))).astype(np.float32)[labels]
-
-
-def read_picture(dataset: Dataset, example: Example, size: int) -> np.ndarray:
-    """One picture as `evaluation_flow` gives it: uint8, shape (size, size, 3)."""
-    return _Columns(dataset, [example], size).read(tf.constant(0)).numpy()
