@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).parent.parent
 COLOURS = ((150, 10, 0), (10, 150, 20), (0, 20, 150), (150, 140, 0))
 
@@ -19,6 +20,24 @@ def test_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real test data is not at {folder}; name its folder with TFRANSFER_TEST_DATA")
     return folder
+
+
+def _real_file(folder: Path, name: str) -> Path:
+    if not (folder / name).is_file():
+        pytest.skip(f"{name} is not among the real test data in {folder}")
+    return folder / name
+
+
+@pytest.fixture(scope="session")
+def flower_photos(test_data) -> Path:
+    """Zip file of 3,670 photos in 5 classes."""
+    return _real_file(test_data, "flower_photos_256.zip")
+
+
+@pytest.fixture(scope="session")
+def mobilenet_v2_weights(test_data) -> Path:
+    """ImageNet weights of MobileNetV2 without its top."""
+    return _real_file(test_data, "mobilenet_v2_1.0_224_no_top.weights.h5")
 
 
 @pytest.fixture
