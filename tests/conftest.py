@@ -1,11 +1,14 @@
 """What every test may ask for: real data where there is some, and small folders of coloured pictures."""
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from tfransfer import cli
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).parent.parent
@@ -59,3 +62,20 @@ def solid_folder(tmp_path):
         return root
 
     return make
+
+
+@pytest.fixture
+def command(monkeypatch, capfd):
+    """Calls the command line in this process: its exit code, standard output and standard error."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["tfransfer", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stopped:
+            code = stopped.code
+        said = capfd.readouterr()
+        return code, said.out, said.err
+
+    return call

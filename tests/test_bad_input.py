@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 from small_world import tiny_model
 
-from tfransfer import cli, files, pipeline
+from tfransfer import files, pipeline
 from tfransfer.data import audit, pictures
 from tfransfer.data.index import Issue
 from tfransfer.errors import (
@@ -35,23 +35,6 @@ from tfransfer.errors import (
 def elsewhere(tmp_path, monkeypatch):
     """Runs go to `saved_models` in the current folder."""
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Calls the command line in this process: its exit code, standard output and standard error."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["tfransfer", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stopped:
-            code = stopped.code
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return call
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The command line, called in this process."""
 
 import json
-import sys
 
 import pytest
 
@@ -9,49 +8,33 @@ from tfransfer import __version__, cli
 from tfransfer.base.records import BASES
 
 
-@pytest.fixture
-def say(monkeypatch, capfd):
-    """Run the command line; gives its exit code, standard output and standard error."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["tfransfer", *map(str, words)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as error:
-            code = error.code
-        return code or 0, *capfd.readouterr()
-
-    return run
+def test_version(command):
+    assert command("--version") == (0, f"tfransfer, version {__version__}\n", "")
 
 
-def test_version(say):
-    assert say("--version") == (0, f"tfransfer, version {__version__}\n", "")
-
-
-def test_bases_lists_every_base_in_a_table(say):
-    code, shown, _ = say("bases")
+def test_bases_lists_every_base_in_a_table(command):
+    code, shown, _ = command("bases")
     assert code == 0
     assert {line.split()[0] for line in shown.splitlines()[1:]} >= set(BASES)
     assert "2,257,984" in shown
 
 
-def test_json_is_one_object_on_standard_output_and_the_table_goes_elsewhere(say):
-    _, shown, elsewhere = say("bases", "--json")
+def test_json_is_one_object_on_standard_output_and_the_table_goes_elsewhere(command):
+    _, shown, elsewhere = command("bases", "--json")
     assert len(json.loads(shown)["bases"]) == len(BASES)
     assert "mobilenet_v2" in elsewhere
 
 
-def test_a_base_shows_its_blocks_and_what_belongs_to_the_top_one(say):
-    _, shown, _ = say("bases", "mobilenet_v2")
+def test_a_base_shows_its_blocks_and_what_belongs_to_the_top_one(command):
+    _, shown, _ = command("bases", "mobilenet_v2")
     lines = shown.splitlines()
     assert lines[2].split()[:2] == ["1", "block_16"]
     assert lines[-2].split()[:2] == ["17", "expanded_conv"]
     assert "Conv_1, Conv_1_bn behind block_16 belongs to it" in lines[-1]
 
 
-def test_a_base_without_clean_block_boundaries_says_so(say):
-    _, shown, _ = say("bases", "nasnet_mobile")
+def test_a_base_without_clean_block_boundaries_says_so(command):
+    _, shown, _ = command("bases", "nasnet_mobile")
     assert "nasnet_mobile has no clean block boundary" in shown
 
 
@@ -73,8 +56,8 @@ def test_a_base_without_clean_block_boundaries_says_so(say):
         (["predict", "x", "y", "--top", "0"], "--top"),
     ],
 )
-def test_wrong_usage_exits_with_2_and_a_hint(say, words, message):
-    code, shown, elsewhere = say(*words)
+def test_wrong_usage_exits_with_2_and_a_hint(command, words, message):
+    code, shown, elsewhere = command(*words)
     assert code == 2
     assert message in elsewhere
     assert shown == ""
@@ -90,9 +73,9 @@ def test_wrong_usage_exits_with_2_and_a_hint(say, words, message):
         (["train", "x", "--recipe", "no such.toml"], "recipe file no such.toml does not exist"),
     ],
 )
-def test_failure_exits_with_1_and_says_what_is_missing(say, words, message, tmp_path, monkeypatch):
+def test_failure_exits_with_1_and_says_what_is_missing(command, words, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code, shown, elsewhere = say(*words)
+    code, shown, elsewhere = command(*words)
     assert code == 1
     assert message in elsewhere
     assert "Traceback" not in elsewhere
@@ -100,12 +83,12 @@ def test_failure_exits_with_1_and_says_what_is_missing(say, words, message, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
-def test_interrupted_says_that_the_run_is_not_finished(say, monkeypatch):
+def test_interrupted_says_that_the_run_is_not_finished(command, monkeypatch):
     def stop(*words, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli.cli, "main", stop)
-    code, _, elsewhere = say("train", "x")
+    code, _, elsewhere = command("train", "x")
     assert code == 1
     assert "the run is not finished" in elsewhere
 
@@ -120,8 +103,8 @@ def test_interrupted_says_that_the_run_is_not_finished(say, monkeypatch):
         ('{"schema": 1, "classes": [], "plan": {}, "data": {}}', "no finished run: model.keras is missing"),
     ],
 )
-def test_damaged_run_is_named(say, tmp_path, manifest, message):
+def test_damaged_run_is_named(command, tmp_path, manifest, message):
     (tmp_path / "manifest.json").write_text(manifest)
-    code, _, elsewhere = say("predict", tmp_path, tmp_path)
+    code, _, elsewhere = command("predict", tmp_path, tmp_path)
     assert code == 1
     assert message in elsewhere
