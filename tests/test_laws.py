@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 from small_world import SIZE, colour_folder, read_picture, recipe, session, tiny_base, tiny_model
 
-from tfransfer import files, pipeline, run_folder
+from tfransfer import files, pipeline, run_folder, runs, scoring
 from tfransfer.base import build
 from tfransfer.base.preprocessing import preprocess
 from tfransfer.data import flow, splits
@@ -28,7 +28,7 @@ from tfransfer.progress import quiet, silent
 from tfransfer.training import model as model_parts
 from tfransfer.training import phases
 from tfransfer.training import session as sessions
-from tfransfer.training.model import freeze_base, leaves, unfreeze
+from tfransfer.training.model import all_layers, freeze_base, unfreeze
 
 pytestmark = pytest.mark.law
 
@@ -59,7 +59,7 @@ def weights_of(layers):
 def check_frozen_is_frozen(dataset, base):
     """Every weight of a frozen layer, and every BatchNormalization, is bit-identical after a phase."""
     world = session(dataset, base, fine_tune__learning_rate=0.01, fine_tune__unfreeze=2)
-    layers = leaves(base.model)
+    layers = [layer for layer in all_layers(base.model) if not getattr(layer, "layers", None)]
     start = weights_of(layers)
     for phase in ("head", "fine_tune"):
         parts = freeze_base(world.whole) if phase == "head" else unfreeze(world.whole, 2)
@@ -135,11 +135,58 @@ def test_law_1_frozen_layers_that_no_cut_separates_are_quiet_too(dataset):
     assert not np.array_equal(np.asarray(base.model(picture, training=True)), calm)
 
 
+@keras.saving.register_keras_serializable("tests")
+class Composite(keras.layers.Layer):
+    """A block as one layer, with BatchNormalization and dropout inside."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.conv = keras.layers.Conv2D(4, 3, padding="same")
+        self.norm = keras.layers.BatchNormalization()
+        self.drop = keras.layers.Dropout(0.5)
+
+    def build(self, shape):
+        self.conv.build(shape)
+        self.norm.build((*shape[:-1], 4))
+        super().build(shape)
+
+    def call(self, values):
+        return self.drop(self.norm(self.conv(values)))
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], 4)
+
+
+def composite_base():
+    pixels = keras.Input((SIZE, SIZE, 3))
+    values = keras.layers.Conv2D(4, 3, name="stem")(pixels)
+    for name in ("first", "second"):
+        values = keras.layers.Conv2D(4, 1, name=f"{name}_in")(Composite(name=name)(values))
+    return build.base_from_model(keras.Model(pixels, values), "tf")
+
+
+def test_law_1_and_10_reach_into_composite_layers(dataset):
+    """BatchNormalization inside an unfrozen layer of layers stays frozen, and its dropout follows the seed."""
+    endings = []
+    for _ in range(2):
+        base = composite_base()
+        world = session(dataset, base, fine_tune__unfreeze=2, fine_tune__learning_rate=0.01)
+        noise = np.random.default_rng(0)
+        base.model.set_weights([np.abs(noise.normal(size=w.shape)) * 0.1 for w in base.model.get_weights()])
+        norms = [base.model.get_layer(name).norm for name in ("first", "second")]
+        before = [[w.copy() for w in norm.get_weights()] for norm in norms]
+        sessions.train_phases(world, lambda phase: (), quiet, silent)
+        for norm, old in zip(norms, before, strict=True):
+            assert all(np.array_equal(a, b) for a, b in zip(norm.get_weights(), old, strict=True))
+        endings.append([w for w in world.whole.model.get_weights() if w.dtype == np.float32])
+    assert all(np.array_equal(a, b) for a, b in zip(*endings, strict=True))
+
+
 def test_law_1_breaks_when_batch_normalization_is_unfrozen(dataset, monkeypatch):
     def careless(model, layers):
         model.trainable = True
-        chosen = {id(leaf) for layer in layers for leaf in leaves(layer)}
-        for leaf in leaves(model):
+        chosen = {id(leaf) for layer in layers for leaf in all_layers(layer)}
+        for leaf in all_layers(model)[1:]:
             leaf.trainable = id(leaf) in chosen
 
     monkeypatch.setattr(model_parts, "_set_trainable", careless)
@@ -389,8 +436,8 @@ def test_law_6_breaks_when_the_test_split_is_validated_on(tmp_path, monkeypatch)
 
 
 def test_law_6_each_example_is_scored_exactly_once(trained, dataset, tmp_path):
-    run = pipeline.Run(tmp_path, {"classes": list(dataset.classes), "plan": {"image_size": SIZE}}, dataset, trained)
-    scored = pipeline._score_splits(run, trained, dataset, quiet)
+    run = runs.Run(tmp_path, {"classes": list(dataset.classes), "plan": {"image_size": SIZE}}, dataset, trained)
+    scored = scoring.score_splits(run, trained, dataset, quiet)
     for name, (metrics, said) in scored.items():
         assert [e.path for e in said.examples] == [e.path for e in dataset.split(name)]
         assert metrics["n"] == len(said.probabilities) == len(dataset.split(name))
@@ -572,8 +619,8 @@ def test_law_10_breaks_when_dropout_draws_from_hidden_state(folder, monkeypatch)
     hidden = np.random.default_rng()
 
     def draw(self, step):
-        for generator in self._generators:
-            generator.state.assign(hidden.integers(0, 2**31, 2))
+        for state in self._seed_states:
+            state.assign(hidden.integers(0, 2**31, 2))
 
     monkeypatch.setattr(phases.Loop, "_set_generators", draw)
     broken(check_same_seed_same_result, folder)

@@ -23,7 +23,8 @@ MAY_KNOW = {
     "run_folder": {"data"},
     # A run is asked in Python what pipeline answers: imported inside its methods only.
     "runs": {"data", "run_folder", "pipeline"},
-    "pipeline": {"data", "base", "training", "evaluation", "exports", "runs", "run_folder"},
+    "scoring": {"data", "evaluation", "runs", "run_folder"},
+    "pipeline": {"data", "base", "training", "evaluation", "exports", "runs", "run_folder", "scoring"},
     "terminal": set(),
     "cli": {"pipeline", "terminal", "base", "run_folder"},
     "__main__": {"cli"},

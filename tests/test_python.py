@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
-from small_world import SIZE, colour_dataset, colour_folder, recipe, session, tiny_base, tiny_model
+from small_world import SIZE, colour_dataset, colour_folder, recipe, session, tiny_model
 
 import tfransfer as tr
+from tfransfer import pipeline
+from tfransfer.base.build import build_base
 from tfransfer.progress import quiet, silent
 from tfransfer.recipe import read_recipe
 from tfransfer.training import phases
 from tfransfer.training import session as sessions
-from tfransfer.training.session import in_float32
 
 
 @pytest.fixture(scope="module")
@@ -145,21 +146,21 @@ def test_out_of_memory_is_tried_once_more_with_half_the_batch(tmp_path, monkeypa
     assert "out of memory with 8 pictures per step: once more with 4" in said
 
 
-def test_mixed_precision_trains_and_is_exported_in_float32(tmp_path):
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        base = tiny_base(0.1)
-    finally:
-        keras.config.set_dtype_policy("float32")
-    world = session(colour_dataset(tmp_path / "data"), base, head__learning_rate=0.05)
+@pytest.mark.parametrize(
+    "name",
+    ["mobilenet_v3_small", *(pytest.param(n, marks=pytest.mark.slow) for n in ("resnet50", "convnext_tiny", "vgg16"))],
+)
+def test_mixed_precision_trains_and_is_exported_in_float32(name, colours):
+    settings = recipe(base=name, weights="random", image_size=32, precision="mixed_bfloat16", head__epochs=1)
+    world = pipeline._open_session(tr.load_data(colours), settings, None, None, None)
     kept = sessions.train_phases(world, lambda phase: (), quiet, silent)
     assert np.isfinite([row["loss"] for row in kept.history_rows()]).all()
-    mixed, plain = world.whole.model, in_float32(world.whole.model)
+    mixed, plain = world.whole.model, world.model_for_export()
     assert {layer.compute_dtype for layer in plain._flatten_layers()} == {"float32"}
     assert "bfloat16" in {layer.compute_dtype for layer in mixed._flatten_layers()}
     assert mixed.output.dtype == "float32"
-    pixels = np.random.default_rng(0).uniform(0, 255, (4, SIZE, SIZE, 3)).astype(np.float32)
-    np.testing.assert_allclose(plain(pixels), np.asarray(mixed(pixels)), atol=0.05)
+    for a, b in zip(mixed.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_balanced_class_weights_reach_the_training(tmp_path):
@@ -178,3 +179,67 @@ def test_settings_that_contradict_each_other_are_refused(colours, tmp_path):
     with pytest.raises(ValueError, match=r"Did you mean mobilenet_v2\?|did you mean mobilenet_v2\?"):
         tr.train(colours, "mobilnet_v2", out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_format_that_fails_does_not_cost_the_run(colours, tmp_path):
+    """LiteRT has no operation for the inverse error function."""
+    pixels = keras.Input((SIZE, SIZE, 3))
+    odd = keras.Model(pixels, keras.ops.erfinv(keras.layers.Conv2D(4, 3, activation="tanh")(pixels)) * 0.1)
+    with pytest.raises(tr.TransferError, match="tflite"):
+        tr.train(colours, odd, preprocessing="tf", recipe=recipe(fine_tune__epochs=0), out=tmp_path / "run",
+                 exports=["savedmodel", "tflite"])  # fmt: skip
+    kept = tr.load_run(tmp_path / "run")
+    assert set(kept.manifest["exports"]) == {"keras", "savedmodel"}
+    assert not (tmp_path / "run" / "model.tflite").exists()
+    assert len(kept.predict(colours / "red")) == 24
+
+
+class Stranger(keras.layers.Layer):
+    def call(self, values):
+        return values * 2.0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"base": 3}, "base is a name or a keras.Model; it is int"),
+        ({"callbacks": [keras.callbacks.TerminateOnNaN()]}, "lambda phase"),
+        ({"metrics": [keras.metrics.Mean()]}, "metrics wants a function"),
+        ({"loss": "cross entropy"}, "Keras knows no loss 'cross entropy'"),
+        ({"metrics": lambda: [keras.metrics.F1Score()]}, "'f1_score' gives 3 numbers"),
+        ({"precision": "mixed_float16"}, "the base was built in 'float32'"),
+        ({"base": "stranger"}, "cannot be loaded in a fresh process"),
+    ],
+)
+def test_what_cannot_be_taken_is_refused_with_the_reason(options, message, colours, tmp_path):
+    if options.get("base") == "stranger":
+        options = {"base": keras.Sequential([keras.Input((8, 8, 3)), Stranger()])}
+    options = {"base": tiny_model(), "recipe": recipe(head__epochs=1)} | options
+    with pytest.raises(tr.TransferError, match=message):
+        tr.train(colours, preprocessing="tf", out=tmp_path / "run", exports=[], **options)
+    assert not (tmp_path / "run").exists() or "f1" in message
+
+
+def test_a_loss_by_name_or_as_a_function_is_taken(colours, tmp_path):
+    for number, loss in enumerate(["categorical_crossentropy", keras.losses.categorical_crossentropy]):
+        made = tr.train(colours, tiny_model(), preprocessing="tf", recipe=recipe(head__epochs=1, fine_tune__epochs=0),
+                        out=tmp_path / str(number), exports=[], loss=loss, image_size=SIZE)  # fmt: skip
+        assert np.isfinite(float(made.history[0]["loss"]))
+
+
+def test_a_picture_that_vanishes_in_training_is_named(tmp_path):
+    data = colour_dataset(tmp_path / "data")
+    (data.root / data.split("train")[3].path).unlink()
+    with pytest.raises(tr.TransferError, match=r"cannot be read now: .*\.png"):
+        sessions.train_phases(session(data), lambda phase: (), quiet, silent)
+
+
+def test_own_data_is_scored_on_its_held_out_splits_only(run, colours):
+    assert set(run.evaluate(colours)) == {"validation", "test"}
+    assert set(run.evaluate(tr.load_data(colours))) == {"validation", "test"}
+
+
+def test_random_weights_follow_the_seed():
+    first, second, other = (build_base("mobilenet", 32, "random", seed).model.get_weights() for seed in (1, 1, 2))
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))

@@ -39,11 +39,11 @@ def main() -> None:
     except click.UsageError as error:
         error.show()
         sys.exit(2)
-    except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(1)
+    except OSError as error:
+        _fail(error, 1)
     except (click.Abort, KeyboardInterrupt):
         click.echo("tfransfer: stopped before the end; the run is not finished.", err=True)
         sys.exit(1)
@@ -212,8 +212,9 @@ def predict(run: Path, paths: tuple[Path, ...], top: int, as_json: bool) -> None
     terminal = Terminal(as_json)
     pipeline = _load_pipeline()
     said = pipeline.predict(run, list(paths), top=top)
-    rows = [[p.name, *(_ranked(p, i) for i in range(min(top, max(len(q.top) for q in said) or 1)))] for p in said]
-    terminal.table("", ["picture", *(f"top {i}" for i in range(1, len(rows[0])))], rows, left=99)
+    shown = max(1, *(len(p.top) for p in said))
+    rows = [[p.name, *(_ranked(p, rank) for rank in range(shown))] for p in said]
+    terminal.table("", ["picture", *(f"top {rank}" for rank in range(1, shown + 1))], rows, left=99)
     bad = [p for p in said if p.error]
     if bad:
         terminal.say(f"{len(bad)} of {len(said)} pictures cannot be read")

@@ -44,6 +44,10 @@ class ExportError(TransferError, RuntimeError):
     """An exported file does not say what the evaluated model says, or could not be made."""
 
 
+class OutOfMemoryError(TransferError, MemoryError):
+    """The device's memory is too small for a training step."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A closing question for an error message, empty when nothing known resembles the word.
 

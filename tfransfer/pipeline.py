@@ -1,23 +1,25 @@
 """The whole way: load data, train both phases, evaluate, predict, export. Wires the stages together."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
-from tfransfer import run_folder, runs
-from tfransfer.base.build import BuiltBase, base_from_model, build_base
+from tfransfer import run_folder, runs, scoring
+from tfransfer.base.build import BuiltBase, base_from_model, build_base, require_model
 from tfransfer.base.records import find_base, require_size
 from tfransfer.data import audit, flow, folder, splits
 from tfransfer.data.index import Dataset, Example
 from tfransfer.data.inputs import is_single
-from tfransfer.errors import DataError, RunError, SettingError
+from tfransfer.errors import RunError, SettingError
 from tfransfer.evaluation.metrics import score
-from tfransfer.evaluation.predictions import Prediction, Predictions, name_pictures, predict_examples
-from tfransfer.exports.exporting import Export, export_model
+from tfransfer.evaluation.predictions import Prediction, name_pictures, predict_examples
+from tfransfer.exports.exporting import Export, export_model, require_saving
 from tfransfer.exports.formats import find_format
 from tfransfer.files import write_json, write_text
 from tfransfer.progress import Progress, Say, quiet, silent
@@ -25,6 +27,7 @@ from tfransfer.recipe import Recipe, write_recipe
 from tfransfer.runs import Run
 from tfransfer.tasks import SINGLE_LABEL
 from tfransfer.training import planning
+from tfransfer.training.loop import as_loss
 from tfransfer.training.session import Session, train_phases
 
 DEFAULT_EXPORTS = ("savedmodel", "tflite")
@@ -75,8 +78,13 @@ def load_data(
     )
 
 
-def make_recipe(recipe: Recipe | None, settings: dict[str, Any]) -> Recipe:
+def make_recipe(recipe: Recipe | None, settings: dict[str, Any], named_base: bool = True) -> Recipe:
     """A recipe with settings put over it; `head_epochs`, `fine_tune_epochs` and `unfreeze` stand for dotted keys.
+
+    Args:
+        recipe: None takes the defaults.
+        settings: What is put over it; None leaves a setting alone.
+        named_base: Whether the recipe's base is used, and must be known.
 
     Raises:
         SettingError: A setting is unknown or out of range, or settings contradict each other.
@@ -84,7 +92,9 @@ def make_recipe(recipe: Recipe | None, settings: dict[str, Any]) -> Recipe:
     dotted = {_SHORTCUTS.get(key, key): value for key, value in settings.items() if value is not None}
     made = (recipe or Recipe()).with_settings(dotted)
     planning.require_sense(made)
-    require_size(find_base(made.base), made.image_size or find_base(made.base).image_size)
+    if named_base:
+        record = find_base(made.base)
+        require_size(record, made.image_size or record.image_size)
     return made
 
 
@@ -141,8 +151,11 @@ def train(
     """
     began = time.time()
     own_model = None if base is None or isinstance(base, str) else base
+    if own_model is not None:
+        require_model(own_model)
     settings = settings | ({"base": base} if isinstance(base, str) else {})
-    recipe = make_recipe(recipe, settings)
+    recipe = make_recipe(recipe, settings, named_base=own_model is None)
+    _require_factories(metrics=metrics, callbacks=callbacks)
     require_formats(exports)
     place = run_folder.place_for(data.root if isinstance(data, Dataset) else Path(data), out, overwrite)
     dataset = data if isinstance(data, Dataset) else load_data(data, progress=progress, say=say)
@@ -156,7 +169,12 @@ def train(
         kept = train_phases(session, callback_factory, progress, say)
         run_folder.write_table(place / run_folder.HISTORY, kept.history_rows())
         run.manifest |= {"phases": kept.to_dict(), "kept": kept.kept}
-        _finish(run, session, exports, progress, say)
+        _finish(run, session, progress)
+        run.write_manifest()
+    try:
+        if exports:
+            export(run, *exports, say=say)
+    finally:  # a format that fails does not cost the run
         run.manifest["seconds"] = round(time.time() - began, 1)
         run.write_manifest()
     return run
@@ -165,24 +183,38 @@ def train(
 def _open_session(
     dataset: Dataset, recipe: Recipe, own_model: Any, loss: Any, metrics: Callable[[], list[Any]] | None
 ) -> Session:
-    precision = planning.choose_precision(recipe.precision)
-    task = SINGLE_LABEL
+    precision = (
+        planning.own_precision(own_model, recipe)
+        if own_model is not None
+        else planning.choose_precision(recipe.precision)
+    )
 
     def build(policy: str) -> BuiltBase:
-        import keras  # here, because this module is loaded before it is known that a model is needed
-
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy(policy)
         try:
-            if own_model is not None:
-                return base_from_model(own_model, recipe.preprocessing, recipe.image_size)
-            return build_base(recipe.base, recipe.image_size, recipe.weights)
+            return build_base(recipe.base, recipe.image_size, recipe.weights, recipe.seed)
         finally:
             keras.config.set_dtype_policy(before)
 
-    base = build(precision)
+    own = base_from_model(own_model, recipe.preprocessing, recipe.image_size) if own_model is not None else None
+    base = own or build(precision)
     plan = planning.make_plan(recipe, base, len(dataset.split("train")), precision)
-    return Session(dataset, recipe, plan, base, task, loss, metrics)
+    made = Session(
+        dataset, recipe, plan, base, SINGLE_LABEL, as_loss(loss), metrics, None if own_model is not None else build
+    )
+    if own_model is not None:
+        require_saving(made.whole.model, plan.image_size)
+    return made
+
+
+def _require_factories(**given: Any) -> None:
+    for name, value in given.items():
+        if value is not None and not callable(value):
+            raise SettingError(
+                f"{name} wants a function that makes fresh ones, because each phase has its own; "
+                f"it is a {type(value).__name__}. Write lambda {'phase' if name == 'callbacks' else ''}: [...]."
+            )
 
 
 def _start_run(place: Path, session: Session, command: str) -> Run:
@@ -199,7 +231,7 @@ def _start_run(place: Path, session: Session, command: str) -> Run:
         "classes": list(dataset.classes),
         "seeds": {"seed": session.recipe.seed, "split_seed": dataset.split_seed},
         "data": {
-            "root": str(dataset.root),
+            "root": os.path.abspath(dataset.root),
             "counts": {name: dict(counts) for name, counts in dataset.counts().items()},
             "set_aside": sum(issue.set_aside for issue in dataset.issues),
             "notes": list(dataset.notes),
@@ -217,34 +249,31 @@ def _say_plan(session: Session, say: Say) -> None:
     say(f"data: {len(dataset.classes)} classes; {sizes}")
     for note in dataset.notes:
         say(f"data: {note}")
-    second = f"then {plan.fine_tune_epochs} epochs with {', '.join(plan.unfrozen)} unfrozen" if plan.unfrozen else ""
+    second = f", then {plan.fine_tune_epochs} epochs with {', '.join(plan.unfrozen)} unfrozen" if plan.unfrozen else ""
     say(f"base: {plan.base} at {plan.image_size} pixels, weights from {plan.weights}, {plan.precision}")
-    say(f"plan: {plan.head_epochs} epochs for the head {second}, {plan.batch_size} images a step".replace("  ", " "))
+    say(f"plan: {plan.head_epochs} epochs for the head{second}, {plan.batch_size} images a step")
 
 
 def _callbacks(users: Callable[[str], Sequence[Any]] | None, logs: Path | None) -> Callable[[str], Sequence[Any]]:
     def make(phase: str) -> Sequence[Any]:
         made = list(users(phase)) if users else []
         if logs is not None:
-            import keras  # here, as in _open_session
-
             made.append(keras.callbacks.TensorBoard(str(logs / phase), write_graph=False))
         return made
 
     return make
 
 
-def _finish(run: Run, session: Session, exports: Sequence[str], progress: Progress, say: Say) -> None:
-    """Evaluate the kept model, save it and export it."""
+def _finish(run: Run, session: Session, progress: Progress) -> None:
+    """Evaluate the kept model and save it."""
     model = session.model_for_export()
     run._model = model
-    scored = _score_splits(run, model, session.dataset, progress)
+    scored = scoring.score_splits(run, model, session.dataset, progress)
     write_json(run.folder / run_folder.METRICS, {name: score_of for name, (score_of, _) in scored.items()})
     validation = session.dataset.split("validation")
     pictures = _pictures(session.dataset, validation, session.plan.image_size)
     run_folder.write_samples(run.folder / run_folder.SAMPLES, pictures[:_SAMPLES])
-    say("export: writing and checking " + ", ".join(["keras", *exports]))
-    made = export_model(model, run.classes, pictures, ["keras", *exports], run.folder)
+    made = export_model(model, run.classes, pictures, ["keras"], run.folder)
     run.manifest["exports"] = {e.format: e.to_dict() for e in made}
     run.manifest["model_hash"] = runs.file_hash(run.folder / run_folder.MODEL)
 
@@ -256,20 +285,6 @@ def _pictures(dataset: Dataset, examples: Sequence[Example], size: int) -> np.nd
     ordered = [chosen[i] for i in order]
     made = flow.evaluation_flow(dataset, ordered, np.zeros((len(ordered), 1), np.float32), size, len(ordered))
     return next(iter(made.batches))[0].numpy()
-
-
-def _score_splits(
-    run: Run, model: Any, dataset: Dataset, progress: Progress
-) -> dict[str, tuple[dict[str, Any], Predictions]]:
-    scored = {}
-    for name in ("validation", "test"):
-        examples = dataset.split(name)
-        if examples:
-            said = predict_examples(
-                model, dataset, examples, run.image_size, progress=progress, title=f"evaluating {name}"
-            )
-            scored[name] = (score(said.labels, said.probabilities, run.classes), said)
-    return scored
 
 
 def evaluate(
@@ -284,59 +299,31 @@ def evaluate(
 
     Args:
         run: A run or its folder.
-        data: A dataset or folder with the run's classes; None takes the recorded validation and test splits of the data
-            it was trained on, and writes `metrics.json` anew.
+        data: A dataset or folder with the run's classes; None, or the folder it was trained on, takes the recorded
+            validation and test splits and writes `metrics.json` anew.
         predictions: Write `predictions.csv` to the run's folder: path, label, split, predicted, probability.
         progress: Shows how far it is.
         say: Told what was set aside.
 
     Returns:
-        For each split, its metrics; pictures of a new folder without split folders stand under "all".
+        For each split, its metrics; the pictures of another folder are all scored and stand under "all".
 
     Raises:
         DataNotFoundError: The data is not there (any more).
         DataError: Its classes are not the run's.
     """
     run = run if isinstance(run, Run) else runs.load_run(run)
-    if data is None:
-        dataset = run.data or _recorded_data(run, progress, say)
-        scored = _score_splits(run, run.model, dataset, progress)
+    if data is None or scoring.is_own_data(run, data):
+        dataset = run.data or scoring.recorded_data(run, progress, say)
+        scored = scoring.score_splits(run, run.model, dataset, progress)
         write_json(run.folder / run_folder.METRICS, {name: metrics for name, (metrics, _) in scored.items()})
     else:
-        dataset = _known_data(run, data, progress, say)
+        dataset = scoring.known_data(run, data, progress, say)
         said = predict_examples(run.model, dataset, dataset.examples, run.image_size, progress=progress)
         scored = {"all": (score(said.labels, said.probabilities, run.classes), said)}
     if predictions:
-        _write_predictions(run, scored)
+        scoring.write_predictions(run, scored)
     return {name: metrics for name, (metrics, _) in scored.items()}
-
-
-def _recorded_data(run: Run, progress: Progress, say: Say) -> Dataset:
-    root = Path(run.manifest["data"]["root"])
-    dataset = folder.load_folder(root, splits_file=run.folder / run_folder.SPLITS, progress=progress, say=say)
-    if dataset.classes != run.classes:
-        raise DataError(f"{root} has the classes {', '.join(dataset.classes)}; the run has {', '.join(run.classes)}.")
-    return dataset
-
-
-def _known_data(run: Run, data: Dataset | str | Path, progress: Progress, say: Say) -> Dataset:
-    if not isinstance(data, Dataset):
-        return folder.load_labelled(Path(data), run.classes, progress=progress, say=say)
-    if data.classes != run.classes:
-        raise DataError(f"the data has the classes {', '.join(data.classes)}; the run has {', '.join(run.classes)}.")
-    return data
-
-
-def _write_predictions(run: Run, scored: dict[str, tuple[dict[str, Any], Predictions]]) -> None:
-    rows = []
-    for name, (_, said) in scored.items():
-        for example, label, row in zip(said.examples, said.labels, said.probabilities, strict=True):
-            best = int(row.argmax())
-            rows.append({
-                "path": example.path, "label": run.classes[label], "split": name,
-                "predicted": run.classes[best], "probability": f"{row[best]:.6f}",
-            })  # fmt: skip
-    run_folder.write_table(run.folder / run_folder.PREDICTIONS, rows)
 
 
 def predict(run: Run | str | Path, pictures: Any, *, top: int = 5, batch: int = 32) -> Prediction | list[Prediction]:
@@ -383,8 +370,10 @@ def export(run: Run | str | Path, *formats: str, say: Say = silent) -> list[Expo
         raise RunError(
             f"{run.folder / run_folder.SAMPLES} is missing or damaged, so no export could be checked."
         ) from error
-    say("export: writing and checking " + ", ".join(formats))
-    made = export_model(run.model, run.classes, pictures, formats, run.folder)
-    run.manifest.setdefault("exports", {}).update({e.format: e.to_dict() for e in made})
-    run.write_manifest()
+    made: list[Export] = []
+    for name in dict.fromkeys(formats):  # one by one, so that one that fails does not take the others along
+        say(f"export: writing and checking {name}")
+        made += export_model(run.model, run.classes, pictures, [name], run.folder)
+        run.manifest.setdefault("exports", {})[name] = made[-1].to_dict()
+        run.write_manifest()
     return made

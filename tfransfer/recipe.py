@@ -1,6 +1,7 @@
 """Every setting of a training run: frozen, validated when made, in and out of TOML and JSON."""
 
 import dataclasses
+import re
 import tomllib
 import types
 import typing
@@ -114,7 +115,7 @@ class FineTunePhase:
         _in(self.weight_decay, 0, 10, "fine_tune.weight_decay")
         _require(self.clip_norm >= 0, "fine_tune.clip_norm", "0 or more", self.clip_norm)
         _require(self.patience >= 0, "fine_tune.patience", "0 or more", self.patience)
-        if isinstance(self.unfreeze, str) and self.unfreeze.lstrip("+-").isdigit():
+        if isinstance(self.unfreeze, str) and re.fullmatch(r"[+-]?[0-9]+", self.unfreeze):
             object.__setattr__(self, "unfreeze", int(self.unfreeze))
         if isinstance(self.unfreeze, int):
             _require(self.unfreeze >= 0, "fine_tune.unfreeze", "0 or more blocks", self.unfreeze)

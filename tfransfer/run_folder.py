@@ -82,6 +82,7 @@ def fresh_folder(folder: Path, overwrite: bool, data_root: Path) -> Iterator[Non
     require_free(folder, overwrite)
     if folder.resolve() in (data_root.resolve(), *data_root.resolve().parents):
         raise RunExistsError(f"the pictures are in {folder}; name another folder with --out, so that none is replaced.")
+    folder = Path(os.path.abspath(folder))
     aside = folder.with_name(f".{folder.name}.replaced")
     with telling_write_failures(folder):
         _set_aside(folder, aside)
@@ -89,11 +90,14 @@ def fresh_folder(folder: Path, overwrite: bool, data_root: Path) -> Iterator[Non
     try:
         yield
     except BaseException:
-        if aside.exists():
+        if overwrite and aside.exists():
             shutil.rmtree(folder)
             aside.rename(folder)
+        elif not (folder / MANIFEST).exists():
+            shutil.rmtree(folder)  # nothing worth keeping was written
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    if overwrite:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _set_aside(folder: Path, aside: Path) -> None:

@@ -90,7 +90,7 @@ class Run:
         return pipeline.predict(self, pictures, **options)
 
     def export(self, *formats: str) -> list[Any]:
-        """Export the model; see `tfransfer.exports`."""
+        """Export the model; see `tfransfer.export`."""
         from tfransfer import pipeline  # here, because pipeline stands above and makes runs
 
         return pipeline.export(self, *formats)
@@ -140,7 +140,9 @@ def load_run(folder: str | Path) -> Run:
         if key not in manifest:
             raise RunError(f"{folder / MANIFEST} is damaged: {key!r} is missing.")
     if not (folder / MODEL).is_file():
-        raise RunError(f"{folder} holds no finished run: {MODEL} is missing. Train again with --overwrite.")
+        older = folder.absolute().with_name(f".{folder.absolute().name}.replaced")
+        hint = f" The older run that it was to replace is in {older}." if older.is_dir() else ""
+        raise RunError(f"{folder} holds no finished run: {MODEL} is missing. Train again with --overwrite.{hint}")
     return Run(folder, manifest)
 
 

@@ -52,5 +52,3 @@ SINGLE_LABEL = Task(
     headline="top1",
     encode=_one_hot,
 )
-
-TASKS = {task.name: task for task in (SINGLE_LABEL,)}

@@ -14,8 +14,8 @@ from rich.table import Table
 
 from tfransfer.progress import Advance
 
-# Metrics are shown in this order; others follow.
 _ENDLESS = 10_000
+# Metrics are shown in this order; others follow.
 _SHOWN = ("loss", "top1", "val_loss", "val_top1")
 
 
@@ -30,7 +30,7 @@ class Terminal:
         self._result = sys.stdout if json else None
         if json:
             sys.stdout = sys.stderr  # what Keras prints on a download, too
-        self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True, emoji=False)
         if not self.console.is_terminal:
             self.console.width = _ENDLESS  # logs and pipes have no edge to cut paths at
 

@@ -36,13 +36,16 @@ class BuiltBase:
     weights: str
 
 
-def build_base(name: str, image_size: int | None = None, weights: str | None = None) -> BuiltBase:
+def build_base(
+    name: str, image_size: int | None = None, weights: str | None = None, seed: int | None = None
+) -> BuiltBase:
     """Build one of the bases that `tfransfer bases` lists.
 
     Args:
         name: Its name.
         image_size: Side of the input in pixels; None takes the base's own.
         weights: A file; None takes Keras's ImageNet weights, "random" none.
+        seed: Of random weights; None leaves them to chance.
 
     Raises:
         SettingError: No such base, or the image size is below its smallest.
@@ -56,7 +59,7 @@ def build_base(name: str, image_size: int | None = None, weights: str | None = N
     if weights is None:
         model, source = base_weights.build_with_download(record, size), "imagenet"
     elif weights == RANDOM:
-        model, source = base_weights.build_random(record, size), RANDOM
+        model, source = base_weights.build_random(record, size, seed), RANDOM
     else:
         model, source = base_weights.build_with_file(record, size, Path(weights)), Path(weights).name
         if record.family.module == "efficientnet":
@@ -75,6 +78,8 @@ def base_from_model(model: Any, preprocessing: str | None, image_size: int | Non
     Raises:
         SettingError: The preprocessing is not named, or the size contradicts the model.
         BaseModelError: The model has another kind of input or output.
+
+    The model is not copied: training changes its weights and its layers' `trainable`.
     """
     if preprocessing is None:
         raise SettingError(
@@ -82,7 +87,19 @@ def base_from_model(model: Any, preprocessing: str | None, image_size: int | Non
             "'tf' ([-1, 1]), 'torch' (ImageNet mean and deviation) or 'caffe' (BGR, mean removed). A wrong one costs "
             "accuracy silently."
         )
-    shape = tuple(getattr(model, "input_shape", None) or ())
+    require_model(model)
+    if not getattr(model, "inputs", None):
+        raise BaseModelError(
+            "a base must be a Functional or Sequential model, so that it can be split; wrap this one: "
+            "keras.Model(inputs, model(inputs)) with inputs = keras.Input((size, size, 3))."
+        )
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise BaseModelError(
+            f"a base has one input and one output; this model has {len(model.inputs)} and {len(model.outputs)}."
+        )
+    if isinstance(model, keras.Sequential):
+        model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)  # the same layers, as a graph
+    shape = tuple(model.input_shape)
     if len(shape) != 4 or shape[3] not in (3, None) or shape[1] != shape[2]:
         raise BaseModelError(f"a base takes square RGB pictures, (batch, size, size, 3); this model takes {shape}.")
     if len(model.output_shape) not in (2, 4):
@@ -93,3 +110,13 @@ def base_from_model(model: Any, preprocessing: str | None, image_size: int | Non
     if image_size not in (None, size):
         raise SettingError(f"image size {image_size} contradicts the base, whose input is {size} pixels.")
     return BuiltBase(model.name, model, preprocessing, size, blocks_of(model), "user")
+
+
+def require_model(model: Any) -> None:
+    """See that what stands for a base is a keras.Model.
+
+    Raises:
+        SettingError: It is something else.
+    """
+    if not isinstance(model, keras.Model):
+        raise SettingError(f"base is a name or a keras.Model; it is {type(model).__name__}.")

@@ -68,8 +68,12 @@ def build_with_file(base: Base, image_size: int, file: Path) -> Any:
     return model
 
 
-def build_random(base: Base, image_size: int) -> Any:
-    """Build a base with untrained weights."""
+def build_random(base: Base, image_size: int, seed: int | None = None) -> Any:
+    """Build a base with untrained weights; a seed sets the global ones of Python, NumPy and TensorFlow."""
+    if seed is not None:
+        import keras  # here, as in builder_of
+
+        keras.utils.set_random_seed(seed)
     return builder_of(base)(include_top=False, weights=None, input_shape=(image_size, image_size, 3))
 
 

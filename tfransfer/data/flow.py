@@ -4,7 +4,8 @@ Which picture comes when, and how it is varied, is a function of (seed, phase, e
 in the middle of an epoch. Nothing here is cached: an augmented picture is made anew in each epoch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,24 @@ import tensorflow as tf
 
 from tfransfer.data import augment, pictures
 from tfransfer.data.index import Dataset, Example, labels_of
+from tfransfer.errors import DataError
 from tfransfer.recipe import Augmentation
+
+
+@contextmanager
+def telling_lost_pictures() -> Iterator[None]:
+    """Turn TensorFlow's error for a picture that is gone, or cannot be read any more, into one for people.
+
+    Raises:
+        DataError: A picture that was read when the data was indexed cannot be read now.
+    """
+    try:
+        yield
+    except (tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.DataLossError) as error:
+        words = [line.strip() for line in str(error).splitlines() if ";" in line or "/" in line]
+        raise DataError(
+            f"a picture that could be read before cannot be read now: {(words or [str(error)])[0]}"
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfransfer.data.flow import evaluation_flow
+from tfransfer.data.flow import evaluation_flow, telling_lost_pictures
 from tfransfer.data.index import Dataset, Example, labels_of
 from tfransfer.data.inputs import read_inputs
 from tfransfer.errors import SettingError
@@ -54,7 +54,7 @@ def predict_examples(
     flow = evaluation_flow(dataset, examples, np.zeros((len(examples), 1), np.float32), size, batch)
     ask = inference(model)
     answers = []
-    with progress(title, len(examples), "images") as advance:
+    with telling_lost_pictures(), progress(title, len(examples), "images") as advance:
         for pixels, _, _ in flow.batches:
             answers.append(ask(pixels).numpy())
             advance(len(pixels))

@@ -1,5 +1,6 @@
 """Write formats, check them, and let them appear only when they passed."""
 
+import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -88,3 +89,14 @@ def _write(kind: Format, model: keras.Model, classes: Sequence[str], path: Path)
         raise ExportError(f"the model cannot be written as {kind.name}: {reason}") from error
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         raise ExportError(f"the model was written as {kind.name}, but no file appeared.")
+
+
+def require_saving(model: keras.Model, size: int) -> None:
+    """See that a model can be written as `.keras` and loaded in a fresh process, before it is trained for hours.
+
+    Raises:
+        ExportError: It cannot: a layer class of the user's own, a Lambda.
+    """
+    pictures = np.random.default_rng(0).integers(0, 256, (2, size, size, 3)).astype(np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        export_model(model, (), pictures, ["keras"], Path(folder))

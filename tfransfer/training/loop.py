@@ -15,9 +15,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfransfer.errors import TransferError
+from tfransfer.data.flow import telling_lost_pictures
+from tfransfer.errors import SettingError, TransferError
 from tfransfer.progress import Progress, quiet
-from tfransfer.training.model import Parts, quiet_frozen, seed_generators
+from tfransfer.training.model import Parts, quiet_frozen, seed_states
 
 
 class DivergedError(TransferError, ArithmeticError):
@@ -99,7 +100,7 @@ class Loop:
             self.training_metrics = [keras.metrics.Mean(name="loss"), *metrics()]
             self.validation_metrics = [keras.metrics.Mean(name="loss"), *metrics()]
         self.model.compile(optimizer=optimizer)
-        self._generators = seed_generators(parts.trained)
+        self._seed_states = seed_states(parts.trained)
         self._train = tf.function(self._train_steps, reduce_retracing=True)
         self._validate = tf.function(self._validation_step, reduce_retracing=True)
 
@@ -132,10 +133,14 @@ class Loop:
         self._restore_callbacks(callbacks)
         self.model.stop_training = False
         listed.on_train_begin()
-        with quiet_frozen(self.parts):
-            iterator = iter(batches.training(self.state.epoch, self.state.step))
-            while self.state.epoch < epochs and not self.model.stop_training:
-                self._epoch(batches, iterator, listed, progress, f"{title} {self.state.epoch + 1}/{epochs}")
+        try:
+            with quiet_frozen(self.parts), telling_lost_pictures():
+                iterator = iter(batches.training(self.state.epoch, self.state.step))
+                while self.state.epoch < epochs and not self.model.stop_training:
+                    self._epoch(batches, iterator, listed, progress, f"{title} {self.state.epoch + 1}/{epochs}")
+        except DivergedError:
+            listed.on_train_end()
+            raise
         listed.on_train_end()
         return self.state.history
 
@@ -154,8 +159,9 @@ class Loop:
             while self.state.step < batches.steps:
                 self._call(batches, iterator, callbacks, advance)
             seconds = time.perf_counter() - began
-            logs = {m.name: float(m.result()) for m in self.training_metrics}
+            logs = _results(self.training_metrics)
             logs |= self._validation(batches)
+            self._require_finite(logs["val_loss"], "validation loss")
             advance(0, **logs)
         logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
         logs["seconds"] = time.perf_counter() - began
@@ -174,12 +180,8 @@ class Loop:
         self._set_generators(self.state.epoch * batches.steps + step)
         self._train(iterator, tf.constant(count))
         self.state.step += count
-        logs = {m.name: float(m.result()) for m in self.training_metrics}
-        if not math.isfinite(logs["loss"]):
-            raise DivergedError(
-                f"the loss is {logs['loss']} in epoch {self.state.epoch + 1}: use a lower learning rate, and look for "
-                "pictures or weights that are not numbers."
-            )
+        logs = _results(self.training_metrics)
+        self._require_finite(logs["loss"], "loss")
         advance(count * batches.batch, **logs)
         callbacks.on_train_batch_end(self.state.step - 1, logs)
 
@@ -204,7 +206,14 @@ class Loop:
             metric.reset_state()
         for batch in batches.validation:
             self.strategy.run(self._validate, args=(batch,))
-        return {f"val_{m.name}": float(m.result()) for m in self.validation_metrics}
+        return {f"val_{name}": value for name, value in _results(self.validation_metrics).items()}
+
+    def _require_finite(self, loss: float, name: str) -> None:
+        if not math.isfinite(loss):
+            raise DivergedError(
+                f"the {name} is {loss} in epoch {self.state.epoch + 1}: use a lower learning rate, and look for "
+                "pictures or weights that are not numbers."
+            )
 
     def _validation_step(self, batch: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> None:
         pixels, targets, weights = batch
@@ -219,9 +228,9 @@ class Loop:
             metric.update_state(targets, probabilities)
 
     def _set_generators(self, step: int) -> None:
-        for number, generator in enumerate(self._generators):
+        for number, state in enumerate(self._seed_states):
             mixed = np.random.SeedSequence([*self.seed, number]).generate_state(1)[0]
-            generator.state.assign(np.array([mixed, step], dtype=generator.state.dtype))
+            state.assign(np.array([mixed, step], dtype=state.dtype))
 
     def _named_variables(self) -> dict[str, Any]:
         groups = {
@@ -248,3 +257,43 @@ class Loop:
             said = self.state.callbacks.get(type(callback).__name__)
             if said is not None and hasattr(callback, "restore"):
                 callback.restore(said)
+
+
+def _results(metrics: Sequence[Any]) -> dict[str, float]:
+    """What each metric says.
+
+    Raises:
+        SettingError: A metric says more than one number.
+    """
+    values = {metric.name: np.asarray(keras.ops.convert_to_numpy(metric.result())) for metric in metrics}
+    for name, value in values.items():
+        if value.size != 1:
+            raise SettingError(f"metric {name!r} gives {value.size} numbers; one is needed (average='macro', say).")
+    return {name: float(value.reshape(())) for name, value in values.items()}
+
+
+class _FunctionLoss(keras.losses.Loss):
+    """A plain function of (targets, probabilities) as a Keras loss, which also takes sample weights."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(name=getattr(function, "__name__", "loss"))
+        self.function = function
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """The loss of each example."""
+        return self.function(y_true, y_pred)
+
+
+def as_loss(loss: Any) -> Any:
+    """A Keras loss from a loss, its name or a function; None stays None.
+
+    Raises:
+        SettingError: Keras knows no loss of this name.
+    """
+    if loss is None or isinstance(loss, keras.losses.Loss):
+        return loss
+    try:
+        found = keras.losses.get(loss)
+    except ValueError as error:
+        raise SettingError(f"Keras knows no loss {loss!r}.") from error
+    return found if isinstance(found, keras.losses.Loss) else _FunctionLoss(found)

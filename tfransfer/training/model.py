@@ -106,24 +106,23 @@ def _cut_at_or_below(blocks: Sequence[Block], lowest: Block) -> Cut | None:
 
 
 def _set_trainable(model: keras.Model, layers: Sequence[keras.layers.Layer]) -> None:
-    """Make exactly these layers of a model trainable, except BatchNormalization."""
-    chosen = {id(leaf) for layer in layers for leaf in leaves(layer)}
+    """Make exactly these layers of a model trainable, except BatchNormalization, however deep it sits."""
+    chosen = {id(inner) for layer in layers for inner in all_layers(layer)}
     model.trainable = True  # a frozen parent hides what its children train
-    for leaf in leaves(model):
-        leaf.trainable = id(leaf) in chosen and not isinstance(leaf, keras.layers.BatchNormalization)
+    for layer in all_layers(model)[1:]:  # parents come first, and what they are set to reaches their children
+        layer.trainable = id(layer) in chosen and not isinstance(layer, keras.layers.BatchNormalization)
 
 
-def leaves(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """The layers inside a layer that hold no layers themselves, in order; the layer itself where it holds none."""
-    inside = getattr(layer, "layers", None)
-    if not inside:
-        return [layer]
-    return [leaf for child in inside for leaf in leaves(child)]
+def all_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """A layer and all layers inside it, parents before their children."""
+    return list(layer._flatten_layers())
 
 
 def _noisy_and_frozen(model: keras.Model) -> tuple[keras.layers.Layer, ...]:
     return tuple(
-        leaf for leaf in leaves(model) if not leaf.trainable and any(getattr(leaf, name, 0) for name in _NOISE_SETTINGS)
+        layer
+        for layer in all_layers(model)
+        if not layer.trainable and any(getattr(layer, name, 0) for name in _NOISE_SETTINGS)
     )
 
 
@@ -162,7 +161,6 @@ def quiet_frozen(parts: Parts) -> Iterator[None]:
             setattr(layer, name, value)
 
 
-def seed_generators(model: keras.Model) -> list[keras.random.SeedGenerator]:
-    """The sources of random numbers inside a model, in the order of its layers."""
-    found = (getattr(leaf, "seed_generator", None) for leaf in leaves(model))
-    return [generator for generator in found if isinstance(generator, keras.random.SeedGenerator)]
+def seed_states(model: keras.Model) -> list[keras.Variable]:
+    """The state of every source of random numbers inside a model: (seed, counter), in the order of its layers."""
+    return [variable for variable in model.variables if variable.name == "seed_generator_state"]

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfransfer.errors import OutOfMemoryError
 from tfransfer.progress import Progress, Say, quiet, silent
 from tfransfer.tasks import Task
 from tfransfer.training.callbacks import KeepBest
@@ -103,9 +104,14 @@ def run_phase(
             raise
         say(f"out of memory with {batch} pictures per step: once more with {batch // 2}")
     whole.model.set_weights(before)
-    return _run_once(
-        whole, parts, settings, batch // 2, optimizer, batches, loss, metrics, callbacks, strategy, progress
-    )
+    try:
+        return _run_once(
+            whole, parts, settings, batch // 2, optimizer, batches, loss, metrics, callbacks, strategy, progress
+        )
+    except tf.errors.ResourceExhaustedError as error:
+        raise OutOfMemoryError(
+            f"out of memory with {batch // 2} pictures per step, too: set a smaller batch size or image size."
+        ) from error
 
 
 def _run_once(
@@ -136,7 +142,6 @@ def _run_once(
         if not best.weights and settings.name == HEAD:
             raise
         diverged = str(error)
-        best.on_train_end()
     validation = {k.removeprefix("val_"): v for k, v in best.best_logs.items() if k.startswith("val_")}
     return PhaseResult(
         settings.name, loop.state.history, best.best_epoch + 1, validation, whole.model.get_weights(), batch, diverged

@@ -105,6 +105,18 @@ def choose_precision(setting: str) -> str:
     return "mixed_float16" if gpus and all(tuple(c) >= _TENSOR_CORES for c in capabilities) else "float32"
 
 
+def own_precision(model: Any, recipe: Recipe) -> str:
+    """The dtype policy of a model of the user's own, which cannot be changed.
+
+    Raises:
+        SettingError: The recipe names another one.
+    """
+    policy = str(model.dtype_policy.name)
+    if recipe.precision not in ("auto", policy):
+        raise SettingError(f"precision is {recipe.precision!r}, but the base was built in {policy!r}; build it anew.")
+    return policy
+
+
 def require_sense(recipe: Recipe) -> None:
     """Refuse settings that contradict each other.
 

@@ -10,7 +10,6 @@ import keras
 from tfransfer.base.build import BuiltBase
 from tfransfer.data import flow
 from tfransfer.data.index import Dataset, labels_of
-from tfransfer.errors import SettingError
 from tfransfer.progress import Progress, Say
 from tfransfer.recipe import Recipe
 from tfransfer.tasks import Task
@@ -42,6 +41,7 @@ class Session:
         task: What the head is for.
         loss: The user's Keras loss, or None for the task's.
         metrics: Builds the user's further metrics, or None.
+        rebuild: Builds the base again under another dtype policy; None for a model of the user's own.
     """
 
     dataset: Dataset
@@ -51,6 +51,7 @@ class Session:
     task: Task
     loss: Any = None
     metrics: Callable[[], list[Any]] | None = None
+    rebuild: Callable[[str], BuiltBase] | None = None
 
     @cached_property
     def whole(self) -> TransferModel:
@@ -62,8 +63,12 @@ class Session:
         return assemble(base, len(self.dataset.classes), dropout, self.task.activation, seed)
 
     def model_for_export(self) -> keras.Model:
-        """The model in float32; a mixed-precision model is rebuilt with the same weights."""
-        return self.whole.model if self.plan.precision == "float32" else in_float32(self.whole.model)
+        """The model in float32: a base in mixed precision is built again and takes over the weights."""
+        if self.plan.precision == "float32" or self.rebuild is None:
+            return self.whole.model
+        plain = self._assemble(self.rebuild("float32")).model
+        plain.set_weights(self.whole.model.get_weights())
+        return plain
 
     def batches(self, phase: str, epochs: int) -> Callable[[int], Batches]:
         """From a batch size to what a phase iterates over."""
@@ -183,19 +188,3 @@ def _phase_line(task: Task, result: PhaseResult) -> str:
         return f"{name}: stopped, {result.diverged}"
     values = ", ".join(f"{key} {value:.4f}" for key, value in result.validation.items())
     return f"{name}: best epoch {result.best_epoch} of {len(result.history)} on validation: {values}"
-
-
-def in_float32(model: keras.Model) -> keras.Model:
-    """A copy of a model that computes in float32, whatever its layers' dtype policies are."""
-
-    def rebuild(layer: keras.layers.Layer) -> keras.layers.Layer:
-        config = layer.get_config()
-        if isinstance(layer, keras.Model):
-            return in_float32(layer)
-        return type(layer).from_config(config | {"dtype": "float32"})
-
-    if not hasattr(model, "operations"):
-        raise SettingError("a base that is no Functional model cannot be trained in mixed precision; use float32.")
-    copy = keras.models.clone_model(model, clone_function=rebuild)
-    copy.set_weights(model.get_weights())
-    return copy
