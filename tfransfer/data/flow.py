@@ -4,6 +4,7 @@ Which picture comes when, and how it is varied, is a function of (seed, phase, e
 in the middle of an epoch. Nothing here is cached: an augmented picture is made anew in each epoch.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,10 +28,9 @@ def telling_lost_pictures() -> Iterator[None]:
     try:
         yield
     except (tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.DataLossError) as error:
-        words = [line.strip() for line in str(error).splitlines() if ";" in line or "/" in line]
-        raise DataError(
-            f"a picture that could be read before cannot be read now: {(words or [str(error)])[0]}"
-        ) from error
+        lines = re.sub(r"\{\{.*?\}\}\s*", "", str(error)).splitlines()
+        reason = next((line.strip() for line in lines if "; " in line), lines[0])
+        raise DataError(f"a picture that could be read before cannot be read now: {reason}") from error
 
 
 @dataclass(frozen=True)
