@@ -21,8 +21,10 @@ np.save(sys.argv[3], model.predict(np.load(sys.argv[2]), verbose=0))
 NAMES = [
     "mobilenet_v3_small",
     "resnet50",
-    "convnext_tiny",
-    *(pytest.param(n, marks=pytest.mark.slow) for n in ("densenet121", "efficientnet_b0", "inception_resnet_v2")),
+    *(
+        pytest.param(n, marks=pytest.mark.slow)
+        for n in ("convnext_tiny", "densenet121", "efficientnet_b0", "inception_resnet_v2")
+    ),
 ]
 
 
