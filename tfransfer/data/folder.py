@@ -64,19 +64,15 @@ def load_folder(
         DataError: No usable classes or pictures, or more than half of the pictures are unreadable.
     """
     _require_folder(root)
-    found = find_pictures(root)
-    others = [
-        Issue(p, "format", f"{Path(p).suffix} is not read here; convert it to one of {audit.READABLE}")
-        for p in _files(root)
-        if Path(p).suffix.lower() in _OTHER_PICTURES
-    ]
+    files = _files(root)
+    found = _by_class(_pictures(files))
     _require_classes(root, found)
     _require_plain_names(found)
     notes = _notes_on_folders(root, found)
     if group is None and group_column:
         group = _groups_from_metadata(root, group_column, found, notes)
     facts = audit.examine_all(root, (f.path for f in found), max_pixels, progress)
-    issues = others + _outside_classes(root, found) + [f for f in facts.values() if isinstance(f, Issue)]
+    issues = _left_out(files, found) + [f for f in facts.values() if isinstance(f, Issue)]
     _require_readable(root, len(found), [f for f in facts.values() if isinstance(f, Issue)])
     classes = tuple(sorted({f.class_name for f in found}))
     examples = [_example(f, fact, classes, group) for f in found if not isinstance(fact := facts[f.path], Issue)]
@@ -140,7 +136,10 @@ def load_labelled(
 
 def find_pictures(root: Path) -> list[_Found]:
     """The picture files below a folder, by their suffix, sorted by path; nothing is opened."""
-    paths = list_pictures(root)
+    return _by_class(list_pictures(root))
+
+
+def _by_class(paths: list[str]) -> list[_Found]:
     sides = _split_folders({path.split("/")[0] for path in paths if "/" in path})
     depth = 2 if sides else 1
     found = []
@@ -153,7 +152,11 @@ def find_pictures(root: Path) -> list[_Found]:
 
 def list_pictures(root: Path) -> list[str]:
     """Every picture below a folder whatever its place, sorted; paths are relative to `root`."""
-    return [path for path in _files(root) if Path(path).suffix.lower() in PICTURE_SUFFIXES]
+    return _pictures(_files(root))
+
+
+def _pictures(files: list[str]) -> list[str]:
+    return [path for path in files if Path(path).suffix.lower() in PICTURE_SUFFIXES]
 
 
 def _files(root: Path) -> list[str]:
@@ -197,9 +200,17 @@ def _folders(root: Path) -> list[str]:
     )
 
 
-def _outside_classes(root: Path, found: list[_Found]) -> list[Issue]:
+def _left_out(files: list[str], found: list[_Found]) -> list[Issue]:
+    """Pictures in formats that are not read, then pictures outside the class folders."""
     placed = {f.path for f in found}
-    return [Issue(p, "no class", "it stands in no class folder") for p in list_pictures(root) if p not in placed]
+    others = [p for p in files if Path(p).suffix.lower() in _OTHER_PICTURES]
+    return [
+        *(
+            Issue(p, "format", f"{Path(p).suffix} is not read here; convert it to one of {audit.READABLE}")
+            for p in others
+        ),
+        *(Issue(p, "no class", "it stands in no class folder") for p in _pictures(files) if p not in placed),
+    ]
 
 
 def _notes_on_folders(root: Path, found: list[_Found]) -> list[str]:

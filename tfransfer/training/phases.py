@@ -95,19 +95,19 @@ def run_phase(
     """
     before = whole.model.get_weights()
     batch = settings.batch
+
+    def once(size: int) -> PhaseResult:
+        return _run_once(whole, parts, settings, size, optimizer, batches, loss, metrics, callbacks, strategy, progress)
+
     try:
-        return _run_once(
-            whole, parts, settings, batch, optimizer, batches, loss, metrics, callbacks, strategy, progress
-        )
+        return once(batch)
     except tf.errors.ResourceExhaustedError as error:
         if batch < 2 or "No space left" in str(error):  # TensorFlow says the same of a full disk
             raise
         say(f"out of memory with {batch} pictures per step: once more with {batch // 2}")
     whole.model.set_weights(before)
     try:
-        return _run_once(
-            whole, parts, settings, batch // 2, optimizer, batches, loss, metrics, callbacks, strategy, progress
-        )
+        return once(batch // 2)
     except tf.errors.ResourceExhaustedError as error:
         raise OutOfMemoryError(
             f"out of memory with {batch // 2} pictures per step, too: set a smaller batch size or image size."
