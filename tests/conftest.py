@@ -15,6 +15,12 @@ ROOT = Path(__file__).parent.parent
 COLOURS = ((150, 10, 0), (10, 150, 20), (0, 20, 150), (150, 140, 0))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Nothing is read from, or left in, the cache of whoever runs the tests."""
+    os.environ["TFRANSFER_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def test_data() -> Path:
     """The folder of real pictures and weights; tests that need it are skipped where it is absent."""

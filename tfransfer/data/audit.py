@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,8 @@ import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
 
 from tfransfer.data import pictures
-from tfransfer.data.index import Issue
+from tfransfer.data.index import FileFacts, Issue
+from tfransfer.data.remembered import RememberedFacts
 from tfransfer.progress import Progress, quiet
 
 MAX_PIXELS = 100_000_000
@@ -22,17 +23,6 @@ _EXIF_ORIENTATION = 0x0112
 _TENSORFLOW_READS = ("JPEG", "MPO", "PNG")
 _PILLOW_READS = ("GIF", "BMP", "WEBP")
 READABLE = "JPEG, PNG, GIF, BMP, WebP"
-
-
-@dataclass(frozen=True, slots=True)
-class FileFacts:
-    """What reading one good file told: see Example for the fields."""
-
-    content: str
-    orientation: int
-    reader: Literal["tensorflow", "pillow"]
-    width: int
-    height: int
 
 
 def examine(root: Path, path: str, max_pixels: int = MAX_PIXELS) -> FileFacts | Issue:
@@ -95,7 +85,7 @@ def _decoding(encoded: bytes, kind: str) -> tuple[Literal["tensorflow", "pillow"
     """Which decoder reads the whole file, or what the last one said."""
     if kind in _TENSORFLOW_READS:
         try:
-            pictures.decode_full(tf.constant(encoded), 32)
+            pictures.decode_small(encoded)
             return "tensorflow", ""
         except tf.errors.InvalidArgumentError:
             pass  # Pillow may still read it, and names the problem in fewer words
@@ -109,7 +99,7 @@ def _decoding(encoded: bytes, kind: str) -> tuple[Literal["tensorflow", "pillow"
 def examine_all(
     root: Path, paths: Iterable[str], max_pixels: int = MAX_PIXELS, progress: Progress = quiet
 ) -> dict[str, FileFacts | Issue]:
-    """Examine many files on all cores.
+    """Examine many files on all cores; files that were examined by an earlier run, and are the same, are not opened.
 
     Args:
         root: The dataset's folder.
@@ -121,11 +111,20 @@ def examine_all(
         By path, in the order given.
     """
     listed = list(paths)
-    found: dict[str, FileFacts | Issue] = {}
+    memory = RememberedFacts(root, max_pixels)
+    stamps = {path: memory.stamp(path) for path in listed}
+    found: dict[str, FileFacts | Issue | None] = {path: memory.recall(path, stamps[path]) for path in listed}
+    unknown = [path for path in listed if found[path] is None]
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count() or 2) as pool:
         warnings.simplefilter("ignore")  # Pillow warns of large pictures and damaged EXIF; both are judged here
-        with progress("reading pictures", len(listed), "pictures") as advance:
-            for path, facts in zip(listed, pool.map(lambda p: examine(root, p, max_pixels), listed), strict=True):
-                found[path] = facts
+        with progress("reading pictures", len(unknown), "pictures") if unknown else nullcontext(_nobody) as advance:
+            for path, fact in zip(unknown, pool.map(lambda p: examine(root, p, max_pixels), unknown), strict=True):
+                found[path] = fact
+                memory.keep(path, stamps[path], fact)
                 advance(1)
-    return found
+    memory.save()
+    return {path: fact for path, fact in found.items() if fact is not None}
+
+
+def _nobody(count: int) -> None:
+    """Nobody is told."""

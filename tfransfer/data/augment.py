@@ -21,10 +21,11 @@ def augment(pixels: tf.Tensor, seed: tf.Tensor, settings: Augmentation) -> tf.Te
     """
     draws = tf.random.stateless_uniform((8,), seed, -1.0, 1.0)
     varied = tf.cast(pixels, tf.float32)
+    mirrored = draws[5] < 0
     if settings.rotate or settings.zoom or settings.shift:
-        varied = _warp(varied, draws[:5], settings)
-    if settings.flip:
-        varied = tf.cond(draws[5] < 0, lambda: varied[:, ::-1], lambda: varied)
+        varied = _warp(varied, draws[:5], mirrored, settings)
+    elif settings.flip:
+        varied = tf.cond(mirrored, lambda: varied[:, ::-1], lambda: varied)
     if settings.contrast:
         mean = tf.reduce_mean(varied)
         varied = (varied - mean) * (1.0 + settings.contrast * draws[6]) + mean
@@ -33,8 +34,8 @@ def augment(pixels: tf.Tensor, seed: tf.Tensor, settings: Augmentation) -> tf.Te
     return tf.ensure_shape(to_uint8(varied), pixels.shape)
 
 
-def _warp(pixels: tf.Tensor, draws: tf.Tensor, settings: Augmentation) -> tf.Tensor:
-    """One affine transform, bilinear, the outside filled by reflection."""
+def _warp(pixels: tf.Tensor, draws: tf.Tensor, mirrored: tf.Tensor, settings: Augmentation) -> tf.Tensor:
+    """One affine transform, mirroring included, bilinear, the outside filled by reflection."""
     size = float(pixels.shape[0])
     angle = draws[0] * settings.rotate * math.pi / 180
     # The logarithms of scale and aspect are drawn, so that enlarging is as likely as shrinking.
@@ -44,6 +45,8 @@ def _warp(pixels: tf.Tensor, draws: tf.Tensor, settings: Augmentation) -> tf.Ten
     cosine, sine = tf.cos(angle), tf.sin(angle)
     a, b = cosine / (scale * aspect), -sine / scale
     c, d = sine / scale, cosine * aspect / scale
+    if settings.flip:
+        a, c = tf.where(mirrored, -a, a), tf.where(mirrored, -c, c)
     centre = (size - 1) / 2
     x = centre - a * centre - b * centre + shift[0]
     y = centre - c * centre - d * centre + shift[1]

@@ -1,9 +1,12 @@
 """How pictures flow: tf.data pipelines that read, decode, turn upright, resize, augment, batch and prefetch.
 
 Which picture comes when, and how it is varied, is a function of (seed, phase, epoch, example), so that a run can go on
-in the middle of an epoch. Nothing here is cached: an augmented picture is made anew in each epoch.
+in the middle of an epoch. Nothing here is cached. An augmented picture is made anew in each epoch; or there are K views
+of each picture, view 0 clean and the others varied, functions of the view's number and the picture's content alone, and
+epoch e sees view e mod K, so that what a frozen base says of a view can be kept.
 """
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,6 +36,19 @@ def telling_lost_pictures() -> Iterator[None]:
         raise DataError(f"a picture that could be read before cannot be read now: {reason}") from error
 
 
+# As many pictures at once as there are cores. TensorFlow would tune this itself, but an iterator that is tuned takes
+# seconds to close (TensorFlow 2.21), once for each epoch's validation.
+_PARALLEL = os.cpu_count() or 2
+_AHEAD = 4
+
+
+def untuned(flow: tf.data.Dataset) -> tf.data.Dataset:
+    """The same pipeline with the numbers of threads and batches ahead as they were given."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return flow.with_options(options)
+
+
 @dataclass(frozen=True)
 class Flow:
     """Pictures of one split, ready to be iterated.
@@ -48,6 +64,10 @@ class Flow:
     examples: int
 
 
+# Seeds the kept views, which do not depend on a run's seed: another run finds them again.
+_VIEW_SEED = (20211, 30211)
+
+
 class _Columns:
     """A split's examples as tensors, to be looked up by position."""
 
@@ -57,6 +77,7 @@ class _Columns:
         self.through_pillow = tf.constant([e.reader == "pillow" for e in examples])
         self.orientations = tf.constant([e.orientation for e in examples], tf.int32)
         self.keys = tf.constant([e.key for e in examples], tf.int64)
+        self.content_keys = tf.constant([e.content_key for e in examples], tf.int64)
         self.any_pillow = any(e.reader == "pillow" for e in examples)
         self.any_turned = any(e.orientation != 1 for e in examples)
 
@@ -71,6 +92,49 @@ class _Columns:
         if self.any_turned:
             pixels = pictures.turn_upright(pixels, self.orientations[position])
         return pictures.resize(pixels, self.size)
+
+    def view(self, pixels: tf.Tensor, position: tf.Tensor, number: tf.Tensor, settings: Augmentation) -> tf.Tensor:
+        """One view of an example's pixels: number 0 is clean."""
+        seed = _fold(tf.constant(_VIEW_SEED, tf.int64), number, self.content_keys[position])
+        return tf.cond(tf.equal(number, 0), lambda: pixels, lambda: augment.augment(pixels, seed, settings))
+
+
+def view_flow(
+    dataset: Dataset, examples: Sequence[Example], views: Sequence[int], settings: Augmentation, size: int, batch: int
+) -> tf.data.Dataset:
+    """Views of examples, each file decoded once.
+
+    Args:
+        dataset: Where the examples come from.
+        examples: What to read.
+        views: Numbers of the views wanted of each example.
+        settings: How views other than 0 are varied.
+        size: Side of the pictures in pixels.
+        batch: Pictures per batch.
+
+    Returns:
+        Batches of uint8 pixels, shape (n, size, size, 3): all views of the first example, then of the second, ...
+    """
+    columns, numbers = _Columns(dataset, examples, size), tf.constant(list(views), tf.int64)
+
+    def load(position: tf.Tensor) -> tf.Tensor:
+        pixels = columns.read(position)
+        return tf.stack([columns.view(pixels, position, numbers[i], settings) for i in range(len(views))])
+
+    flow = tf.data.Dataset.range(len(examples)).map(load, num_parallel_calls=_PARALLEL)
+    return untuned(flow.unbatch().batch(batch).prefetch(2))
+
+
+def epoch_order(seed: tuple[int, int], epoch: tf.Tensor | int, examples: int) -> tf.Tensor:
+    """The order of a training split in one epoch: int64 positions, shape (examples,).
+
+    Args:
+        seed: The run's seed and the phase's number.
+        epoch: From 0.
+        examples: Size of the split.
+    """
+    number = tf.stack([tf.constant(seed[0] * 1000 + seed[1], tf.int64), tf.cast(epoch, tf.int64)])
+    return tf.random.experimental.stateless_shuffle(tf.range(examples, dtype=tf.int64), seed=number)
 
 
 def evaluation_flow(dataset: Dataset, examples: Sequence[Example], targets: np.ndarray, size: int, batch: int) -> Flow:
@@ -89,9 +153,9 @@ def evaluation_flow(dataset: Dataset, examples: Sequence[Example], targets: np.n
     def load(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         return columns.read(position), wanted[position], tf.constant(1.0)
 
-    flow = tf.data.Dataset.range(len(examples)).map(load, num_parallel_calls=tf.data.AUTOTUNE)
+    flow = tf.data.Dataset.range(len(examples)).map(load, num_parallel_calls=_PARALLEL)
     steps = -(-len(examples) // batch)
-    return Flow(flow.batch(batch).prefetch(tf.data.AUTOTUNE), steps, len(examples))
+    return Flow(untuned(flow.batch(batch).prefetch(_AHEAD)), steps, len(examples))
 
 
 def training_flow(
@@ -106,6 +170,7 @@ def training_flow(
     first_epoch: int = 0,
     first_step: int = 0,
     epochs: int = 1,
+    views: int | None = None,
 ) -> Flow:
     """All examples in a new order each epoch, varied; an incomplete last batch is dropped.
 
@@ -121,6 +186,7 @@ def training_flow(
         first_epoch: Epoch to begin with.
         first_step: Step of that epoch to begin with.
         epochs: The phase's number of epochs: the flow ends after epoch `epochs - 1`.
+        views: Show view `epoch mod views` of each picture in place of a fresh variation.
     """
     columns = _Columns(dataset, examples, size)
     wanted, weight = tf.constant(targets, tf.float32), tf.constant(weights, tf.float32)
@@ -129,19 +195,19 @@ def training_flow(
     root = tf.constant(seed, tf.int64)
 
     def order(epoch: tf.Tensor) -> tf.data.Dataset:
-        shuffled = tf.random.experimental.stateless_shuffle(
-            tf.range(len(examples), dtype=tf.int64), seed=tf.stack([root[0] * 1000 + root[1], epoch])
-        )
+        shuffled = epoch_order(seed, epoch, len(examples))
         return tf.data.Dataset.from_tensor_slices((tf.fill([steps * batch], epoch), shuffled[: steps * batch]))
 
     def load(epoch: tf.Tensor, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         pixels = columns.read(position)
-        if settings.moves:
+        if views:
+            pixels = columns.view(pixels, position, epoch % views, settings)
+        elif settings.moves:
             pixels = augment.augment(pixels, _fold(root, epoch, columns.keys[position]), settings)
         return pixels, wanted[position], weight[position]
 
     flow = tf.data.Dataset.range(first_epoch, epochs).flat_map(order).skip(first_step * batch)
-    flow = flow.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(batch, drop_remainder=True)
+    flow = flow.map(load, num_parallel_calls=_PARALLEL).batch(batch, drop_remainder=True)
     if settings.mixup:
         first = first_epoch * steps + first_step
 
@@ -150,8 +216,8 @@ def training_flow(
         ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             return augment.mixup(*part, _fold(root, step, tf.constant(-1, tf.int64)), settings.mixup)
 
-        flow = flow.enumerate(first).map(mix, num_parallel_calls=tf.data.AUTOTUNE)
-    return Flow(flow.prefetch(tf.data.AUTOTUNE), steps, steps * batch)
+        flow = flow.enumerate(first).map(mix, num_parallel_calls=_PARALLEL)
+    return Flow(untuned(flow.prefetch(_AHEAD)), steps, steps * batch)
 
 
 def _fold(seed: tf.Tensor, *numbers: tf.Tensor) -> tf.Tensor:

@@ -1,0 +1,14 @@
+"""Where what can be computed again is kept between runs: `TFRANSFER_CACHE`, else the user's cache folder."""
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+VARIABLE = "TFRANSFER_CACHE"
+
+
+def cache_home() -> Path:
+    """The folder, which may not exist yet."""
+    given = os.environ.get(VARIABLE)
+    return Path(given).expanduser() if given else Path(platformdirs.user_cache_dir("tfransfer", appauthor=False))
