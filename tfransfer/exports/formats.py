@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from tfransfer.base.saved import save_endpoints
 from tfransfer.data import pictures
 from tfransfer.errors import SettingError, did_you_mean
 
@@ -55,24 +56,10 @@ def write_saved_model(model: keras.Model, classes: Sequence[str], path: Path) ->
         PIXELS_SIGNATURE: tf.function(_pixels_function(model), input_signature=[pixels]),
         BYTES_SIGNATURE: tf.function(_bytes_function(model, size), input_signature=[encoded]),
     }
-    _save_endpoints(model, endpoints, path)
+    save_endpoints(model, endpoints, path)
     extra = path / "assets.extra"
     extra.mkdir()
     (extra / LABELS_FILE).write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
-
-
-def _save_endpoints(
-    model: keras.Model, endpoints: dict[str, tf.types.experimental.PolymorphicFunction], path: Path
-) -> None:
-    """Write a SavedModel of these functions alone.
-
-    `keras.export.ExportArchive` stores each weight twice (once as a Keras and once as a TensorFlow variable), which
-    doubles the file; a plain module with the TensorFlow variables stores it once.
-    """
-    module = tf.Module()
-    module.weights = [variable.value for variable in model.variables]
-    module.endpoints = dict(endpoints)
-    tf.saved_model.save(module, str(path), signatures=endpoints)
 
 
 def _pixels_function(model: keras.Model) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
@@ -100,7 +87,7 @@ def write_tflite(model: keras.Model, classes: Sequence[str], path: Path) -> None
     with tempfile.TemporaryDirectory() as folder:
         spec = tf.TensorSpec((1, size, size, 3), tf.uint8, name="images")
         endpoint = tf.function(_pixels_function(model), input_signature=[spec])
-        _save_endpoints(model, {PIXELS_SIGNATURE: endpoint}, Path(folder))
+        save_endpoints(model, {PIXELS_SIGNATURE: endpoint}, Path(folder))
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[PIXELS_SIGNATURE])
         path.write_bytes(converter.convert())
     with zipfile.ZipFile(path, "a") as packed:

@@ -1,0 +1,24 @@
+"""A SavedModel of given functions alone, with each weight stored once."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+def save_endpoints(model: keras.Model, endpoints: dict[str, Any], path: Path) -> None:
+    """Write a SavedModel.
+
+    `keras.export.ExportArchive` stores each weight twice (once as a Keras and once as a TensorFlow variable), which
+    doubles the file; a plain module with the TensorFlow variables stores it once.
+
+    Args:
+        model: Whose variables the functions use.
+        endpoints: By name, tf.functions with an input signature.
+        path: Folder to write.
+    """
+    module = tf.Module()
+    module.weights = [variable.value for variable in model.variables]
+    module.endpoints = dict(endpoints)
+    tf.saved_model.save(module, str(path), signatures=endpoints)

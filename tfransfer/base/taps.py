@@ -1,0 +1,65 @@
+"""Taps: where values leave a base's frozen part, at a cut or as pooled features, and the model up to there."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from tfransfer.base.build import BuiltBase
+from tfransfer.base.cuts import Cut, split_at
+from tfransfer.base.preprocessing import preprocess
+
+POOLED = "pooled"
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A place where values leave the frozen part.
+
+    Attributes:
+        name: Name of the cut, or "pooled" for the base's whole output, averaged over height and width.
+        cut: The cut; None for the pooled features.
+    """
+
+    name: str
+    cut: Cut | None = None
+
+
+POOLED_TAP = Tap(POOLED)
+
+
+def model_to(base: BuiltBase, taps: Sequence[Tap]) -> keras.Model:
+    """The frozen part up to some taps, sharing the base's layers; what lies below two taps runs once.
+
+    Args:
+        base: A built base.
+        taps: At most one cut, and the pooled features.
+
+    Returns:
+        A model from float32 pixels (batch, size, size, 3) in [0, 255] to the values at the taps, in the order given.
+    """
+    pixels = keras.Input((base.image_size, base.image_size, 3), dtype="float32")
+    values = preprocess(pixels, base.preprocessing)
+    cut = next((tap.cut for tap in taps if tap.cut is not None), None)
+    found: dict[str, Any] = {}
+    upper = base.model
+    if cut is not None:
+        prefix, upper = split_at(base.model, cut)
+        values = found[cut.name] = prefix(values)
+    if POOLED_TAP in taps:
+        found[POOLED] = pooled(upper(values))
+    outputs = [found[tap.name] for tap in taps]
+    return keras.Model(pixels, outputs if len(outputs) > 1 else outputs[0], name="frozen")
+
+
+def pooled(features: Any) -> Any:
+    """A feature map averaged over height and width; a feature vector as it is."""
+    return keras.layers.GlobalAveragePooling2D(name="pooling")(features) if len(features.shape) == 4 else features
+
+
+def elements(base: BuiltBase, tap: Tap) -> int:
+    """Numbers that one picture leaves at a tap; 0 where the shape is not fixed."""
+    shape = base.model.output_shape[-1:] if tap.cut is None else tap.cut.tensor.shape[1:]
+    return 0 if None in shape else math.prod(shape)
