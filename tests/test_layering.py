@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "tfransfer"
-FOR_ALL = {"errors", "files", "progress", "recipe", "hyperrules", "tasks"}
+FOR_ALL = {"errors", "files", "progress", "recipe", "hyperrules", "tasks", "cache_home", "native_output", "allocator"}
 # What each part may know besides itself and what is for all. Below-of-below is allowed: training may know data.
 MAY_KNOW = {
     "errors": set(),
@@ -15,9 +15,13 @@ MAY_KNOW = {
     "recipe": {"errors", "files"},
     "hyperrules": set(),
     "tasks": set(),
+    "cache_home": set(),
+    "native_output": set(),
+    "allocator": set(),
     "data": set(),
     "base": set(),
-    "training": {"data", "base"},
+    "features": {"data", "base"},
+    "training": {"features", "data", "base"},
     "evaluation": {"data", "base"},
     "exports": {"evaluation", "data", "base"},
     "run_folder": {"data"},
@@ -26,7 +30,7 @@ MAY_KNOW = {
     "scoring": {"data", "evaluation", "runs", "run_folder"},
     "pipeline": {"data", "base", "training", "evaluation", "exports", "runs", "run_folder", "scoring"},
     "terminal": set(),
-    "cli": {"pipeline", "terminal", "base", "run_folder"},
+    "cli": {"pipeline", "terminal", "base", "features", "run_folder"},
     "__main__": {"cli"},
     "__init__": {"data", "base", "pipeline", "runs"},
 }

@@ -1,0 +1,76 @@
+"""Batches of kept features, in the order in which `data.flow` would have shown the pictures."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tfransfer.data.flow import Flow, epoch_order, untuned
+from tfransfer.features.store import Rows
+
+_AHEAD = 4
+
+
+def training_batches(
+    views: Sequence[Rows],
+    targets: np.ndarray,
+    weights: np.ndarray,
+    batch: int,
+    seed: tuple[int, int],
+    first_epoch: int,
+    first_step: int,
+    epochs: int,
+) -> Flow:
+    """All examples in a new order each epoch, epoch e from view e mod K; an incomplete last batch is dropped.
+
+    Args:
+        views: The rows of each view, in the order of the training split.
+        targets: float32, shape (n, classes).
+        weights: float32, shape (n,).
+        batch: Examples per batch; cut to the number of examples where there are fewer.
+        seed: The run's seed and the phase's number.
+        first_epoch: Epoch to begin with.
+        first_step: Step of that epoch to begin with.
+        epochs: The phase's number of epochs.
+
+    Returns:
+        Batches of (float32 features, float32 targets, float32 weights).
+    """
+    count = len(views[0])
+    batch = min(batch, count)
+    steps = count // batch
+
+    def batches() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        for epoch in range(first_epoch, epochs):
+            order = epoch_order(seed, epoch, count).numpy()
+            for step in range(first_step if epoch == first_epoch else 0, steps):
+                chosen = order[step * batch : (step + 1) * batch]
+                yield views[epoch % len(views)].take(chosen), targets[chosen], weights[chosen]
+
+    return Flow(_as_dataset(batches, views[0], targets, batch), steps, steps * batch)
+
+
+def evaluation_batches(rows: Rows, targets: np.ndarray, batch: int) -> Flow:
+    """Each example once, in order; the last batch may be smaller.
+
+    Args:
+        rows: What to read.
+        targets: float32, shape (n, classes).
+        batch: Examples per batch.
+
+    Returns:
+        Batches of (float32 features, float32 targets, float32 weights of one).
+    """
+
+    def batches() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        for start in range(0, len(rows), batch):
+            chosen = np.arange(start, min(start + batch, len(rows)))
+            yield rows.take(chosen), targets[chosen], np.ones(len(chosen), np.float32)
+
+    return Flow(_as_dataset(batches, rows, targets, None), -(-len(rows) // batch), len(rows))
+
+
+def _as_dataset(batches: object, rows: Rows, targets: np.ndarray, batch: int | None) -> tf.data.Dataset:
+    shapes = ((batch, *rows.shape), (batch, *targets.shape[1:]), (batch,))
+    signature = tuple(tf.TensorSpec(shape, tf.float32) for shape in shapes)
+    return untuned(tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(_AHEAD))

@@ -1,0 +1,82 @@
+"""What runs a frozen part over pictures: an engine. This one is Keras itself; `litert` has the other."""
+
+from importlib import metadata
+from typing import Protocol
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+KERAS, LITERT = "keras", "litert"
+_BATCH = 32
+
+
+class Engine(Protocol):
+    """Runs a frozen part.
+
+    Attributes:
+        name: "keras" or "litert".
+    """
+
+    name: str
+
+    def run(self, pixels: np.ndarray) -> list[np.ndarray]:
+        """Values at each tap, float32, shape (n, ...), of uint8 pixels, shape (n, size, size, 3)."""
+        ...
+
+
+class KerasEngine:
+    """The Keras model in a compiled function, always on batches of one size: the last is padded.
+
+    Args:
+        model: From `base.taps.model_to`.
+    """
+
+    name = KERAS
+
+    def __init__(self, model: keras.Model) -> None:
+        spec = tf.TensorSpec((_BATCH, *model.input_shape[1:]), tf.uint8)
+        self._ask = tf.function(lambda pixels: listed(model(tf.cast(pixels, tf.float32), training=False)), [spec])
+
+    def run(self, pixels: np.ndarray) -> list[np.ndarray]:
+        """See Engine."""
+        parts = [self._run_padded(pixels[i : i + _BATCH]) for i in range(0, len(pixels), _BATCH)]
+        return [np.concatenate(values) for values in zip(*parts, strict=True)]
+
+    def _run_padded(self, pixels: np.ndarray) -> list[np.ndarray]:
+        count = len(pixels)
+        padded = np.pad(pixels, [(0, _BATCH - count), (0, 0), (0, 0), (0, 0)])
+        return [values.numpy()[:count] for values in self._ask(padded)]
+
+
+def listed(values: object) -> list[tf.Tensor]:
+    """A model's outputs, one or several, as float32 tensors in a list."""
+    return [tf.cast(value, tf.float32) for value in (values if isinstance(values, list | tuple) else [values])]
+
+
+def identity(name: str, model: keras.Model) -> dict[str, str]:
+    """What of an engine decides its values: its versions, and where and in what precision it computes."""
+    if name == LITERT:
+        try:
+            version = metadata.version("ai-edge-litert")
+        except metadata.PackageNotFoundError:
+            version = "absent"
+        return {"engine": name, "ai-edge-litert": version, "tensorflow": tf.__version__}
+    device = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+    versions = {"tensorflow": tf.__version__, "keras": keras.__version__}
+    return {"engine": name, "device": device, "precision": str(model.compute_dtype), **versions}
+
+
+def largest_difference(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
+    """How far an engine's values are from Keras's: the largest difference over the largest value, of any tap.
+
+    Returns:
+        Infinite where shapes differ or a value is not a number.
+    """
+    worst = 0.0
+    for ours, theirs in zip(found, expected, strict=True):
+        if ours.shape != theirs.shape or not np.isfinite(ours).all():
+            return float("inf")
+        scale = max(float(np.abs(theirs).max(initial=0.0)), 1e-6)
+        worst = max(worst, float(np.abs(ours - theirs).max(initial=0.0)) / scale)
+    return worst
