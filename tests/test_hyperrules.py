@@ -31,3 +31,7 @@ def test_warm_up_is_a_fraction_of_the_steps_and_never_longer():
     assert hyperrules.warmup_steps(3, 0.1) == 1
     assert hyperrules.warmup_steps(3, 1.0) == 3
     assert hyperrules.warmup_steps(100, 0.0) == 0
+
+
+def test_views_are_more_where_pictures_are_few():
+    assert [hyperrules.views(n) for n in (1, 100, 750, 1500, 2902, 10**6)] == [8, 8, 8, 4, 2, 2]

@@ -17,6 +17,7 @@ from small_world import SIZE, colour_folder, read_picture, recipe, session, tiny
 from tfransfer import files, pipeline, run_folder, runs, scoring
 from tfransfer.base import build
 from tfransfer.base.preprocessing import preprocess
+from tfransfer.base.taps import model_to, pooled
 from tfransfer.data import flow, splits
 from tfransfer.data import folder as folders
 from tfransfer.data.folder import load_folder
@@ -95,7 +96,7 @@ def check_frozen_layers_are_in_inference_mode(dataset, base, trained_blocks):
         world.whole.model, replace(parts), keras.optimizers.SGD(0.0), world.task.loss(0.0), world.task.metrics
     )
     loop.parts = recorded
-    batch = next(iter(world.batches("head", 1)(8).training(0, 0)))
+    batch = next(iter(world.pixel_batches("head", 1)(8).training(0, 0)))
     for _ in range(2):
         loop._train_step(batch)
     expected = parts.frozen(tf.cast(batch[0], tf.float32), training=False)
@@ -194,19 +195,18 @@ def test_law_1_breaks_when_batch_normalization_is_unfrozen(dataset, monkeypatch)
 
 
 def test_law_1_breaks_when_one_flag_for_the_whole_model_is_trusted(dataset, monkeypatch):
-    def whole(transfer_model, part):
-        real = _front(transfer_model, part)
+    def whole(base, taps):
+        real = model_to(base, taps)
         return lambda pixels, training: real(pixels, training=True)
 
-    _front = model_parts._front
-    monkeypatch.setattr(model_parts, "_front", whole)
+    monkeypatch.setattr(model_parts, "model_to", whole)
 
     def check():
         base = tiny_base(dropout=0.9)
         world = session(dataset, base)
         parts = freeze_base(world.whole)
-        batch = next(iter(world.batches("head", 1)(8).training(0, 0)))
-        calm = base.model(preprocess(tf.cast(batch[0], tf.float32), "tf"), training=False)
+        batch = next(iter(world.pixel_batches("head", 1)(8).training(0, 0)))
+        calm = pooled(base.model(preprocess(tf.cast(batch[0], tf.float32), "tf"), training=False))
         np.testing.assert_allclose(parts.frozen(tf.cast(batch[0], tf.float32), training=False), calm, atol=1e-6)
 
     broken(check)

@@ -168,7 +168,7 @@ def test_balanced_class_weights_reach_the_training(tmp_path):
     few = [e for e in data.split("train") if e.label == 0][4:]
     data = replace(data, examples=tuple(e for e in data.examples if e not in few))
     world = session(data, class_weights="balanced")
-    weights = np.concatenate([w for _, _, w in world.batches("head", 1)(4).training(0, 0).as_numpy_iterator()])
+    weights = np.concatenate([w for _, _, w in world.pixel_batches("head", 1)(4).training(0, 0).as_numpy_iterator()])
     assert len(np.unique(weights.round(5))) == 2
     assert weights.max() / weights.min() > 2
 

@@ -44,12 +44,16 @@ _OUT_OF_SPACE_WORDS = (
 )
 
 
+_REMEDY = "Name a folder that you may write to with --out."
+
+
 @contextmanager
-def telling_write_failures(path: Path) -> Iterator[None]:
+def telling_write_failures(path: Path, remedy: str = _REMEDY) -> Iterator[None]:
     """Turn a failed write into a WriteError that names the file and what to do.
 
     Args:
         path: The file or folder that is being written.
+        remedy: What to do where it may not be written.
     """
     try:
         yield
@@ -60,9 +64,7 @@ def telling_write_failures(path: Path) -> Iterator[None]:
         if error.errno in _OUT_OF_SPACE or any(word in words for word in _OUT_OF_SPACE_WORDS):
             raise WriteError(_disk_full(path)) from error
         if error.errno in _NOT_WRITABLE:
-            raise WriteError(
-                f"{path} cannot be written: {error.strerror}. Name a folder that you may write to with --out."
-            ) from error
+            raise WriteError(f"{path} cannot be written: {error.strerror}. {remedy}") from error
         raise
     except Exception as error:
         if any(word in str(error).lower() for word in _OUT_OF_SPACE_WORDS):

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from tfransfer import run_folder, runs, scoring
+from tfransfer.allocator import keep_freed_memory
 from tfransfer.base.build import BuiltBase, base_from_model, build_base, require_model
 from tfransfer.base.records import find_base, require_size
 from tfransfer.data import audit, flow, folder, splits
@@ -23,7 +24,7 @@ from tfransfer.exports.exporting import Export, export_model, require_saving
 from tfransfer.exports.formats import find_format
 from tfransfer.files import write_json, write_text
 from tfransfer.progress import Progress, Say, quiet, silent
-from tfransfer.recipe import Recipe, write_recipe
+from tfransfer.recipe import LINEAR_PROBE, HeadPhase, Recipe, write_recipe
 from tfransfer.runs import Run
 from tfransfer.tasks import SINGLE_LABEL
 from tfransfer.training import planning
@@ -35,6 +36,10 @@ _SHORTCUTS = {
     "head_epochs": "head.epochs",
     "fine_tune_epochs": "fine_tune.epochs",
     "unfreeze": "fine_tune.unfreeze",
+    "head": "head.method",
+    "cache": "features.cache",
+    "views": "features.views",
+    "engine": "features.engine",
 }
 _SAMPLES, _COMPARED = 16, 64
 
@@ -79,7 +84,7 @@ def load_data(
 
 
 def make_recipe(recipe: Recipe | None, settings: dict[str, Any], named_base: bool = True) -> Recipe:
-    """A recipe with settings put over it; `head_epochs`, `fine_tune_epochs` and `unfreeze` stand for dotted keys.
+    """A recipe with settings put over it; short names such as `head_epochs` and `cache` stand for dotted keys.
 
     Args:
         recipe: None takes the defaults.
@@ -89,13 +94,18 @@ def make_recipe(recipe: Recipe | None, settings: dict[str, Any], named_base: boo
     Raises:
         SettingError: A setting is unknown or out of range, or settings contradict each other.
     """
-    dotted = {_SHORTCUTS.get(key, key): value for key, value in settings.items() if value is not None}
+    dotted = {_dotted(key, value): value for key, value in settings.items() if value is not None}
     made = (recipe or Recipe()).with_settings(dotted)
     planning.require_sense(made)
     if named_base:
         record = find_base(made.base)
         require_size(record, made.image_size or record.image_size)
     return made
+
+
+def _dotted(key: str, value: Any) -> str:
+    """`head="linear-probe"` names a method; `head={"epochs": 3}` is the section itself."""
+    return key if isinstance(value, dict | HeadPhase) else _SHORTCUTS.get(key, key)
 
 
 def require_formats(names: Sequence[str]) -> None:
@@ -150,6 +160,7 @@ def train(
         TransferError: Something is wrong with the data, the settings, the weights or the folder; its message says what.
     """
     began = time.time()
+    keep_freed_memory()
     own_model = None if base is None or isinstance(base, str) else base
     if own_model is not None:
         require_model(own_model)
@@ -162,6 +173,7 @@ def train(
     if own_model is not None:
         recipe = replace(recipe, base=f"keras.Model {own_model.name}")  # a recipe file cannot hold the model itself
     session = _open_session(dataset, recipe, own_model, loss, metrics)
+    session.decide_caching(say)
     _say_plan(session, say)
     with run_folder.fresh_folder(place, overwrite, dataset.root):
         run = _start_run(place, session, command)
@@ -236,7 +248,7 @@ def _start_run(place: Path, session: Session, command: str) -> Run:
             "set_aside": sum(issue.set_aside for issue in dataset.issues),
             "notes": list(dataset.notes),
         },
-        "plan": plan.to_dict(),
+        "plan": plan.to_dict() | {"features": session.caching.plan.to_dict()},
     }
     run = Run(place, manifest, dataset)
     run.write_manifest()
@@ -251,7 +263,11 @@ def _say_plan(session: Session, say: Say) -> None:
         say(f"data: {note}")
     second = f", then {plan.fine_tune_epochs} epochs with {', '.join(plan.unfrozen)} unfrozen" if plan.unfrozen else ""
     say(f"base: {plan.base} at {plan.image_size} pixels, weights from {plan.weights}, {plan.precision}")
-    say(f"plan: {plan.head_epochs} epochs for the head{second}, {plan.batch_size} images a step")
+    head = "a linear probe" if session.recipe.head.method == LINEAR_PROBE else f"{plan.head_epochs} epochs for the head"
+    say(f"plan: {head}{second}, {plan.batch_size} images a step")
+    say(session.caching.plan.sentence())
+    if predicted := session.caching.plan.predicted():
+        say(predicted)
 
 
 def _callbacks(users: Callable[[str], Sequence[Any]] | None, logs: Path | None) -> Callable[[str], Sequence[Any]]:
@@ -312,6 +328,7 @@ def evaluate(
         DataNotFoundError: The data is not there (any more).
         DataError: Its classes are not the run's.
     """
+    keep_freed_memory()
     run = run if isinstance(run, Run) else runs.load_run(run)
     if data is None or scoring.is_own_data(run, data):
         dataset = run.data or scoring.recorded_data(run, progress, say)

@@ -15,6 +15,7 @@ from tfransfer.errors import DataNotFoundError, SettingError, did_you_mean
 from tfransfer.files import write_text
 
 Section = TypeVar("Section")
+LINEAR_PROBE = "linear-probe"
 
 
 def _require(holds: bool, setting: str, expected: str, came: object) -> None:
@@ -70,13 +71,16 @@ class HeadPhase:
         epochs: Passes over the training split; None lets `hyperrules` decide.
         learning_rate: Of Adam.
         dropout: In front of the Dense layer, in [0, 0.95].
-        patience: Epochs without a better validation loss before the phase stops early; 0 never stops.
+        patience: Epochs without a better one on validation before the phase stops early; 0 never stops.
+        method: "adam" trains by gradient steps; "linear-probe" solves the logistic regression on the pooled features
+            to its end (L-BFGS), its penalty chosen on validation: no epochs, dropout or label smoothing then.
     """
 
     epochs: int | None = None
     learning_rate: float = 1e-3
     dropout: float = 0.2
     patience: int = 5
+    method: Literal["adam", "linear-probe"] = "adam"
 
     def __post_init__(self) -> None:
         _require(self.epochs is None or self.epochs >= 1, "head.epochs", "at least 1", self.epochs)
@@ -122,6 +126,35 @@ class FineTunePhase:
 
 
 @dataclass(frozen=True)
+class FeatureCache:
+    """How the frozen part is run, and whether what it says is kept for later epochs and runs.
+
+    Attributes:
+        cache: Run the frozen part once and keep its values; false runs it in every step, on fresh variations.
+        views: How many views of each training picture are kept, the first one clean and the others varied; epoch e
+            sees view e mod views. None lets `hyperrules` decide.
+        engine: "litert" or "keras" runs the frozen part; "auto" measures both.
+        dtype: How values are kept on disk.
+        budget_gb: What the store may take on disk in all, in 10^9 bytes; None takes a quarter of what is free.
+    """
+
+    cache: bool = True
+    views: int | None = None
+    engine: Literal["auto", "litert", "keras"] = "auto"
+    dtype: Literal["float16", "float32"] = "float16"
+    budget_gb: float | None = None
+
+    def __post_init__(self) -> None:
+        _require(self.views is None or self.views >= 1, "features.views", "1 or more", self.views)
+        _in(self.budget_gb, 0, 1e6, "features.budget_gb")
+
+    @property
+    def budget(self) -> int | None:
+        """The budget in bytes."""
+        return None if self.budget_gb is None else int(self.budget_gb * 1e9)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """All settings of one training run. None means: decided from the data and the base by `hyperrules`.
 
@@ -133,9 +166,10 @@ class Recipe:
         batch_size: Pictures per step, over all devices.
         seed: Of the order, the augmentation, the dropout and the head's first weights.
         class_weights: "balanced" weighs each class by the inverse of its share, "none" does not.
-        label_smoothing: In [0, 1).
+        label_smoothing: Share of each target that is spread over all classes, in [0, 0.9]; a linear probe has none.
         precision: "auto" is mixed float16 on GPUs that gain from it and float32 elsewhere.
         augment: How training pictures are varied.
+        features: How the frozen part is run and kept.
         head: The first phase.
         fine_tune: The second phase.
     """
@@ -147,9 +181,10 @@ class Recipe:
     batch_size: int | None = None
     seed: int = 0
     class_weights: Literal["none", "balanced"] = "none"
-    label_smoothing: float = 0.0
+    label_smoothing: float = 0.1
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
     augment: Augmentation = field(default_factory=Augmentation)
+    features: FeatureCache = field(default_factory=FeatureCache)
     head: HeadPhase = field(default_factory=HeadPhase)
     fine_tune: FineTunePhase = field(default_factory=FineTunePhase)
 
@@ -158,6 +193,10 @@ class Recipe:
         _require(self.batch_size is None or self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
         _require(0 <= self.seed < 2**31, "seed", "between 0 and 2147483647", self.seed)
         _in(self.label_smoothing, 0, 0.9, "label_smoothing")
+        if self.head.method == LINEAR_PROBE:
+            needed = {"augment.mixup": (0, self.augment.mixup), "features.cache": (True, self.features.cache)}
+            for name, (value, came) in needed.items():
+                _require(came == value, name, f"{str(value).lower()} with head.method = {LINEAR_PROBE!r}", came)
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as nested plain values, without those that are None."""

@@ -111,10 +111,11 @@ def _set_aside(folder: Path, aside: Path) -> None:
 
 
 def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows with the same keys as a CSV file."""
+    """Write rows as a CSV file; a column that a row lacks stays empty there."""
     stream = io.StringIO()
     if rows:
-        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     write_text(path, stream.getvalue())

@@ -24,10 +24,10 @@ def make_loop(world, parts, optimizer, **options):
 def test_one_step_is_plain_gradient_descent_on_the_head(dataset):
     world = session(dataset, tiny_base(dropout=0.9), head__dropout=0.0)
     parts = freeze_base(world.whole)
-    batches = world.batches("head", 1)(8)
+    batches = world.pixel_batches("head", 1)(8)
     pixels, targets, _ = next(iter(batches.training(0, 0)))
     model = world.whole.model
-    features = np.asarray(parts.frozen(tf.cast(pixels, tf.float32), training=False)).mean(axis=(1, 2))
+    features = np.asarray(parts.frozen(tf.cast(pixels, tf.float32), training=False))
     kernel, bias = model.get_layer("logits").get_weights()
     error = (np.asarray(model(tf.cast(pixels, tf.float32), training=False)) - targets.numpy()) / len(targets)
     loop = make_loop(world, parts, keras.optimizers.SGD(0.5))
@@ -41,7 +41,7 @@ def test_class_weights_weigh_the_loss(dataset):
     for weight in (1.0, 3.0):
         world = session(dataset, head__dropout=0.0)
         loop = make_loop(world, freeze_base(world.whole), keras.optimizers.SGD(0.0))
-        pixels, targets, weights = next(iter(world.batches("head", 1)(8).training(0, 0)))
+        pixels, targets, weights = next(iter(world.pixel_batches("head", 1)(8).training(0, 0)))
         loop._train_step((pixels, targets, weights * weight))
         losses.append(float(loop.training_metrics[0].result()))
     assert losses[1] == pytest.approx(3 * losses[0], rel=1e-5)
@@ -52,7 +52,7 @@ def test_restored_in_the_middle_of_an_epoch_ends_as_if_never_stopped(dataset, cu
     def fresh(calls):
         world = session(dataset, augment__mixup=0.2)
         loop = make_loop(world, unfreeze(world.whole, 2), keras.optimizers.Adam(1e-2), steps_per_call=calls)
-        return world, loop, world.batches("fine_tune", 2)(8)
+        return world, loop, world.pixel_batches("fine_tune", 2)(8)
 
     world, loop, batches = fresh(1)
     stopped = None
@@ -99,8 +99,8 @@ def test_keras_callbacks_are_called_as_in_fit(dataset):
 
     world = session(dataset)
     loop = make_loop(world, freeze_base(world.whole), keras.optimizers.SGD(0.1), steps_per_call=4)
-    steps = world.batches("head", 5)(8).steps
-    loop.run(world.batches("head", 5)(8), 5, [Watch()])
+    steps = world.pixel_batches("head", 5)(8).steps
+    loop.run(world.pixel_batches("head", 5)(8), 5, [Watch()])
     ends = [f"batch {min(s + 4, steps) - 1} ['loss', 'top1']" for s in range(0, steps, 4)]
     assert seen == ["begin", "epoch 0", *ends, "end of epoch", "end"]
 
@@ -111,7 +111,7 @@ def test_keras_schedules_and_checkpoints_work(dataset, tmp_path):
     kept = keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", monitor="val_loss", save_best_only=True)
     stop = keras.callbacks.EarlyStopping(monitor="val_loss", patience=1, restore_best_weights=True)
     loop = make_loop(world, freeze_base(world.whole), keras.optimizers.Adam(0.1))
-    history = loop.run(world.batches("head", 3)(8), 3, [halve, kept, stop])
+    history = loop.run(world.pixel_batches("head", 3)(8), 3, [halve, kept, stop])
     assert [row["learning_rate"] for row in history] == pytest.approx([0.05, 0.025, 0.0125][: len(history)])
     assert keras.saving.load_model(tmp_path / "best.keras").output_shape == (None, 3)
 
@@ -119,7 +119,7 @@ def test_keras_schedules_and_checkpoints_work(dataset, tmp_path):
 def test_metrics_of_an_epoch_are_those_of_keras_evaluate(dataset):
     world = session(dataset)
     loop = make_loop(world, freeze_base(world.whole), keras.optimizers.SGD(0.0))
-    batches = world.batches("head", 1)(8)
+    batches = world.pixel_batches("head", 1)(8)
     row = loop.run(batches, 1)[0]
     model = world.whole.model
     model.compile(loss="categorical_crossentropy", metrics=["accuracy"])
@@ -137,10 +137,10 @@ def test_keep_best_puts_back_the_epoch_with_the_lowest_validation_loss(dataset):
 
     class Remember(keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
-            seen.append((logs["val_loss"], self.model.get_weights()))
+            seen.append(((logs["val_top1"], -logs["val_loss"]), self.model.get_weights()))
 
-    loop.run(world.batches("head", 4)(8), 4, [KeepBest(0), Remember()])
-    best = min(seen, key=lambda pair: pair[0])[1]
+    loop.run(world.pixel_batches("head", 4)(8), 4, [KeepBest(0), Remember()])
+    best = max(seen, key=lambda pair: pair[0])[1]
     for a, b in zip(best, world.whole.model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -148,14 +148,14 @@ def test_keep_best_puts_back_the_epoch_with_the_lowest_validation_loss(dataset):
 def test_keep_best_stops_after_its_patience(dataset):
     world = session(dataset)
     loop = make_loop(world, freeze_base(world.whole), keras.optimizers.SGD(0.0))
-    assert len(loop.run(world.batches("head", 9)(8), 9, [KeepBest(2)])) == 3
+    assert len(loop.run(world.pixel_batches("head", 9)(8), 9, [KeepBest(2)])) == 3
 
 
 def test_loss_that_is_no_number_stops_with_a_message(dataset):
     world = session(dataset)
     loop = make_loop(world, freeze_base(world.whole), keras.optimizers.SGD(float("inf")))
     with pytest.raises(DivergedError, match="lower learning rate"):
-        loop.run(world.batches("head", 5)(8), 5)
+        loop.run(world.pixel_batches("head", 5)(8), 5)
 
 
 def test_dropout_depends_on_seed_and_step_only(dataset):
@@ -168,7 +168,7 @@ def test_dropout_depends_on_seed_and_step_only(dataset):
         if disturb:
             for _ in range(3):
                 world.whole.model(np.zeros((1, 16, 16, 3), np.float32), training=True)
-        return [row["loss"] for row in loop.run(world.batches("fine_tune", 2)(8), 2)]
+        return [row["loss"] for row in loop.run(world.pixel_batches("fine_tune", 2)(8), 2)]
 
     assert losses(1, False) == losses(1, True)
     assert losses(1, False) != losses(2, False)

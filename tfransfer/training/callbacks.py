@@ -8,19 +8,21 @@ import numpy as np
 
 
 class KeepBest(keras.callbacks.Callback):
-    """Stop when the validation loss has not fallen for a while, and put back the weights of the best epoch.
+    """Stop when no epoch has been better on validation for a while, and put back the weights of the best one.
 
-    Unlike Keras's EarlyStopping its state can be saved and restored, and it puts the best weights back however the
-    phase ends.
+    Better is what decides between the two phases: a higher headline metric, or an equal one and a lower loss. The loss
+    alone is the wrong judge of a fine-tuned top, whose growing confidence raises it while more is named right. Unlike
+    Keras's EarlyStopping its state can be saved and restored, and it puts the best weights back however the phase ends.
 
     Args:
-        patience: Epochs without a fall before the phase stops; 0 never stops it.
+        patience: Epochs without a better one before the phase stops; 0 never stops it.
+        headline: The metric, without `val_`; more is better.
     """
 
-    def __init__(self, patience: int) -> None:
+    def __init__(self, patience: int, headline: str = "top1") -> None:
         super().__init__()
-        self.patience = patience
-        self.best = math.inf
+        self.patience, self.headline = patience, headline
+        self.best: tuple[float, float] = (-math.inf, -math.inf)
         self.best_epoch = -1
         self.best_logs: dict[str, float] = {}
         self.weights: list[np.ndarray] = []
@@ -28,8 +30,9 @@ class KeepBest(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Compare this epoch's validation loss with the best."""
         logs = logs or {}
-        if logs["val_loss"] < self.best:
-            self.best, self.best_epoch, self.best_logs = logs["val_loss"], epoch, dict(logs)
+        rank = (logs.get(f"val_{self.headline}", 0.0), -logs["val_loss"])
+        if rank > self.best:
+            self.best, self.best_epoch, self.best_logs = rank, epoch, dict(logs)
             self.weights = self.model.get_weights()
         elif self.patience and epoch - self.best_epoch >= self.patience:
             self.model.stop_training = True
@@ -45,5 +48,5 @@ class KeepBest(keras.callbacks.Callback):
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `state` said."""
-        self.best, self.best_epoch = state["best"], state["epoch"]
+        self.best, self.best_epoch = tuple(state["best"]), state["epoch"]
         self.best_logs, self.weights = state["logs"], state["weights"]

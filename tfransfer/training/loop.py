@@ -18,7 +18,7 @@ import tensorflow as tf
 from tfransfer.data.flow import telling_lost_pictures
 from tfransfer.errors import SettingError, TransferError
 from tfransfer.progress import Progress, quiet
-from tfransfer.training.model import Parts, quiet_frozen, seed_states
+from tfransfer.training.model import Parts, matrix_products, quiet_frozen, seed_states
 
 
 class DivergedError(TransferError, ArithmeticError):
@@ -49,11 +49,12 @@ class Batches:
     """What a phase iterates over.
 
     Attributes:
-        training: From (first epoch, first step) to batches of (uint8 pixels, targets, weights) to the phase's end.
+        training: From (first epoch, first step) to batches of (inputs, targets, weights) to the phase's end.
         steps: Training steps per epoch.
         batch: Pictures per training step.
         validation: One pass over the validation split, in the same form.
         validation_steps: Its batches.
+        kept: Whether the inputs are kept values of the frozen part, float32, and not uint8 pixels.
     """
 
     training: Callable[[int, int], tf.data.Dataset]
@@ -61,6 +62,7 @@ class Batches:
     batch: int
     validation: tf.data.Dataset
     validation_steps: int
+    kept: bool = False
 
 
 class Loop:
@@ -101,6 +103,7 @@ class Loop:
             self.validation_metrics = [keras.metrics.Mean(name="loss"), *metrics()]
         self.model.compile(optimizer=optimizer)
         self._seed_states = seed_states(parts.trained)
+        self._kept = False
         self._train = tf.function(self._train_steps, reduce_retracing=True)
         self._validate = tf.function(self._validation_step, reduce_retracing=True)
 
@@ -130,11 +133,12 @@ class Loop:
         listed = keras.callbacks.CallbackList(
             list(callbacks), model=self.model, epochs=epochs, steps=batches.steps, verbose=0
         )
+        self._kept = batches.kept
         self._restore_callbacks(callbacks)
         self.model.stop_training = False
         listed.on_train_begin()
         try:
-            with quiet_frozen(self.parts), telling_lost_pictures():
+            with quiet_frozen(self.parts), matrix_products(self.parts.trained), telling_lost_pictures():
                 iterator = iter(batches.training(self.state.epoch, self.state.step))
                 while self.state.epoch < epochs and not self.model.stop_training:
                     self._epoch(batches, iterator, listed, progress, f"{title} {self.state.epoch + 1}/{epochs}")
@@ -160,7 +164,7 @@ class Loop:
                 self._call(batches, iterator, callbacks, advance)
             seconds = time.perf_counter() - began
             logs = _results(self.training_metrics)
-            logs |= self._validation(batches)
+            logs |= {f"val_{name}": value for name, value in self.validate(batches).items()}
             self._require_finite(logs["val_loss"], "validation loss")
             advance(0, **logs)
         logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
@@ -190,8 +194,10 @@ class Loop:
             self.strategy.run(self._train_step, args=(next(iterator),))
 
     def _train_step(self, batch: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> None:
-        pixels, targets, weights = batch
-        features = tf.stop_gradient(self.parts.frozen(tf.cast(pixels, tf.float32), training=False))
+        inputs, targets, weights = batch
+        features = inputs
+        if not self._kept:
+            features = tf.stop_gradient(self.parts.frozen(tf.cast(inputs, tf.float32), training=False))
         with tf.GradientTape() as tape:
             probabilities = self.parts.trained(features, training=True)
             loss = self.loss(targets, probabilities, sample_weight=weights)
@@ -201,12 +207,14 @@ class Loop:
         self.optimizer.apply(gradients, self.variables)
         self._update(self.training_metrics, loss, targets, probabilities)
 
-    def _validation(self, batches: Batches) -> dict[str, float]:
+    def validate(self, batches: Batches) -> dict[str, float]:
+        """Loss and metrics over the validation batches, in inference mode."""
+        self._kept = batches.kept
         for metric in self.validation_metrics:
             metric.reset_state()
         for batch in batches.validation:
             self.strategy.run(self._validate, args=(batch,))
-        return {f"val_{name}": value for name, value in _results(self.validation_metrics).items()}
+        return _results(self.validation_metrics)
 
     def _require_finite(self, loss: float, name: str) -> None:
         if not math.isfinite(loss):
@@ -216,8 +224,9 @@ class Loop:
             )
 
     def _validation_step(self, batch: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> None:
-        pixels, targets, weights = batch
-        probabilities = self.model(tf.cast(pixels, tf.float32), training=False)
+        inputs, targets, weights = batch
+        model = self.parts.trained if self._kept else self.model
+        probabilities = model(tf.cast(inputs, tf.float32), training=False)
         loss = self.loss(targets, probabilities, sample_weight=weights)
         self._update(self.validation_metrics, loss, targets, probabilities)
 

@@ -7,16 +7,19 @@ given inside one Functional model does not hold (keras#20285), and a frozen Drop
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from tfransfer.base.blocks import ALL, Block, top_blocks
 from tfransfer.base.build import BuiltBase
 from tfransfer.base.cuts import Cut, split_at
 from tfransfer.base.preprocessing import preprocess
+from tfransfer.base.taps import POOLED_TAP, Tap, model_to, pooled
 
-_HEAD_LAYERS = ("pooling", "dropout", "logits", "probabilities")
+_HEAD_LAYERS = ("dropout", "logits", "probabilities")
 # How the layers of Keras that draw random numbers name their strength.
 _NOISE_SETTINGS = ("rate", "stddev", "drop_path_rate")
 
@@ -42,11 +45,13 @@ class Parts:
         frozen: From pixels to where training begins; always called with `training=False`.
         trained: From there to probabilities; called with `training=True`.
         quieted: Frozen layers inside `trained` that would draw random numbers, for want of a cut below them.
+        tap: Where `frozen` ends, where its values can be kept; None where training begins at the pixels.
     """
 
     frozen: keras.Model
     trained: keras.Model
     quieted: tuple[keras.layers.Layer, ...] = ()
+    tap: Tap | None = None
 
 
 def assemble(base: BuiltBase, classes: int, dropout: float, activation: str, seed: int) -> TransferModel:
@@ -60,9 +65,7 @@ def assemble(base: BuiltBase, classes: int, dropout: float, activation: str, see
         seed: Of the head's first weights.
     """
     pixels = keras.Input((base.image_size, base.image_size, 3), dtype="float32", name="pixels")
-    features = base.model(preprocess(pixels, base.preprocessing))
-    if len(features.shape) == 4:
-        features = keras.layers.GlobalAveragePooling2D(name="pooling")(features)
+    features = pooled(base.model(preprocess(pixels, base.preprocessing)))
     features = keras.layers.Dropout(dropout, seed=seed, name="dropout")(features)
     start = keras.initializers.GlorotUniform(seed=seed)
     logits = keras.layers.Dense(classes, kernel_initializer=start, dtype="float32", name="logits")(features)
@@ -73,7 +76,7 @@ def assemble(base: BuiltBase, classes: int, dropout: float, activation: str, see
 def freeze_base(whole: TransferModel) -> Parts:
     """Freeze the whole base: the head phase."""
     whole.base.model.trainable = False
-    return Parts(_front(whole, whole.base.model), _with_head(whole, None))
+    return Parts(model_to(whole.base, [POOLED_TAP]), _with_head(whole, None), tap=POOLED_TAP)
 
 
 def unfreeze(whole: TransferModel, setting: int | str) -> Parts:
@@ -89,14 +92,25 @@ def unfreeze(whole: TransferModel, setting: int | str) -> Parts:
     model = whole.base.model
     if setting == ALL:
         _set_trainable(model, model.layers)
-        return Parts(_front(whole, None), _with_head(whole, model))
+        return Parts(_pixels_only(whole), _with_head(whole, model))
     chosen = top_blocks(whole.base.blocks, setting)
     _set_trainable(model, [layer for block in chosen for layer in block.layers])
-    cut = _cut_at_or_below(whole.base.blocks, chosen[0])
-    if cut is None or cut.index == 0:
-        return Parts(_front(whole, None), _with_head(whole, model), _noisy_and_frozen(model))
-    prefix, suffix = split_at(model, cut)
-    return Parts(_front(whole, prefix), _with_head(whole, suffix), _noisy_and_frozen(suffix))
+    tap = tap_below(whole.base.blocks, setting)
+    if tap is None or tap.cut is None:
+        return Parts(_pixels_only(whole), _with_head(whole, model), _noisy_and_frozen(model))
+    _, suffix = split_at(model, tap.cut)
+    return Parts(model_to(whole.base, [tap]), _with_head(whole, suffix), _noisy_and_frozen(suffix), tap)
+
+
+def tap_below(blocks: Sequence[Block], setting: int | str) -> Tap | None:
+    """Where the frozen part ends when the fine-tune phase unfreezes `setting`; None where it has no part apart.
+
+    Raises:
+        SettingError: The base has no such block.
+    """
+    chosen = () if setting == ALL else top_blocks(blocks, setting)
+    cut = _cut_at_or_below(blocks, chosen[0]) if chosen else None
+    return None if cut is None or cut.index == 0 else Tap(cut.name, cut)
 
 
 def _cut_at_or_below(blocks: Sequence[Block], lowest: Block) -> Cut | None:
@@ -126,22 +140,22 @@ def _noisy_and_frozen(model: keras.Model) -> tuple[keras.layers.Layer, ...]:
     )
 
 
-def _front(whole: TransferModel, part: keras.Model | None) -> keras.Model:
-    """From pixels through the preprocessing and, where given, a part of the base."""
+def _pixels_only(whole: TransferModel) -> keras.Model:
+    """From pixels through the preprocessing alone."""
     pixels = keras.Input(whole.model.input_shape[1:], dtype="float32")
-    values = preprocess(pixels, whole.base.preprocessing)
-    return keras.Model(pixels, values if part is None else part(values), name="frozen")
+    return keras.Model(pixels, preprocess(pixels, whole.base.preprocessing), name="frozen")
 
 
 def _with_head(whole: TransferModel, part: keras.Model | None) -> keras.Model:
     """From where training begins, through a part of the base where given, to probabilities."""
-    shape = (whole.base.model if part is None else part).output_shape if part is None else part.input_shape
-    start = keras.Input(shape[1:], dtype=(whole.base.model.compute_dtype if part is None else None))
-    values = start if part is None else part(start)
     present = {layer.name: layer for layer in whole.model.layers}
+    if part is None:
+        values = start = keras.Input(present["dropout"].input.shape[1:], dtype=whole.base.model.compute_dtype)
+    else:
+        start = keras.Input(part.input_shape[1:])
+        values = pooled(part(start))
     for name in _HEAD_LAYERS:
-        if name in present:
-            values = present[name](values)
+        values = present[name](values)
     return keras.Model(start, values, name="trained")
 
 
@@ -159,6 +173,41 @@ def quiet_frozen(parts: Parts) -> Iterator[None]:
     finally:
         for layer, name, value in kept:
             setattr(layer, name, value)
+
+
+@contextmanager
+def matrix_products(model: keras.Model) -> Iterator[None]:
+    """Let 1x1 convolutions compute as products of matrices, which they are, while a model is trained on a CPU.
+
+    The forward pass gives the same numbers; TensorFlow's gradient of a convolution takes twice as long on a CPU as that
+    of the product (on MobileNetV2's top blocks a whole training step takes two thirds of the time).
+    """
+    layers = [] if tf.config.list_physical_devices("GPU") else [x for x in all_layers(model) if _is_pointwise(x)]
+    for layer in layers:
+        layer.convolution_op = partial(_pointwise, layer)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.convolution_op
+
+
+def _is_pointwise(layer: keras.layers.Layer) -> bool:
+    return (
+        type(layer) is keras.layers.Conv2D
+        and layer.kernel_size == (1, 1)
+        and layer.groups == 1
+        and layer.data_format == "channels_last"
+    )
+
+
+def _pointwise(layer: keras.layers.Layer, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """A 1x1 convolution as a product: (batch, h, w, in) and (1, 1, in, out) to (batch, h', w', out)."""
+    down, across = layer.strides
+    chosen = inputs[:, ::down, ::across] if (down, across) != (1, 1) else inputs
+    shape = tf.shape(chosen)
+    product = tf.matmul(tf.reshape(chosen, (-1, kernel.shape[2])), tf.reshape(kernel, kernel.shape[2:]))
+    return tf.reshape(product, tf.concat([shape[:3], [kernel.shape[3]]], 0))
 
 
 def seed_states(model: keras.Model) -> list[keras.Variable]:

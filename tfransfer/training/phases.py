@@ -29,6 +29,7 @@ class PhaseSettings:
         name: HEAD or FINE_TUNE.
         epochs: At most.
         patience: Of KeepBest.
+        headline: Of KeepBest.
         seed: The run's.
         batch: Pictures per step.
         steps_per_call: As Loop takes it.
@@ -40,6 +41,7 @@ class PhaseSettings:
     seed: int
     batch: int
     steps_per_call: int = 1
+    headline: str = "top1"
 
 
 @dataclass
@@ -133,7 +135,7 @@ def _run_once(
         whole.model, parts, optimizer(flow.steps * settings.epochs), loss, metrics, seed, strategy,
         settings.steps_per_call,
     )  # fmt: skip
-    best = KeepBest(settings.patience)
+    best = KeepBest(settings.patience, settings.headline)
     title = settings.name.replace("_", "-")
     diverged = ""
     try:

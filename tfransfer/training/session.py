@@ -1,20 +1,26 @@
 """One training: the data, the recipe, the plan and the model brought together, and both phases run on them."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import keras
+import numpy as np
 
 from tfransfer.base.build import BuiltBase
+from tfransfer.base.taps import POOLED_TAP
 from tfransfer.data import flow
 from tfransfer.data.index import Dataset, labels_of
+from tfransfer.features.batches import evaluation_batches, training_batches
+from tfransfer.features.source import FeatureSource
 from tfransfer.progress import Progress, Say
-from tfransfer.recipe import Recipe
+from tfransfer.recipe import LINEAR_PROBE, Recipe
 from tfransfer.tasks import Task
-from tfransfer.training import optimizers
-from tfransfer.training.loop import Batches
+from tfransfer.training import optimizers, probe
+from tfransfer.training.caching import CachePlan, Caching, decide
+from tfransfer.training.loop import Batches, Loop
 from tfransfer.training.model import Parts, TransferModel, assemble, freeze_base, unfreeze
 from tfransfer.training.phases import (
     FINE_TUNE,
@@ -27,6 +33,9 @@ from tfransfer.training.phases import (
     run_phase,
 )
 from tfransfer.training.planning import Plan
+
+# Steps in one call where a step takes a millisecond: enough to hide the call's own cost.
+_KEPT_HEAD_STEPS = 32
 
 
 @dataclass
@@ -42,6 +51,7 @@ class Session:
         loss: The user's Keras loss, or None for the task's.
         metrics: Builds the user's further metrics, or None.
         rebuild: Builds the base again under another dtype policy; None for a model of the user's own.
+        caching: What is kept of the frozen part; see `decide_caching`.
     """
 
     dataset: Dataset
@@ -52,6 +62,11 @@ class Session:
     loss: Any = None
     metrics: Callable[[], list[Any]] | None = None
     rebuild: Callable[[str], BuiltBase] | None = None
+    caching: Caching = field(default_factory=lambda: Caching(CachePlan(why="it was not decided")))
+
+    def decide_caching(self, say: Say) -> None:
+        """Decide what is kept of the frozen part, before anything is trained."""
+        self.caching = decide(self.dataset, self.recipe, self.plan, self.whole, say)
 
     @cached_property
     def whole(self) -> TransferModel:
@@ -70,26 +85,58 @@ class Session:
         plain.set_weights(self.whole.model.get_weights())
         return plain
 
-    def batches(self, phase: str, epochs: int) -> Callable[[int], Batches]:
-        """From a batch size to what a phase iterates over."""
-        data, recipe, size, classes = self.dataset, self.recipe, self.plan.image_size, len(self.dataset.classes)
-        train, held_out = data.split("train"), data.split("validation")
-        targets = self.task.encode(labels_of(train), classes)
-        weights = flow.class_weights(train, classes, recipe.class_weights)
+    def batches(self, phase: str, parts: Parts, epochs: int) -> Callable[[int], Batches]:
+        """From a batch size to what a phase iterates over: kept features where there are some, else pixels."""
+        kept = self.caching.plan.head if phase == HEAD else self.caching.plan.fine_tune
+        return self.kept_batches(phase, parts, epochs) if kept else self.pixel_batches(phase, epochs)
+
+    def pixel_batches(self, phase: str, epochs: int, views: int | None = None) -> Callable[[int], Batches]:
+        """From a batch size to batches of pixels, varied anew in each epoch, or the views that would be kept."""
+        data, recipe, size = self.dataset, self.recipe, self.plan.image_size
+        train, held_out, targets, weights, held_out_targets = self._columns()
         seed = (recipe.seed, PHASE_NUMBERS[phase])
 
         def make(batch: int) -> Batches:
             def training(first_epoch: int, first_step: int) -> Any:
                 return flow.training_flow(
-                    data, train, targets, weights, size, batch, recipe.augment, seed, first_epoch, first_step, epochs
-                ).batches
+                    data, train, targets, weights, size, batch, recipe.augment, seed, first_epoch, first_step, epochs,
+                    views,
+                ).batches  # fmt: skip
 
-            validation = flow.evaluation_flow(
-                data, held_out, self.task.encode(labels_of(held_out), classes), size, batch
-            )
+            validation = flow.evaluation_flow(data, held_out, held_out_targets, size, batch)
             return Batches(training, len(train) // batch, batch, validation.batches, validation.steps)
 
         return make
+
+    def kept_batches(self, phase: str, parts: Parts, epochs: int) -> Callable[[int], Batches]:
+        """From a batch size to batches of the frozen part's kept values."""
+        train, held_out, targets, weights, held_out_targets = self._columns()
+        seed, tap = (self.recipe.seed, PHASE_NUMBERS[phase]), parts.tap or POOLED_TAP
+        source = self._source()
+        views = [source.rows(tap, train, view) for view in range(min(self.caching.plan.views, epochs))]
+        validation_rows = source.rows(tap, held_out, 0)
+
+        def make(batch: int) -> Batches:
+            def training(first_epoch: int, first_step: int) -> Any:
+                return training_batches(views, targets, weights, batch, seed, first_epoch, first_step, epochs).batches
+
+            validation = evaluation_batches(validation_rows, held_out_targets, batch)
+            return Batches(training, len(train) // batch, batch, validation.batches, validation.steps, kept=True)
+
+        return make
+
+    def _columns(self) -> tuple[Any, Any, Any, Any, Any]:
+        """Training and validation examples; targets and weights of the first, targets of the second."""
+        classes = len(self.dataset.classes)
+        train, held_out = self.dataset.split("train"), self.dataset.split("validation")
+        weights = flow.class_weights(train, classes, self.recipe.class_weights)
+        encoded = [self.task.encode(labels_of(split), classes) for split in (train, held_out)]
+        return train, held_out, encoded[0], weights, encoded[1]
+
+    def _source(self) -> FeatureSource:
+        if self.caching.source is None:
+            raise RuntimeError("no features are kept in this session")
+        return self.caching.source
 
     def run(
         self,
@@ -104,19 +151,51 @@ class Session:
         plan, recipe = self.plan, self.recipe
         epochs = plan.head_epochs if phase == HEAD else plan.fine_tune_epochs
         patience = recipe.head.patience if phase == HEAD else recipe.fine_tune.patience
-        settings = PhaseSettings(phase, epochs, patience, recipe.seed, plan.batch_size, plan.steps_per_call)
+        kept_head = phase == HEAD and self.caching.plan.head
+        calls = max(plan.steps_per_call, _KEPT_HEAD_STEPS) if kept_head else plan.steps_per_call
+        settings = PhaseSettings(phase, epochs, patience, recipe.seed, plan.batch_size, calls, self.task.headline)
         return run_phase(
             self.whole,
             parts,
             settings,
             lambda steps: optimizers.scaled(optimizer(steps), plan.precision),
-            self.batches(phase, epochs),
-            self.loss or self.task.loss(recipe.label_smoothing),
-            lambda: self.task.metrics() + (self.metrics() if self.metrics else []),
+            self.batches(phase, parts, epochs),
+            self._loss(),
+            self._metrics,
             callbacks,
             progress=progress,
             say=say,
         )
+
+    def _loss(self) -> Any:
+        return self.loss or self.task.loss(self.recipe.label_smoothing)
+
+    def _metrics(self) -> list[Any]:
+        return self.task.metrics() + (self.metrics() if self.metrics else [])
+
+    def probe(self, parts: Parts) -> PhaseResult:
+        """The head phase as a linear probe: no steps, the logistic regression solved on all kept views."""
+        began = time.perf_counter()
+        train, held_out, targets, weights, held_out_targets = self._columns()
+        source, views = self._source(), min(self.caching.plan.views, self.plan.head_epochs)
+        features = [source.rows(POOLED_TAP, train, view).take(np.arange(len(train))) for view in range(views)]
+        validation = source.rows(POOLED_TAP, held_out, 0)
+        kernel, bias, strength = probe.solve(
+            np.concatenate(features), np.tile(labels_of(train), views), np.tile(weights, views),
+            validation.take(np.arange(len(held_out))), labels_of(held_out), len(self.dataset.classes),
+        )  # fmt: skip
+        self.whole.model.get_layer("logits").set_weights([kernel, bias])
+        loop = Loop(self.whole.model, parts, keras.optimizers.SGD(), self._loss(), self._metrics)
+        batch = self.plan.batch_size
+        train_rows = evaluation_batches(source.rows(POOLED_TAP, train, 0), targets, batch)
+        held_out_rows = evaluation_batches(validation, held_out_targets, batch)
+        row, said = (
+            loop.validate(Batches(lambda epoch, step: None, 0, batch, part.batches, part.steps, kept=True))
+            for part in (train_rows, held_out_rows)
+        )
+        row |= {f"val_{name}": value for name, value in said.items()}
+        row |= {"inverse_penalty": strength, "seconds": time.perf_counter() - began}
+        return PhaseResult(HEAD, [{"epoch": 1, **row}], 1, said, self.whole.model.get_weights(), batch)
 
 
 @dataclass
@@ -162,8 +241,13 @@ def train_phases(session: Session, callbacks: CallbackFactory, progress: Progres
     recipe, plan, task = session.recipe, session.plan, session.task
     if plan.fine_tune_epochs:
         unfreeze(session.whole, plan.unfreeze)  # an impossible setting is said now, not after the head phase
+    session.caching.extract(recipe, progress, say)
     head_optimizer = lambda steps: optimizers.head_optimizer(recipe.head.learning_rate)  # noqa: E731
-    head = session.run(HEAD, freeze_base(session.whole), head_optimizer, callbacks, progress, say)
+    parts = freeze_base(session.whole)
+    if recipe.head.method == LINEAR_PROBE:
+        head = session.probe(parts)
+    else:
+        head = session.run(HEAD, parts, head_optimizer, callbacks, progress, say)
     say(_phase_line(task, head))
     if not plan.fine_tune_epochs:
         return Kept([head], HEAD)
