@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,11 @@ from typing import Any
 import click
 
 from tfransfer import __version__, run_folder
+from tfransfer.cache_home import cache_home
 from tfransfer.errors import SettingError, TransferError
+from tfransfer.features import budget
 from tfransfer.files import size_text
+from tfransfer.native_output import hidden_native_output
 from tfransfer.recipe import Recipe, parse_setting, read_recipe
 from tfransfer.terminal import Terminal
 
@@ -53,15 +57,8 @@ def main() -> None:
 
 def _load_pipeline() -> Any:
     """Import the pipeline, and with it TensorFlow, whose native start-up messages are kept off the terminal."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
+    with hidden_native_output():
         import tensorflow  # noqa: F401  here, because --help must not wait for it
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
     from tfransfer import pipeline  # here, for the same reason
 
     return pipeline
@@ -88,6 +85,9 @@ def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--head-epochs", type=int, help="Epochs of the first phase. [default: from the size of the data]"),
         click.option("--fine-tune-epochs", type=int, help="Epochs of the second phase; 0 leaves it out."),
         click.option("--unfreeze", metavar="N|NAME|all|none", help="Top blocks to fine-tune. [default: a sixth]"),
+        click.option("--head", type=click.Choice(["adam", "linear-probe"]), help="How the head learns."),
+        click.option("--cache/--no-cache", default=None, help="Keep what the frozen part says. [default: --cache]"),
+        click.option("--views", type=int, help="Kept views of each training image. [default: from the data's size]"),
         click.option("--class-weights", type=click.Choice(["none", "balanced"]), help="For classes of uneven size."),
         click.option("--seed", type=int, help="Of order, augmentation, dropout and the head. [default: 0]"),
     ]
@@ -184,6 +184,52 @@ def _show_metrics(terminal: Terminal, metrics: dict[str, Any]) -> None:
     per_class = metrics[shown]["per_class"]
     rows = [[name, v["precision"], v["recall"], v["f1"], v["support"]] for name, v in per_class.items()]
     terminal.table(f"{shown}, per class", ["class", "precision", "recall", "f1", "images"], rows)
+
+
+@cli.command()
+@click.argument("action", type=click.Choice(["show", "verify", "clear"]), default="show")
+@_JSON
+def cache(action: str, as_json: bool) -> None:
+    """Show, verify or clear what is kept between runs: features, converted bases, read folders."""
+    terminal = Terminal(as_json)
+    {"show": _show_cache, "verify": _verify_cache, "clear": _clear_cache}[action](terminal)
+
+
+def _show_cache(terminal: Terminal) -> None:
+    listed = list(reversed(budget.entries()))
+    rows = [
+        [entry.facts.get("base", "?"), entry.facts.get("image_size", "?"), entry.facts.get("kind", "?"),
+         "varied" if entry.facts.get("augment") else "clean", entry.facts.get("engine", "?"), entry.rows,
+         size_text(entry.size), time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))]
+        for entry in listed
+    ]  # fmt: skip
+    terminal.table("", ["base", "pixels", "kept", "views", "engine", "images", "size", "last used"], rows)
+    features, free = sum(entry.size for entry in listed), budget.room(None)
+    terminal.say(
+        f"{cache_home()}: {size_text(budget.size_of(cache_home()))}, of it features {size_text(features)}; "
+        f"features may take {size_text(free)}"
+    )
+    keys = ("base", "image_size", "kind", "views", "engine", "images", "size", "last_used")
+    shown = [dict(zip(keys, row, strict=True)) | {"bytes": e.size} for row, e in zip(rows, listed, strict=True)]
+    terminal.emit({"folder": str(cache_home()), "collections": shown})
+
+
+def _verify_cache(terminal: Terminal) -> None:
+    bad = budget.verify()
+    for path, reason in bad:
+        terminal.say(f"{path} {reason}")
+    images = sum(entry.rows for entry in budget.entries())
+    said = "they are extracted again when they are needed" if bad else "every size and sum is right"
+    terminal.say(f"{images} images kept, {len(bad)} damaged files: {said}")
+    terminal.emit({"images": images, "damaged": [str(path) for path, _ in bad]})
+    if bad:
+        sys.exit(1)
+
+
+def _clear_cache(terminal: Terminal) -> None:
+    freed = budget.clear()
+    terminal.say(f"cleared {cache_home()}: {size_text(freed)}")
+    terminal.emit({"folder": str(cache_home()), "bytes": freed})
 
 
 @cli.command()
