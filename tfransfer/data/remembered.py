@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import time
-from dataclasses import asdict
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from tfransfer.data.index import FileFacts, Issue
 from tfransfer.errors import WriteError
 from tfransfer.files import write_text
 
-_FORMAT = 1
+_FORMAT = 2
+_FACTS, _ISSUE = "facts", "issue"
 _SETTLED_SECONDS = 2.0
 Stamp = tuple[int, int, int]
 
@@ -63,7 +64,7 @@ class RememberedFacts:
         if known is None or stamp is None or tuple(known[:3]) != stamp:
             return None
         try:
-            fact = FileFacts(**known[4]) if known[3] == "facts" else Issue(**known[4])
+            fact = FileFacts(*known[4:]) if known[3] == _FACTS else Issue(*known[4:])
         except TypeError:
             return None
         self._fresh[path] = known
@@ -73,7 +74,7 @@ class RememberedFacts:
         """Remember what was found now."""
         settled = stamp is not None and min(abs(self._began - t / 1e9) for t in stamp[1:]) > _SETTLED_SECONDS
         if stamp is not None and settled and (isinstance(fact, FileFacts) or fact.kind not in ("unreadable", "name")):
-            self._fresh[path] = [*stamp, "facts" if isinstance(fact, FileFacts) else "issue", asdict(fact)]
+            self._fresh[path] = [*stamp, _FACTS if isinstance(fact, FileFacts) else _ISSUE, *astuple(fact)]
 
     def save(self) -> None:
         """Write the memory, where anything in it changed; a cache that cannot be written costs time, not the run."""
