@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +14,8 @@ from tfransfer.data.index import Dataset, Example, labels_of
 from tfransfer.data.inputs import read_inputs
 from tfransfer.errors import SettingError
 from tfransfer.progress import Progress, quiet
+
+_COMPILED: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -62,13 +65,16 @@ def predict_examples(
 
 
 def inference(model: Any) -> Any:
-    """A compiled function from pixels (any dtype, [0, 255]) to float32 probabilities, in inference mode."""
+    """A compiled function from pixels (any dtype, [0, 255]) to float32 probabilities, in inference mode.
 
-    @tf.function(reduce_retracing=True)
-    def ask(pixels: tf.Tensor) -> tf.Tensor:
-        return tf.cast(model(tf.cast(pixels, tf.float32), training=False), tf.float32)
-
-    return ask
+    It is traced once for a model, whatever the batch, and always computes with the weights that the model has now.
+    """
+    if model not in _COMPILED:
+        spec = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
+        ask = tf.function(lambda pixels: tf.cast(model(pixels, training=False), tf.float32), input_signature=[spec])
+        _COMPILED[model] = ask.get_concrete_function()  # which, unlike `ask`, does not keep the model alive
+    compiled = _COMPILED[model]
+    return lambda pixels: compiled(tf.cast(pixels, tf.float32))
 
 
 def predict_pixels(model: Any, pixels: np.ndarray, batch: int = 32) -> np.ndarray:
