@@ -228,7 +228,7 @@ def test_another_folder_is_another_memory(read_once, photos, opened):
         lambda text: "[]",
         lambda text: '{"files": {}}',
         lambda text: text.replace('"files": {', '"files": [{').removesuffix("}") + "]}",
-        lambda text: text.replace(', "tensorflow", ', ", "),
+        lambda text: text.replace(', "pillow", ', ", "),
         lambda text: text.replace(', "facts"', ""),
         lambda text: text.replace(', "facts", ', ', "issue", '),
         lambda text: text.split('"files"')[0] + '"files": {' + ", ".join(f'"{path}": 3' for path in PATHS) + "}}",
