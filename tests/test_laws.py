@@ -549,7 +549,7 @@ def test_law_7_pictures_inside_the_run_folder_are_never_replaced(folder, tmp_pat
 def test_law_7_breaks_when_nobody_looks(folder, tmp_path, monkeypatch):
     careless = lambda place, overwrite: (place / run_folder.MANIFEST).write_text("new")  # noqa: E731
     monkeypatch.setattr(run_folder, "require_free", careless)
-    monkeypatch.setattr(pipeline, "_open_session", lambda *a: (_ for _ in ()).throw(RunExistsError("too late")))
+    monkeypatch.setattr(pipeline, "open_session", lambda *a: (_ for _ in ()).throw(RunExistsError("too late")))
     broken(check_runs_are_not_overwritten, folder, tmp_path / "run")
 
 
@@ -593,7 +593,7 @@ def test_law_8_breaks_when_the_pipeline_is_imported_at_once():
 
 
 def final_weights(folder, seed):
-    world = session(load_folder(folder), tiny_base(), seed=seed, fine_tune__unfreeze=2, augment__mixup=0.1)
+    world = session(load_folder(folder), tiny_base(), seed=seed, fine_tune__unfreeze=2, fine_tune__mixup=0.1)
     kept = sessions.train_phases(world, lambda phase: (), quiet, silent)
     return [*world.whole.model.get_weights(), *kept.results[0].weights, *kept.results[1].weights]
 

@@ -17,9 +17,9 @@ def test_every_setting_survives_toml(tmp_path):
         class_weights="balanced",
         label_smoothing=0.1,
         precision="float32",
-        augment=Augmentation(False, 1.0, 0.2, 0.3, 0.4, 0.5, 0.6),
-        head=HeadPhase(3, 0.5, 0.1, 2),
-        fine_tune=FineTunePhase(4, 0.25, "block_14", 0.3, 0.2, 0.1, 9),
+        augment=Augmentation(False, 1.0, 0.2, 0.3, 0.4, 0.5),
+        head=HeadPhase(3, 0.5, 0.1, 2, mixup=0.4),
+        fine_tune=FineTunePhase(4, 0.25, "block_14", 0.3, 0.2, 0.1, 9, 0.6),
     )
     write_recipe(tmp_path / "r.toml", recipe, "tfransfer train x\ntop-1 0.9")
     assert read_recipe(tmp_path / "r.toml") == recipe

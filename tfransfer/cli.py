@@ -79,7 +79,9 @@ def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--base", help=f"Pretrained base; `tfransfer bases` lists them. [default: {Recipe().base}]"),
         click.option("--weights", metavar="FILE|random", help="The base's weights, in place of Keras's download."),
         click.option("--recipe", "recipe_file", type=_DATA, help="Settings from a TOML file."),
-        click.option("--set", "set_", metavar="KEY=VALUE", multiple=True, help="One setting, e.g. augment.mixup=0.2."),
+        click.option(
+            "--set", "set_", metavar="KEY=VALUE", multiple=True, help="One setting, e.g. fine_tune.mixup=0.2."
+        ),
         click.option("--image-size", type=int, help="Side of the model's input in pixels. [default: the base's own]"),
         click.option("--batch-size", type=int, help="Images per step. [default: from the size of the data]"),
         click.option("--head-epochs", type=int, help="Epochs of the first phase. [default: from the size of the data]"),

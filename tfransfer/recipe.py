@@ -38,7 +38,6 @@ class Augmentation:
         shift: Largest shift as a fraction of the side, in [0, 0.5].
         brightness: Largest change of brightness as a fraction of the range, in [0, 1].
         contrast: Largest change of contrast as a fraction, in [0, 1].
-        mixup: Parameter of the Beta distribution of mixup (Zhang et al. 2018); 0 turns it off.
     """
 
     flip: bool = True
@@ -47,7 +46,6 @@ class Augmentation:
     shift: float = 0.05
     brightness: float = 0.1
     contrast: float = 0.15
-    mixup: float = 0.0
 
     def __post_init__(self) -> None:
         _in(self.rotate, 0, 180, "augment.rotate")
@@ -55,7 +53,6 @@ class Augmentation:
         _in(self.shift, 0, 0.5, "augment.shift")
         _in(self.brightness, 0, 1, "augment.brightness")
         _in(self.contrast, 0, 1, "augment.contrast")
-        _in(self.mixup, 0, 10, "augment.mixup")
 
     @property
     def moves(self) -> bool:
@@ -74,6 +71,8 @@ class HeadPhase:
         patience: Epochs without a better one on validation before the phase stops early; 0 never stops.
         method: "adam" trains by gradient steps; "linear-probe" solves the logistic regression on the pooled features
             to its end (L-BFGS), its penalty chosen on validation: no epochs, dropout or label smoothing then.
+        mixup: Blends what the base says of two pictures of a batch, and their targets, by shares from a Beta
+            distribution with this parameter; see `training.mixing`. 0 turns it off.
     """
 
     epochs: int | None = None
@@ -81,12 +80,14 @@ class HeadPhase:
     dropout: float = 0.2
     patience: int = 5
     method: Literal["adam", "linear-probe"] = "adam"
+    mixup: float = 0.0
 
     def __post_init__(self) -> None:
         _require(self.epochs is None or self.epochs >= 1, "head.epochs", "at least 1", self.epochs)
         _in(self.learning_rate, 1e-12, 1e3, "head.learning_rate")
         _in(self.dropout, 0, 0.95, "head.dropout")
         _require(self.patience >= 0, "head.patience", "0 or more", self.patience)
+        _in(self.mixup, 0, 10, "head.mixup")
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ class FineTunePhase:
         weight_decay: AdamW's, on kernels only.
         clip_norm: Largest global norm of the gradients; 0 does not clip.
         patience: As in the head phase.
+        mixup: As in the head phase, where the trained blocks begin.
     """
 
     epochs: int | None = None
@@ -111,6 +113,7 @@ class FineTunePhase:
     weight_decay: float = 1e-4
     clip_norm: float = 1.0
     patience: int = 5
+    mixup: float = 0.3
 
     def __post_init__(self) -> None:
         _require(self.epochs is None or self.epochs >= 0, "fine_tune.epochs", "0 or more", self.epochs)
@@ -119,6 +122,7 @@ class FineTunePhase:
         _in(self.weight_decay, 0, 10, "fine_tune.weight_decay")
         _require(self.clip_norm >= 0, "fine_tune.clip_norm", "0 or more", self.clip_norm)
         _require(self.patience >= 0, "fine_tune.patience", "0 or more", self.patience)
+        _in(self.mixup, 0, 10, "fine_tune.mixup")
         if isinstance(self.unfreeze, str) and re.fullmatch(r"[+-]?[0-9]+", self.unfreeze):
             object.__setattr__(self, "unfreeze", int(self.unfreeze))
         if isinstance(self.unfreeze, int):
@@ -194,7 +198,7 @@ class Recipe:
         _require(0 <= self.seed < 2**31, "seed", "between 0 and 2147483647", self.seed)
         _in(self.label_smoothing, 0, 0.9, "label_smoothing")
         if self.head.method == LINEAR_PROBE:
-            needed = {"augment.mixup": (0, self.augment.mixup), "features.cache": (True, self.features.cache)}
+            needed = {"head.mixup": (0, self.head.mixup), "features.cache": (True, self.features.cache)}
             for name, (value, came) in needed.items():
                 _require(came == value, name, f"{str(value).lower()} with head.method = {LINEAR_PROBE!r}", came)
 

@@ -85,12 +85,11 @@ def test_targets_and_weights_stay_with_their_pictures(dataset):
             np.testing.assert_array_equal(one, plain[target.argmax()])
 
 
-@pytest.mark.parametrize("settings", [Augmentation(), Augmentation(mixup=0.4)], ids=["plain", "mixup"])
-def test_a_flow_that_starts_in_the_middle_is_exactly_the_tail_of_the_full_flow(settings, dataset):
-    full = training(dataset, settings, seed=(5, 1), epochs=3)
+def test_a_flow_that_starts_in_the_middle_is_exactly_the_tail_of_the_full_flow(dataset):
+    full = training(dataset, Augmentation(), seed=(5, 1), epochs=3)
     assert len(full) == 3 * STEPS
     for epoch, step in [(0, 3), (1, 0), (2, STEPS - 1)]:
-        tail = training(dataset, settings, seed=(5, 1), epochs=3, first_epoch=epoch, first_step=step)
+        tail = training(dataset, Augmentation(), seed=(5, 1), epochs=3, first_epoch=epoch, first_step=step)
         assert_same(full[epoch * STEPS + step :], tail)
 
 
@@ -107,7 +106,7 @@ def test_steps_and_examples_are_those_of_one_epoch(dataset):
 
 
 def test_augmentation_is_the_same_for_the_same_seed_phase_and_epoch(dataset):
-    settings = Augmentation(mixup=0.3)
+    settings = Augmentation()
     assert_same(training(dataset, settings, seed=(7, 1)), training(dataset, settings, seed=(7, 1)))
 
 
@@ -189,32 +188,6 @@ def test_rotation_keeps_the_centre_and_fills_the_corners():
         assert turned.min() >= 89, "no black corners"
 
 
-# Mixup.
-
-
-def test_mixup_targets_sum_to_one_and_blend_two_examples(dataset):
-    pairs = 0
-    for pixels, targets, weights in training(dataset, Augmentation(mixup=1.0), epochs=2):
-        assert pixels.dtype == np.uint8
-        np.testing.assert_allclose(targets.sum(axis=1), 1, atol=1e-6)
-        np.testing.assert_allclose(weights, 1, atol=1e-6)
-        assert ((targets > 0).sum(axis=1) <= 2).all()
-        pairs += int(((targets > 0.01).sum(axis=1) == 2).sum())
-    assert pairs > STEPS * BATCH
-
-
-def test_mixup_blends_pixels_weights_and_targets_by_the_same_share():
-    pixels = np.zeros((4, 2, 2, 3), np.uint8)
-    pixels[::2] = 200
-    targets = np.tile(np.eye(2, dtype=np.float32), (2, 1))
-    weights = np.array([1, 3, 1, 3], np.float32)
-    mixed = augment.mixup(tf.constant(pixels), tf.constant(targets), tf.constant(weights), tf.constant([1, 2]), 1.0)
-    light, blended, weighed = (part.numpy() for part in mixed)
-    assert len(np.unique(blended)) > 4
-    np.testing.assert_allclose(light[:, 0, 0, 0], 200 * blended[:, 0], atol=0.51)
-    np.testing.assert_allclose(weighed, blended @ [1, 3], atol=1e-5)
-
-
 # Evaluation.
 
 
@@ -247,7 +220,6 @@ def test_scoring_never_augments(dataset, monkeypatch):
         raise AssertionError("held-out pictures were augmented")
 
     monkeypatch.setattr(augment, "augment", forbidden)
-    monkeypatch.setattr(augment, "mixup", forbidden)
     with pytest.raises(AssertionError, match="held-out"):
         training(dataset, Augmentation())
 

@@ -60,30 +60,3 @@ def _warp(pixels: tf.Tensor, draws: tf.Tensor, mirrored: tf.Tensor, settings: Au
         fill_mode="REFLECT",
     )
     return warped[0]
-
-
-def mixup(
-    pixels: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, seed: tf.Tensor, alpha: float
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Blend each picture of a batch, and its target and weight, with its neighbour (Zhang et al., ICLR 2018).
-
-    Args:
-        pixels: uint8, shape (batch, size, size, 3).
-        targets: float32, shape (batch, classes).
-        weights: float32, shape (batch,).
-        seed: Shape (2,).
-        alpha: Both parameters of the Beta distribution.
-
-    Returns:
-        Blended pixels, targets and weights of the same shapes and dtypes.
-    """
-    count = tf.shape(pixels)[0]
-    gammas = tf.random.stateless_gamma((2, count), seed, alpha)
-    share = gammas[0] / tf.maximum(tf.reduce_sum(gammas, axis=0), 1e-12)
-
-    def blend(values: tf.Tensor) -> tf.Tensor:
-        values = tf.cast(values, tf.float32)
-        own = tf.reshape(share, [-1] + [1] * (values.shape.rank - 1))
-        return own * values + (1.0 - own) * tf.roll(values, 1, axis=0)
-
-    return to_uint8(blend(pixels)), blend(targets), blend(weights)

@@ -208,15 +208,6 @@ def training_flow(
 
     flow = tf.data.Dataset.range(first_epoch, epochs).flat_map(order).skip(first_step * batch)
     flow = flow.map(load, num_parallel_calls=_PARALLEL).batch(batch, drop_remainder=True)
-    if settings.mixup:
-        first = first_epoch * steps + first_step
-
-        def mix(
-            step: tf.Tensor, part: tuple[tf.Tensor, tf.Tensor, tf.Tensor]
-        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            return augment.mixup(*part, _fold(root, step, tf.constant(-1, tf.int64)), settings.mixup)
-
-        flow = flow.enumerate(first).map(mix, num_parallel_calls=_PARALLEL)
     return Flow(untuned(flow.prefetch(_AHEAD)), steps, steps * batch)
 
 

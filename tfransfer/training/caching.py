@@ -156,8 +156,6 @@ def decide(dataset: Dataset, recipe: Recipe, plan: Plan, whole: TransferModel, s
 def _refusal(recipe: Recipe, whole: TransferModel) -> str:
     if not recipe.features.cache:
         return "the recipe says so"
-    if recipe.augment.mixup:
-        return "mixup blends pixels anew in every step"
     return "" if elements(whole.base, POOLED_TAP) else "the base's output has no fixed shape"
 
 

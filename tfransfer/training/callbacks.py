@@ -8,45 +8,58 @@ import numpy as np
 
 
 class KeepBest(keras.callbacks.Callback):
-    """Stop when no epoch has been better on validation for a while, and put back the weights of the best one.
+    """Stop when no epoch has been better on validation for a while, and put back the weights of the one to keep.
 
     Better is what decides between the two phases: a higher headline metric, or an equal one and a lower loss. The loss
-    alone is the wrong judge of a fine-tuned top, whose growing confidence raises it while more is named right. Unlike
-    Keras's EarlyStopping its state can be saved and restored, and it puts the best weights back however the phase ends.
+    alone is the wrong judge of a fine-tuned top, whose growing confidence raises it while more is named right. Kept is
+    the last epoch that is not measurably worse than the best, by one standard error of the headline metric (the rule of
+    L. Breiman et al., "Classification and Regression Trees", 1984): the highest of many noisy measurements is a lucky
+    one, and with a falling learning rate later weights are the more settled. Unlike Keras's EarlyStopping its state can
+    be saved and restored, and it puts weights back however the phase ends.
 
     Args:
         patience: Epochs without a better one before the phase stops; 0 never stops it.
         headline: The metric, without `val_`; more is better.
+        held_out: Validation examples of which the metric is a share; 0 where it is no share: the best epoch is kept.
     """
 
-    def __init__(self, patience: int, headline: str = "top1") -> None:
+    def __init__(self, patience: int, headline: str = "top1", held_out: int = 0) -> None:
         super().__init__()
-        self.patience, self.headline = patience, headline
+        self.patience, self.headline, self.held_out = patience, headline, held_out
         self.best: tuple[float, float] = (-math.inf, -math.inf)
-        self.best_epoch = -1
-        self.best_logs: dict[str, float] = {}
+        self.best_epoch = self.kept_epoch = -1
+        self.kept_logs: dict[str, float] = {}
         self.weights: list[np.ndarray] = []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Compare this epoch's validation loss with the best."""
+        """Compare this epoch with the best."""
         logs = logs or {}
         rank = (logs.get(f"val_{self.headline}", 0.0), -logs["val_loss"])
         if rank > self.best:
-            self.best, self.best_epoch, self.best_logs = rank, epoch, dict(logs)
+            self.best, self.best_epoch = rank, epoch
+        if epoch == self.best_epoch or rank[0] > self.best[0] - self._standard_error():
+            self.kept_epoch, self.kept_logs = epoch, dict(logs)
             self.weights = self.model.get_weights()
-        elif self.patience and epoch - self.best_epoch >= self.patience:
+        if self.patience and epoch - self.best_epoch >= self.patience:
             self.model.stop_training = True
 
+    def _standard_error(self) -> float:
+        share = min(max(self.best[0], 0.0), 1.0)
+        return math.sqrt(share * (1.0 - share) / self.held_out) if self.held_out else 0.0
+
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Put the best epoch's weights back."""
+        """Put the kept epoch's weights back."""
         if self.weights:
             self.model.set_weights(self.weights)
 
     def state(self) -> dict[str, Any]:
         """Plain values for `restore`."""
-        return {"best": self.best, "epoch": self.best_epoch, "logs": self.best_logs, "weights": self.weights}
+        return {
+            "best": self.best, "best_epoch": self.best_epoch,
+            "kept_epoch": self.kept_epoch, "logs": self.kept_logs, "weights": self.weights,
+        }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `state` said."""
-        self.best, self.best_epoch = tuple(state["best"]), state["epoch"]
-        self.best_logs, self.weights = state["logs"], state["weights"]
+        self.best, self.best_epoch, self.kept_epoch = tuple(state["best"]), state["best_epoch"], state["kept_epoch"]
+        self.kept_logs, self.weights = state["logs"], state["weights"]

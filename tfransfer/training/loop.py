@@ -1,7 +1,7 @@
 """The one training loop: `strategy.run` in a `tf.function`, several steps a call, driving Keras callbacks and metrics.
 
 Keras's own `fit` is not used because it fails on several workers (keras#20585) and puts `training=True` over frozen
-layers (keras#20285). Dropout follows from (seed, phase, step): before each call the counters of the model's seed
+layers (keras#20285). Dropout and mixup follow from (seed, phase, step): before each call the counters of their seed
 generators are set from the step, so that no hidden state decides anything. Everything else is in `LoopState`.
 """
 
@@ -18,6 +18,7 @@ import tensorflow as tf
 from tfransfer.data.flow import telling_lost_pictures
 from tfransfer.errors import SettingError, TransferError
 from tfransfer.progress import Progress, quiet
+from tfransfer.training.mixing import Mixing
 from tfransfer.training.model import Parts, matrix_products, quiet_frozen, seed_states
 
 
@@ -74,9 +75,10 @@ class Loop:
         optimizer: Any Keras optimizer that has not been built.
         loss: A Keras loss on (targets, probabilities).
         metrics: Builds fresh Keras metrics on (targets, probabilities).
-        seed: The run's seed and the phase's number: of dropout.
+        seed: The run's seed and the phase's number: of dropout and mixup.
         strategy: A tf.distribute strategy in whose scope the model was built; the current one by default.
         steps_per_call: Steps in one call of the compiled function; results do not depend on it.
+        mixup: Parameter of `Mixing`, between the frozen part and the trained one; 0 for none.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Loop:
         seed: tuple[int, int] = (0, 0),
         strategy: tf.distribute.Strategy | None = None,
         steps_per_call: int = 1,
+        mixup: float = 0.0,
     ) -> None:
         self.parts, self.optimizer, self.loss, self.seed = parts, optimizer, loss, seed
         self.strategy = strategy or tf.distribute.get_strategy()
@@ -101,8 +104,9 @@ class Loop:
             optimizer.build(self.variables)
             self.training_metrics = [keras.metrics.Mean(name="loss"), *metrics()]
             self.validation_metrics = [keras.metrics.Mean(name="loss"), *metrics()]
+            self._mixing = Mixing(mixup) if mixup else None
         self.model.compile(optimizer=optimizer)
-        self._seed_states = seed_states(parts.trained)
+        self._seed_states = seed_states(parts.trained) + ([self._mixing.state] if self._mixing else [])
         self._kept = False
         self._train = tf.function(self._train_steps, reduce_retracing=True)
         self._validate = tf.function(self._validation_step, reduce_retracing=True)
@@ -198,6 +202,8 @@ class Loop:
         features = inputs
         if not self._kept:
             features = tf.stop_gradient(self.parts.frozen(tf.cast(inputs, tf.float32), training=False))
+        if self._mixing:
+            features, targets, weights = self._mixing(features, targets, weights)
         with tf.GradientTape() as tape:
             probabilities = self.parts.trained(features, training=True)
             loss = self.loss(targets, probabilities, sample_weight=weights)

@@ -30,9 +30,11 @@ class PhaseSettings:
         epochs: At most.
         patience: Of KeepBest.
         headline: Of KeepBest.
+        held_out: Of KeepBest.
         seed: The run's.
         batch: Pictures per step.
         steps_per_call: As Loop takes it.
+        mixup: As Loop takes it.
     """
 
     name: str
@@ -42,6 +44,8 @@ class PhaseSettings:
     batch: int
     steps_per_call: int = 1
     headline: str = "top1"
+    held_out: int = 0
+    mixup: float = 0.0
 
 
 @dataclass
@@ -51,8 +55,8 @@ class PhaseResult:
     Attributes:
         name: HEAD or FINE_TUNE.
         history: A row per epoch.
-        best_epoch: Whose weights were put back, from 1; 0 where no epoch was finished.
-        validation: The best epoch's `val_` metrics, without the prefix.
+        kept_epoch: Whose weights were put back, from 1; 0 where no epoch was finished.
+        validation: The kept epoch's `val_` metrics, without the prefix.
         weights: The whole model's weights after the phase.
         batch: Pictures per step, after a retry for want of memory.
         diverged: What was said when the loss stopped being a number; empty otherwise.
@@ -60,7 +64,7 @@ class PhaseResult:
 
     name: str
     history: list[dict[str, float]] = field(default_factory=list)
-    best_epoch: int = 0
+    kept_epoch: int = 0
     validation: dict[str, float] = field(default_factory=dict)
     weights: list[np.ndarray] = field(default_factory=list)
     batch: int = 0
@@ -133,9 +137,9 @@ def _run_once(
     seed = (settings.seed, PHASE_NUMBERS[settings.name])
     loop = Loop(
         whole.model, parts, optimizer(flow.steps * settings.epochs), loss, metrics, seed, strategy,
-        settings.steps_per_call,
+        settings.steps_per_call, settings.mixup,
     )  # fmt: skip
-    best = KeepBest(settings.patience, settings.headline)
+    best = KeepBest(settings.patience, settings.headline, settings.held_out)
     title = settings.name.replace("_", "-")
     diverged = ""
     try:
@@ -144,14 +148,14 @@ def _run_once(
         if not best.weights and settings.name == HEAD:
             raise
         diverged = str(error)
-    validation = {k.removeprefix("val_"): v for k, v in best.best_logs.items() if k.startswith("val_")}
+    validation = {k.removeprefix("val_"): v for k, v in best.kept_logs.items() if k.startswith("val_")}
     return PhaseResult(
-        settings.name, loop.state.history, best.best_epoch + 1, validation, whole.model.get_weights(), batch, diverged
+        settings.name, loop.state.history, best.kept_epoch + 1, validation, whole.model.get_weights(), batch, diverged
     )
 
 
 def better(task: Task, head: PhaseResult, fine_tune: PhaseResult) -> PhaseResult:
-    """The phase whose best epoch does better on validation: by the task's headline metric, then by loss.
+    """The phase whose kept epoch does better on validation: by the task's headline metric, then by loss.
 
     Equality keeps the head phase, which is the simpler model.
     """

@@ -31,6 +31,7 @@ class Plan:
         unfrozen: Names of the blocks that will be unfrozen.
         precision: The dtype policy of the base.
         steps_per_call: Training steps in one call of the compiled function.
+        instead_of: The base whose weights could not be had, where the built-in one stands in for it.
     """
 
     base: str
@@ -44,6 +45,7 @@ class Plan:
     unfrozen: tuple[str, ...]
     precision: str
     steps_per_call: int
+    instead_of: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -82,6 +84,7 @@ def make_plan(recipe: Recipe, base: BuiltBase, training_images: int, precision: 
         unfrozen=_names(base, unfreeze) if fine_tune_epochs else (),
         precision=precision,
         steps_per_call=steps_per_call(),
+        instead_of=base.instead_of,
     )
 
 

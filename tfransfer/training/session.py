@@ -153,7 +153,10 @@ class Session:
         patience = recipe.head.patience if phase == HEAD else recipe.fine_tune.patience
         kept_head = phase == HEAD and self.caching.plan.head
         calls = max(plan.steps_per_call, _KEPT_HEAD_STEPS) if kept_head else plan.steps_per_call
-        settings = PhaseSettings(phase, epochs, patience, recipe.seed, plan.batch_size, calls, self.task.headline)
+        settings = PhaseSettings(
+            phase, epochs, patience, recipe.seed, plan.batch_size, calls, self.task.headline,
+            len(self.dataset.split("validation")), recipe.head.mixup if phase == HEAD else recipe.fine_tune.mixup,
+        )  # fmt: skip
         return run_phase(
             self.whole,
             parts,
@@ -219,7 +222,7 @@ class Kept:
         return {
             result.name: {
                 "epochs": len(result.history),
-                "best_epoch": result.best_epoch,
+                "kept_epoch": result.kept_epoch,
                 "batch_size": result.batch,
                 "validation": result.validation,
                 "seconds": round(sum(row["seconds"] for row in result.history), 1),
@@ -271,4 +274,4 @@ def _phase_line(task: Task, result: PhaseResult) -> str:
     if result.diverged:
         return f"{name}: stopped, {result.diverged}"
     values = ", ".join(f"{key} {value:.4f}" for key, value in result.validation.items())
-    return f"{name}: best epoch {result.best_epoch} of {len(result.history)} on validation: {values}"
+    return f"{name}: kept epoch {result.kept_epoch} of {len(result.history)}; on validation {values}"
