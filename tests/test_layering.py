@@ -28,7 +28,8 @@ MAY_KNOW = {
     # A run is asked in Python what pipeline answers: imported inside its methods only.
     "runs": {"data", "run_folder", "pipeline"},
     "scoring": {"data", "evaluation", "runs", "run_folder"},
-    "pipeline": {"data", "base", "training", "evaluation", "exports", "runs", "run_folder", "scoring"},
+    "opening": {"data", "base", "training", "exports"},
+    "pipeline": {"data", "base", "training", "evaluation", "exports", "runs", "run_folder", "scoring", "opening"},
     "terminal": set(),
     "cli": {"pipeline", "terminal", "base", "features", "run_folder"},
     "__main__": {"cli"},

@@ -13,6 +13,8 @@ from small_world import SIZE, colour_dataset, colour_folder, recipe, session, ti
 import tfransfer as tr
 from tfransfer import pipeline
 from tfransfer.base.build import build_base
+from tfransfer.errors import WriteError
+from tfransfer.opening import open_session
 from tfransfer.progress import quiet, silent
 from tfransfer.recipe import read_recipe
 from tfransfer.training import phases
@@ -152,7 +154,7 @@ def test_out_of_memory_is_tried_once_more_with_half_the_batch(tmp_path, monkeypa
 )
 def test_mixed_precision_trains_and_is_exported_in_float32(name, colours):
     settings = recipe(base=name, weights="random", image_size=32, precision="mixed_bfloat16", head__epochs=1)
-    world = pipeline._open_session(tr.load_data(colours), settings, None, None, None)
+    world = open_session(tr.load_data(colours), settings, None, None, None, silent)
     kept = sessions.train_phases(world, lambda phase: (), quiet, silent)
     assert np.isfinite([row["loss"] for row in kept.history_rows()]).all()
     mixed, plain = world.whole.model, world.model_for_export()
@@ -232,6 +234,16 @@ def test_a_picture_that_vanishes_in_training_is_named(tmp_path):
     (data.root / data.split("train")[3].path).unlink()
     with pytest.raises(tr.TransferError, match=r"cannot be read now: .*\.png"):
         sessions.train_phases(session(data), lambda phase: (), quiet, silent)
+
+
+def test_figures_that_cannot_be_written_are_still_told(run, monkeypatch):
+    def refuse(*given):
+        raise WriteError("metrics.json cannot be written: Read-only file system.")
+
+    monkeypatch.setattr(pipeline, "write_json", refuse)
+    said = []
+    assert tr.evaluate(run, say=said.append)["test"]["top1"] >= 0
+    assert any("warning" in line and "Read-only" in line for line in said)
 
 
 def test_own_data_is_scored_on_its_held_out_splits_only(run, colours):

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from tfransfer import __version__, run_folder
+from tfransfer.base.records import DEFAULT
 from tfransfer.cache_home import cache_home
 from tfransfer.errors import SettingError, TransferError
 from tfransfer.features import budget
@@ -76,7 +77,7 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print the result a
 def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The settings of `train`; their defaults stand in Recipe."""
     options = [
-        click.option("--base", help=f"Pretrained base; `tfransfer bases` lists them. [default: {Recipe().base}]"),
+        click.option("--base", help=f"Pretrained base; `tfransfer bases` lists them. [default: {DEFAULT}]"),
         click.option("--weights", metavar="FILE|random", help="The base's weights, in place of Keras's download."),
         click.option("--recipe", "recipe_file", type=_DATA, help="Settings from a TOML file."),
         click.option(
@@ -123,7 +124,10 @@ def train(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Train on DATA: a folder with one folder of pictures per class, or train/validation/test above them."""
+    """Train on DATA: a folder with one folder of pictures per class, or train/validation/test above them.
+
+    `digits` is built in: scikit-learn's handwritten digits, trained on the built-in base with no network.
+    """
     recipe = read_recipe(recipe_file) if recipe_file else Recipe()
     settings |= dict(parse_setting(text) for text in set_)
     terminal = Terminal(as_json)
@@ -313,10 +317,15 @@ def _list_bases(terminal: Terminal) -> None:
 
     rows = listed()
     columns = ["base", "pixels", "smallest", "features", "parameters", "weights"]
-    here = {True: "on this machine", False: "to download"}
-    cells = [[b.name, b.image_size, b.smallest, b.features, b.parameters, here[b.weights_here]] for b in rows]
+    cells = [[b.name, b.image_size, b.smallest, b.features, b.parameters, _where(b)] for b in rows]
     terminal.table("", columns, cells)
     terminal.emit({"bases": [vars(b) for b in rows]})
+
+
+def _where(base: Any) -> str:
+    if base.built_in:
+        return "built in"
+    return "on this machine" if base.weights_here else "to download"
 
 
 def _show_base(terminal: Terminal, name: str) -> None:

@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +11,22 @@ import numpy as np
 
 from tfransfer import run_folder, runs, scoring
 from tfransfer.allocator import keep_freed_memory
-from tfransfer.base.build import BuiltBase, base_from_model, build_base, require_model
-from tfransfer.base.records import find_base, require_size
-from tfransfer.data import audit, flow, folder, splits
+from tfransfer.base.build import require_model
+from tfransfer.base.records import DEFAULT, find_base, require_size
+from tfransfer.data import audit, flow, folder, sources, splits
 from tfransfer.data.index import Dataset, Example
 from tfransfer.data.inputs import is_single
-from tfransfer.errors import RunError, SettingError
+from tfransfer.errors import RunError, SettingError, WriteError
 from tfransfer.evaluation.metrics import score
 from tfransfer.evaluation.predictions import Prediction, name_pictures, predict_examples
-from tfransfer.exports.exporting import Export, export_model, require_saving
+from tfransfer.exports.exporting import Export, export_model
 from tfransfer.exports.formats import find_format
 from tfransfer.files import write_json, write_text
+from tfransfer.opening import open_session, suited
 from tfransfer.progress import Progress, Say, quiet, silent
 from tfransfer.recipe import LINEAR_PROBE, HeadPhase, Recipe, write_recipe
 from tfransfer.runs import Run
-from tfransfer.tasks import SINGLE_LABEL
 from tfransfer.training import planning
-from tfransfer.training.loop import as_loss
 from tfransfer.training.session import Session, train_phases
 
 DEFAULT_EXPORTS = ("savedmodel", "tflite")
@@ -55,10 +53,11 @@ def load_data(
     progress: Progress = quiet,
     say: Say = silent,
 ) -> Dataset:
-    """Index a folder of pictures and decide its splits.
+    """Index pictures and decide their splits.
 
     Args:
-        source: One folder per class, or train/validation/test folders above the classes.
+        source: A folder with one folder per class, or with train/validation/test folders above the classes; or
+            "digits", scikit-learn's handwritten digits, which are built in.
         split_seed: Seed of the hash of each file's content that decides its split.
         splits_file: A recorded `splits.csv` to follow instead.
         group: From a relative path to the name of a group that must stay on one side, or None.
@@ -71,15 +70,15 @@ def load_data(
         DataNotFoundError: The folder does not exist.
         DataError: It has no usable classes or pictures.
     """
-    return folder.load_folder(
-        Path(source),
-        split_seed,
-        Path(splits_file) if splits_file else None,
-        group,
-        group_column,
-        max_pixels,
-        progress,
-        say,
+    return sources.load(
+        source,
+        split_seed=split_seed,
+        splits_file=Path(splits_file) if splits_file else None,
+        group=group,
+        group_column=group_column,
+        max_pixels=max_pixels,
+        progress=progress,
+        say=say,
     )
 
 
@@ -98,7 +97,7 @@ def make_recipe(recipe: Recipe | None, settings: dict[str, Any], named_base: boo
     made = (recipe or Recipe()).with_settings(dotted)
     planning.require_sense(made)
     if named_base:
-        record = find_base(made.base)
+        record = find_base(made.base or DEFAULT)
         require_size(record, made.image_size or record.image_size)
     return made
 
@@ -138,7 +137,7 @@ def train(
     """Train a new head on a frozen base, then fine-tune the base's top blocks; evaluate, export, and keep the run.
 
     Args:
-        data: From `load_data`, or a folder.
+        data: From `load_data`, or what it takes: a folder, or "digits".
         base: Name of a base, or a keras.Model (then name its `preprocessing`); None leaves it to the recipe.
         out: The run's folder; None takes `saved_models/NAME OF THE DATA`.
         recipe: All settings; None takes the defaults.
@@ -170,9 +169,8 @@ def train(
     require_formats(exports)
     place = run_folder.place_for(data.root if isinstance(data, Dataset) else Path(data), out, overwrite)
     dataset = data if isinstance(data, Dataset) else load_data(data, progress=progress, say=say)
-    if own_model is not None:
-        recipe = replace(recipe, base=f"keras.Model {own_model.name}")  # a recipe file cannot hold the model itself
-    session = _open_session(dataset, recipe, own_model, loss, metrics)
+    recipe = suited(recipe, dataset)
+    session = open_session(dataset, recipe, own_model, loss, metrics, say)
     session.decide_caching(say)
     _say_plan(session, say)
     with run_folder.fresh_folder(place, overwrite, dataset.root):
@@ -190,34 +188,6 @@ def train(
         run.manifest["seconds"] = round(time.time() - began, 1)
         run.write_manifest()
     return run
-
-
-def _open_session(
-    dataset: Dataset, recipe: Recipe, own_model: Any, loss: Any, metrics: Callable[[], list[Any]] | None
-) -> Session:
-    precision = (
-        planning.own_precision(own_model, recipe)
-        if own_model is not None
-        else planning.choose_precision(recipe.precision)
-    )
-
-    def build(policy: str) -> BuiltBase:
-        before = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(policy)
-        try:
-            return build_base(recipe.base, recipe.image_size, recipe.weights, recipe.seed)
-        finally:
-            keras.config.set_dtype_policy(before)
-
-    own = base_from_model(own_model, recipe.preprocessing, recipe.image_size) if own_model is not None else None
-    base = own or build(precision)
-    plan = planning.make_plan(recipe, base, len(dataset.split("train")), precision)
-    made = Session(
-        dataset, recipe, plan, base, SINGLE_LABEL, as_loss(loss), metrics, None if own_model is not None else build
-    )
-    if own_model is not None:
-        require_saving(made.whole.model, plan.image_size)
-    return made
 
 
 def _require_factories(**given: Any) -> None:
@@ -243,6 +213,7 @@ def _start_run(place: Path, session: Session, command: str) -> Run:
         "classes": list(dataset.classes),
         "seeds": {"seed": session.recipe.seed, "split_seed": dataset.split_seed},
         "data": {
+            "source": dataset.source,
             "root": os.path.abspath(dataset.root),
             "counts": {name: dict(counts) for name, counts in dataset.counts().items()},
             "set_aside": sum(issue.set_aside for issue in dataset.issues),
@@ -316,7 +287,7 @@ def evaluate(
     Args:
         run: A run or its folder.
         data: A dataset or folder with the run's classes; None, or the folder it was trained on, takes the recorded
-            validation and test splits and writes `metrics.json` anew.
+            validation and test splits and writes `metrics.json` anew, where the run's folder can be written to.
         predictions: Write `predictions.csv` to the run's folder: path, label, split, predicted, probability.
         progress: Shows how far it is.
         say: Told what was set aside.
@@ -333,7 +304,10 @@ def evaluate(
     if data is None or scoring.is_own_data(run, data):
         dataset = run.data or scoring.recorded_data(run, progress, say)
         scored = scoring.score_splits(run, run.model, dataset, progress)
-        write_json(run.folder / run_folder.METRICS, {name: metrics for name, (metrics, _) in scored.items()})
+        try:
+            write_json(run.folder / run_folder.METRICS, {name: metrics for name, (metrics, _) in scored.items()})
+        except WriteError as error:  # what took minutes to find out is still told
+            say(f"warning: the figures are not kept: {error}")
     else:
         dataset = scoring.known_data(run, data, progress, say)
         said = predict_examples(run.model, dataset, dataset.examples, run.image_size, progress=progress)

@@ -163,7 +163,8 @@ class Recipe:
     """All settings of one training run. None means: decided from the data and the base by `hyperrules`.
 
     Attributes:
-        base: Name of the pretrained base, as `tfransfer bases` lists it.
+        base: Name of the pretrained base, as `tfransfer bases` lists it. None takes mobilenet_v2, or the built-in mini
+            for the built-in digits and where the weights of mobilenet_v2 cannot be had.
         weights: File with the base's weights; None takes Keras's own ImageNet weights; "random" starts untrained.
         preprocessing: For a keras.Model as base: what its input wants ("none", "tf", "torch" or "caffe").
         image_size: Side of the square model input, in pixels.
@@ -178,7 +179,7 @@ class Recipe:
         fine_tune: The second phase.
     """
 
-    base: str = "mobilenet_v2"
+    base: str | None = None
     weights: str | None = None
     preprocessing: Literal["none", "tf", "torch", "caffe"] | None = None
     image_size: int | None = None

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tfransfer import run_folder
-from tfransfer.data import folder
+from tfransfer.data import folder, sources
 from tfransfer.data.index import Dataset
 from tfransfer.errors import DataError
 from tfransfer.evaluation.metrics import score
@@ -35,16 +35,20 @@ def recorded_data(run: Run, progress: Progress, say: Say) -> Dataset:
     Raises:
         DataError: Its classes have changed.
     """
-    root = Path(run.manifest["data"]["root"])
-    dataset = folder.load_folder(root, splits_file=run.folder / run_folder.SPLITS, progress=progress, say=say)
+    known = run.manifest["data"]
+    dataset = sources.load_again(
+        known.get("source", sources.FOLDER), known["root"], run.folder / run_folder.SPLITS, progress=progress, say=say
+    )
     if dataset.classes != run.classes:
-        raise DataError(f"{root} has the classes {', '.join(dataset.classes)}; the run has {', '.join(run.classes)}.")
+        raise DataError(
+            f"{dataset.root} has the classes {', '.join(dataset.classes)}; the run has {', '.join(run.classes)}."
+        )
     return dataset
 
 
 def is_own_data(run: Run, data: Dataset | str | Path) -> bool:
     """Whether this is the data that the run was trained on, most of which must not be scored."""
-    root = data.root if isinstance(data, Dataset) else data
+    root = data.root if isinstance(data, Dataset) else sources.root_of(data)
     return os.path.abspath(root) == run.manifest["data"]["root"]
 
 
@@ -55,7 +59,7 @@ def known_data(run: Run, data: Dataset | str | Path, progress: Progress, say: Sa
         DataError: It has other classes.
     """
     if not isinstance(data, Dataset):
-        return folder.load_labelled(Path(data), run.classes, progress=progress, say=say)
+        return folder.load_labelled(sources.root_of(data), run.classes, progress=progress, say=say)
     if data.classes != run.classes:
         raise DataError(f"the data has the classes {', '.join(data.classes)}; the run has {', '.join(run.classes)}.")
     return data

@@ -1,6 +1,6 @@
 """A base, built: its network with weights, what its input wants, its blocks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +8,9 @@ import keras
 
 from tfransfer.base import weights as base_weights
 from tfransfer.base.blocks import Block, blocks_of
-from tfransfer.base.records import find_base, require_size
-from tfransfer.errors import BaseModelError, SettingError
+from tfransfer.base.records import BUILT_IN, DEFAULT, find_base, require_size
+from tfransfer.errors import BaseModelError, SettingError, WeightsNotFoundError
+from tfransfer.progress import Say, silent
 
 RANDOM = "random"
 _DEFAULT_SIZE = 224
@@ -25,7 +26,8 @@ class BuiltBase:
         preprocessing: As `preprocessing.preprocess` takes it.
         image_size: Side of the input in pixels.
         blocks: From input to output.
-        weights: Where the weights came from: "imagenet", "random", "user" or a file's name.
+        weights: Where the weights came from: "imagenet", "built-in", "random", "user" or a file's name.
+        instead_of: The base that this one stands in for; empty where it is the one asked for.
     """
 
     name: str
@@ -34,6 +36,7 @@ class BuiltBase:
     image_size: int
     blocks: tuple[Block, ...]
     weights: str
+    instead_of: str = ""
 
 
 def build_base(
@@ -44,7 +47,7 @@ def build_base(
     Args:
         name: Its name.
         image_size: Side of the input in pixels; None takes the base's own.
-        weights: A file; None takes Keras's ImageNet weights, "random" none.
+        weights: A file; None takes Keras's ImageNet weights, or those that come with tfransfer; "random" none.
         seed: Of random weights; None leaves them to chance.
 
     Raises:
@@ -56,7 +59,9 @@ def build_base(
     size = image_size or record.image_size
     require_size(record, size)
     preprocessing: str = record.family.preprocessing
-    if weights is None:
+    if weights is None and record.built_in:
+        model, source = base_weights.build_with_asset(record, size), "built-in"
+    elif weights is None:
         model, source = base_weights.build_with_download(record, size), "imagenet"
     elif weights == RANDOM:
         model, source = base_weights.build_random(record, size, seed), RANDOM
@@ -65,6 +70,32 @@ def build_base(
         if record.family.module == "efficientnet":
             preprocessing = "efficientnet_file"
     return BuiltBase(name, model, preprocessing, size, blocks_of(model, record.family.block), source)
+
+
+def build_default_base(
+    image_size: int | None = None, weights: str | None = None, seed: int | None = None, say: Say = silent
+) -> BuiltBase:
+    """The base for whoever names none: MobileNetV2, or the built-in one where MobileNetV2's weights cannot be had.
+
+    Args:
+        image_size: As for `build_base`.
+        weights: As for `build_base`, of MobileNetV2.
+        seed: As for `build_base`.
+        say: Warned when the built-in base steps in.
+
+    Raises:
+        SettingError: The image size is below the smallest.
+        BaseModelError: The file holds other weights.
+    """
+    try:
+        return build_base(DEFAULT, image_size, weights, seed)
+    except WeightsNotFoundError as error:
+        reason = str(error).splitlines()[0]
+        say(
+            f"warning: {reason}. The built-in base {BUILT_IN} steps in, which is smaller and less accurate. "
+            f"Name it with --base {BUILT_IN} if you mean it, or give {DEFAULT} its weights with --weights FILE."
+        )
+        return replace(build_base(BUILT_IN, image_size), instead_of=DEFAULT)
 
 
 def base_from_model(model: Any, preprocessing: str | None, image_size: int | None = None) -> BuiltBase:

@@ -16,7 +16,8 @@ class Listed:
         smallest: Smallest side.
         features: Width of the pooled features.
         parameters: Weights without the top.
-        weights_here: Whether Keras's ImageNet weights are on this machine.
+        weights_here: Whether its weights are on this machine.
+        built_in: Whether they come with tfransfer.
     """
 
     name: str
@@ -25,13 +26,14 @@ class Listed:
     features: int
     parameters: int
     weights_here: bool
+    built_in: bool
 
 
 def bases() -> list[Listed]:
-    """Every base of Keras Applications, smallest first."""
+    """Every base of Keras Applications, and the built-in one, smallest first."""
     return [_listed(base) for base in sorted(BASES.values(), key=lambda b: b.parameters)]
 
 
 def _listed(base: Base) -> Listed:
     here = weights_here(base) is not None
-    return Listed(base.name, base.image_size, base.family.smallest, base.features, base.parameters, here)
+    return Listed(base.name, base.image_size, base.family.smallest, base.features, base.parameters, here, base.built_in)

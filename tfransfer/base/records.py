@@ -51,6 +51,8 @@ class Base:
         parameters: Weights without the classification top.
         weights_file: File name of Keras's ImageNet weights without the top.
         remote_file: Its name where it is downloaded from, where that is another.
+        alpha: Width of its layers as a share of the architecture's own, where the builder asks for one.
+        built_in: Whether its weights come with tfransfer: `weights_file` is then among its assets.
     """
 
     name: str
@@ -61,6 +63,8 @@ class Base:
     parameters: int
     weights_file: str
     remote_file: str = ""
+    alpha: float | None = None
+    built_in: bool = False
 
     def weights_file_at(self, image_size: int) -> str:
         """The weights file that Keras takes for an image size."""
@@ -158,6 +162,7 @@ _TABLE: tuple[Base, ...] = (
         "inception_resnet_v2" + _KERNELS,
     ),
     Base("inception_v3", "InceptionV3", _INCEPTION, 299, 2048, 21_802_784, "inception_v3" + _KERNELS),
+    Base("mini", "MobileNetV2", _MOBILENET_V2, 96, 1280, 410_208, "mini.npz", alpha=0.35, built_in=True),
     Base("mobilenet", "MobileNet", _MOBILENET, 224, 1024, 3_228_864, "mobilenet_1_0_224_tf_no_top.h5"),
     Base(
         "mobilenet_v2",
@@ -217,6 +222,7 @@ _TABLE: tuple[Base, ...] = (
     Base("xception", "Xception", _XCEPTION, 299, 2048, 20_861_480, "xception" + _KERNELS),
 )
 
+DEFAULT, BUILT_IN = "mobilenet_v2", "mini"
 BASES: dict[str, Base] = {base.name: base for base in _TABLE}
 
 

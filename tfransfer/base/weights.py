@@ -1,12 +1,21 @@
 """A base's weights: on this machine, from a file, or from Keras's download; and the ways on when there are none."""
 
 import os
+import socket
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tfransfer.base.records import Base
 from tfransfer.errors import BaseModelError, DataNotFoundError, WeightsNotFoundError
+
+_ASSETS = Path(__file__).parent.parent / "assets"
+_SILENT_SECONDS = 30.0
 
 
 def keras_home() -> Path:
@@ -16,8 +25,18 @@ def keras_home() -> Path:
 
 def weights_here(base: Base, image_size: int | None = None) -> Path | None:
     """Where the weights lie on this machine, or None."""
+    if base.built_in:
+        return _ASSETS / base.weights_file
     path = keras_home() / "models" / base.weights_file_at(image_size or base.image_size)
     return path if path.is_file() else None
+
+
+def build_with_asset(base: Base, image_size: int) -> Any:
+    """Build a base with the weights that come with tfransfer."""
+    model = build_random(base, image_size)
+    with np.load(_ASSETS / base.weights_file, allow_pickle=False) as archive:
+        model.set_weights([archive[name].astype(np.float32) for name in sorted(archive.files)])
+    return model
 
 
 def build_with_download(base: Base, image_size: int) -> Any:
@@ -28,7 +47,7 @@ def build_with_download(base: Base, image_size: int) -> Any:
     """
     builder = builder_of(base)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _patient_with_the_network():
             warnings.simplefilter("ignore")  # MobileNets warn of sizes without weights of their own: no harm in them
             return builder(include_top=False, weights="imagenet", input_shape=(image_size, image_size, 3))
     except Exception as error:  # Keras reports a failed download as a plain Exception
@@ -45,6 +64,17 @@ def build_with_download(base: Base, image_size: int) -> Any:
             f"Two ways on: download that file where there is a network, then pass --weights FILE, or put it into "
             f"{keras_home() / 'models'} under that name."
         ) from error
+
+
+@contextmanager
+def _patient_with_the_network() -> Iterator[None]:
+    """Keras's downloads wait for ever on a network that swallows packets: give up on one that is silent for long."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(before or _SILENT_SECONDS)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def build_with_file(base: Base, image_size: int, file: Path) -> Any:
@@ -84,4 +114,4 @@ def builder_of(base: Base) -> Any:
     builder = getattr(keras.applications, base.builder, None)
     if builder is None:
         raise BaseModelError(f"{base.name} is not in the installed Keras {keras.__version__}; update Keras.")
-    return builder
+    return builder if base.alpha is None else partial(builder, alpha=base.alpha)
