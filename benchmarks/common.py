@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import tensorflow  # noqa: F401  imported before any clock starts
 
 import tfransfer
 from tfransfer import pipeline, runs
+from tfransfer.data.index import Dataset
 
 
 def arguments(doc: str, **more: Any) -> argparse.Namespace:
@@ -54,8 +56,22 @@ def cache(folder: Path | None = None) -> Iterator[Path]:
             shutil.rmtree(made, ignore_errors=True)
 
 
-def train(photos: Path, weights: str, **settings: Any) -> dict[str, Any]:
-    """Our side: `tfransfer.train` from the folder of photos on.
+def few(data: Dataset, per_class: int) -> Dataset:
+    """The same validation and test photos, and the first `per_class` training photos of each class."""
+    if not per_class:
+        return data
+    kept, seen = [], dict.fromkeys(range(len(data.classes)), 0)
+    for example in data.examples:
+        if example.split == "train":
+            seen[example.label] += 1
+            if seen[example.label] > per_class:
+                continue
+        kept.append(example)
+    return replace(data, examples=tuple(kept))
+
+
+def train(photos: Path | Dataset, weights: str, base: str = "mobilenet_v2", **settings: Any) -> dict[str, Any]:
+    """Our side: `tfransfer.train` from the folder of photos, or from loaded data, on.
 
     Returns:
         Seconds to the end of each phase and to the finished run (evaluated, saved, loaded again and compared), seconds
@@ -69,9 +85,7 @@ def train(photos: Path, weights: str, **settings: Any) -> dict[str, Any]:
 
     named = None if weights == "imagenet" else weights
     with tempfile.TemporaryDirectory() as folder:
-        run = pipeline.train(
-            photos, "mobilenet_v2", weights=named, out=Path(folder) / "run", exports=(), say=say, **settings
-        )
+        run = pipeline.train(photos, base, weights=named, out=Path(folder) / "run", exports=(), say=say, **settings)
         seconds = time.perf_counter() - began
         epochs = {
             phase: [float(row["seconds"]) for row in run.history if row["phase"] == phase]
