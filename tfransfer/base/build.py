@@ -12,7 +12,7 @@ from tfransfer.base.records import BUILT_IN, DEFAULT, find_base, require_size
 from tfransfer.errors import BaseModelError, SettingError, WeightsNotFoundError
 from tfransfer.progress import Say, silent
 
-RANDOM = "random"
+RANDOM, BUILT_IN_WEIGHTS = "random", "built-in"
 _DEFAULT_SIZE = 224
 
 
@@ -60,7 +60,7 @@ def build_base(
     require_size(record, size)
     preprocessing: str = record.family.preprocessing
     if weights is None and record.built_in:
-        model, source = base_weights.build_with_asset(record, size), "built-in"
+        model, source = base_weights.build_with_asset(record, size), BUILT_IN_WEIGHTS
     elif weights is None:
         model, source = base_weights.build_with_download(record, size), "imagenet"
     elif weights == RANDOM:

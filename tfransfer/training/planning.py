@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfransfer import hyperrules
 from tfransfer.base.blocks import ALL, NONE, top_blocks
-from tfransfer.base.build import BuiltBase
+from tfransfer.base.build import BUILT_IN_WEIGHTS, BuiltBase
 from tfransfer.errors import SettingError
 from tfransfer.recipe import Recipe
 
@@ -67,7 +67,8 @@ def make_plan(recipe: Recipe, base: BuiltBase, training_images: int, precision: 
     batch = min(recipe.batch_size or hyperrules.batch_size(training_images), training_images)
     head_epochs = recipe.head.epochs or hyperrules.head_epochs(training_images)
     setting = recipe.fine_tune.unfreeze
-    unfreeze = hyperrules.unfrozen_blocks(len(base.blocks)) if setting is None else setting
+    built_in = base.weights == BUILT_IN_WEIGHTS
+    unfreeze = hyperrules.unfrozen_blocks(len(base.blocks), built_in) if setting is None else setting
     epochs = recipe.fine_tune.epochs
     fine_tune_epochs = hyperrules.fine_tune_epochs(training_images) if epochs is None else epochs
     if unfreeze in (NONE, 0):
@@ -79,7 +80,7 @@ def make_plan(recipe: Recipe, base: BuiltBase, training_images: int, precision: 
         batch_size=batch,
         head_epochs=head_epochs,
         fine_tune_epochs=fine_tune_epochs,
-        fine_tune_learning_rate=recipe.fine_tune.learning_rate or hyperrules.fine_tune_learning_rate(batch),
+        fine_tune_learning_rate=recipe.fine_tune.learning_rate or hyperrules.fine_tune_learning_rate(batch, built_in),
         unfreeze=unfreeze if fine_tune_epochs else NONE,
         unfrozen=_names(base, unfreeze) if fine_tune_epochs else (),
         precision=precision,
