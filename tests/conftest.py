@@ -21,6 +21,13 @@ def own_cache(tmp_path_factory):
     os.environ["TFRANSFER_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
+@pytest.fixture
+def fresh_cache(tmp_path, monkeypatch) -> Path:
+    """A cache of this test's own, not made yet."""
+    monkeypatch.setenv("TFRANSFER_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
 @pytest.fixture(scope="session")
 def test_data() -> Path:
     """The folder of real pictures and weights; tests that need it are skipped where it is absent."""
@@ -68,6 +75,22 @@ def solid_folder(tmp_path):
         return root
 
     return make
+
+
+@pytest.fixture(scope="module")
+def colour_photos(tmp_path_factory) -> Path:
+    """A folder of noisy pictures of three colours, one colour per class."""
+    from small_world import colour_folder  # here, because it imports TensorFlow, which the command line does without
+
+    return colour_folder(tmp_path_factory.mktemp("colours") / "data")
+
+
+@pytest.fixture(scope="module")
+def dataset(colour_photos):
+    """The Dataset of `colour_photos`."""
+    from tfransfer.data.folder import load_folder  # here, because it imports TensorFlow
+
+    return load_folder(colour_photos)
 
 
 @pytest.fixture

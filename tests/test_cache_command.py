@@ -13,18 +13,13 @@ from tfransfer import cli
 from tfransfer.features import budget
 from tfransfer.features.store import FACTS, Collection
 
+pytestmark = pytest.mark.usefixtures("fresh_cache")
+
 FACTS_OF_A_RUN = {"base": "mobilenet_v2", "image_size": 224, "kind": "pooled features", "engine": "litert"}
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    """A cache of this test's own."""
-    monkeypatch.setenv("TFRANSFER_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
 @pytest.fixture
-def kept(home):
+def kept(fresh_cache):
     """The folders of two collections, and a file that is not ours."""
     folders = []
     for number, augment in enumerate([None, {"flip": True}]):
@@ -33,7 +28,7 @@ def kept(home):
         collection.append(names, np.ones((len(names), 4), np.float32))
         os.utime(collection.folder / FACTS, (10**9 + 86_400 * number,) * 2)
         folders.append(collection.folder)
-    (home / "mine.txt").write_text("mine")
+    (fresh_cache / "mine.txt").write_text("mine")
     return folders
 
 
@@ -42,11 +37,11 @@ def values_file(folder):
     return path
 
 
-def test_show_of_an_empty_cache(command, home):
+def test_show_of_an_empty_cache(command, fresh_cache):
     code, shown, elsewhere = command("cache")
     assert (code, elsewhere) == (0, "")
-    assert f"{home}: 0 bytes, of it features 0 bytes; features may take " in shown
-    assert not home.exists()
+    assert f"{fresh_cache}: 0 bytes, of it features 0 bytes; features may take " in shown
+    assert not fresh_cache.exists()
 
 
 def test_show_lists_collections_from_the_one_used_last(command, kept):
@@ -64,11 +59,11 @@ def test_show_is_what_cache_does_by_itself(command, kept):
     assert command("cache") == command("cache", "show")
 
 
-def test_show_with_json_is_one_object_and_the_table_goes_elsewhere(command, kept, home):
+def test_show_with_json_is_one_object_and_the_table_goes_elsewhere(command, kept, fresh_cache):
     code, shown, elsewhere = command("cache", "show", "--json")
     said = json.loads(shown)
     assert code == 0
-    assert said["folder"] == str(home)
+    assert said["folder"] == str(fresh_cache)
     assert [(c["base"], c["views"], c["images"]) for c in said["collections"]] == [
         ("mobilenet_v2", "varied", 1201),
         ("mobilenet_v2", "clean", 1200),
@@ -110,18 +105,18 @@ def test_verify_with_json_is_one_object_also_where_it_fails(command, kept):
     assert f"{lost} is missing" in elsewhere
 
 
-def test_clear_removes_what_is_kept_and_nothing_else(command, kept, home):
+def test_clear_removes_what_is_kept_and_nothing_else(command, kept, fresh_cache):
     code, shown, _ = command("cache", "clear")
     assert code == 0
-    assert shown.startswith(f"cleared {home}: ")
-    assert not shown.startswith(f"cleared {home}: 0 bytes")
-    assert [path.name for path in home.iterdir()] == ["mine.txt"]
+    assert shown.startswith(f"cleared {fresh_cache}: ")
+    assert not shown.startswith(f"cleared {fresh_cache}: 0 bytes")
+    assert [path.name for path in fresh_cache.iterdir()] == ["mine.txt"]
 
 
-def test_clear_with_json_says_how_many_bytes_were_freed(command, kept, home):
-    before = budget.size_of(home)
+def test_clear_with_json_says_how_many_bytes_were_freed(command, kept, fresh_cache):
+    before = budget.size_of(fresh_cache)
     _, shown, _ = command("cache", "clear", "--json")
-    assert json.loads(shown) == {"folder": str(home), "bytes": before - len("mine")}
+    assert json.loads(shown) == {"folder": str(fresh_cache), "bytes": before - len("mine")}
 
 
 def test_clear_of_an_empty_cache_is_no_failure(command):
@@ -134,7 +129,7 @@ def test_unknown_action_is_wrong_usage(command):
     assert "clear" in elsewhere
 
 
-def test_cache_needs_no_tensorflow(kept, home):
+def test_cache_needs_no_tensorflow(kept, fresh_cache):
     script = """
 import sys
 sys.modules.update(dict.fromkeys(("tensorflow", "keras", "ai_edge_litert"), None))
@@ -146,4 +141,4 @@ for action in ("show", "verify", "clear"):
     environment = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
-    assert not (home / "features").exists()
+    assert not (fresh_cache / "features").exists()

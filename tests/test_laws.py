@@ -34,16 +34,6 @@ from tfransfer.training.model import all_layers, freeze_base, unfreeze
 pytestmark = pytest.mark.law
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return colour_folder(tmp_path_factory.mktemp("colours") / "data")
-
-
-@pytest.fixture(scope="module")
-def dataset(folder):
-    return load_folder(folder)
-
-
 def broken(check, *arguments):
     """See a check fail."""
     with pytest.raises((AssertionError, ExportError)):
@@ -381,17 +371,17 @@ def check_splits(folder, tmp_path):
     assert not moved
 
 
-def test_law_6_splits_are_disjoint_and_stable(folder, tmp_path):
-    check_splits(folder, tmp_path)
+def test_law_6_splits_are_disjoint_and_stable(colour_photos, tmp_path):
+    check_splits(colour_photos, tmp_path)
 
 
-def test_law_6_breaks_when_splits_depend_on_the_path(folder, tmp_path, monkeypatch):
+def test_law_6_breaks_when_splits_depend_on_the_path(colour_photos, tmp_path, monkeypatch):
     honest = folders._example
     monkeypatch.setattr(folders, "_example", lambda found, *rest: replace(honest(found, *rest), content=found.path))
-    broken(check_splits, folder, tmp_path)
+    broken(check_splits, colour_photos, tmp_path)
 
 
-def test_law_6_breaks_when_splits_depend_on_the_number_of_files(folder, tmp_path, monkeypatch):
+def test_law_6_breaks_when_splits_depend_on_the_number_of_files(colour_photos, tmp_path, monkeypatch):
     honest, cut = splits.unit_of, splits._cut
 
     def counting(examples, *rest):
@@ -399,7 +389,7 @@ def test_law_6_breaks_when_splits_depend_on_the_number_of_files(folder, tmp_path
         return cut(examples, *rest)
 
     monkeypatch.setattr(splits, "_cut", counting)
-    broken(check_splits, folder, tmp_path)
+    broken(check_splits, colour_photos, tmp_path)
 
 
 def check_test_pictures_choose_nothing(tmp_path):
@@ -509,8 +499,8 @@ def check_runs_are_not_overwritten(folder, place):
     assert (place / run_folder.MANIFEST).read_text() == "an older run"
 
 
-def test_law_7_a_run_is_never_overwritten_without_being_told(folder, tmp_path):
-    check_runs_are_not_overwritten(folder, tmp_path / "run")
+def test_law_7_a_run_is_never_overwritten_without_being_told(colour_photos, tmp_path):
+    check_runs_are_not_overwritten(colour_photos, tmp_path / "run")
 
 
 def check_a_failed_replacement_leaves_the_old_run(folder, place, monkeypatch):
@@ -527,30 +517,30 @@ def check_a_failed_replacement_leaves_the_old_run(folder, place, monkeypatch):
     assert [p.name for p in place.parent.iterdir()] == [place.name]
 
 
-def test_law_7_a_failed_replacement_leaves_the_old_run(folder, tmp_path, monkeypatch):
-    check_a_failed_replacement_leaves_the_old_run(folder, tmp_path / "run", monkeypatch)
+def test_law_7_a_failed_replacement_leaves_the_old_run(colour_photos, tmp_path, monkeypatch):
+    check_a_failed_replacement_leaves_the_old_run(colour_photos, tmp_path / "run", monkeypatch)
 
 
-def test_law_7_breaks_when_the_old_run_is_removed_first(folder, tmp_path, monkeypatch):
+def test_law_7_breaks_when_the_old_run_is_removed_first(colour_photos, tmp_path, monkeypatch):
     monkeypatch.setattr(run_folder, "_set_aside", lambda place, aside: shutil.rmtree(place, ignore_errors=True))
-    broken(check_a_failed_replacement_leaves_the_old_run, folder, tmp_path / "run", monkeypatch)
+    broken(check_a_failed_replacement_leaves_the_old_run, colour_photos, tmp_path / "run", monkeypatch)
 
 
-def test_law_7_pictures_inside_the_run_folder_are_never_replaced(folder, tmp_path):
-    shutil.copytree(folder, tmp_path / "run" / "photos")
+def test_law_7_pictures_inside_the_run_folder_are_never_replaced(colour_photos, tmp_path):
+    shutil.copytree(colour_photos, tmp_path / "run" / "photos")
     (tmp_path / "run" / run_folder.MANIFEST).write_text("{}")
     with pytest.raises(RunExistsError, match="the pictures are in"):
         pipeline.train(
             tmp_path / "run" / "photos", tiny_model(), preprocessing="tf", out=tmp_path / "run", overwrite=True
         )
-    assert len(list((tmp_path / "run" / "photos").glob("*/*.png"))) == len(list(folder.glob("*/*.png")))
+    assert len(list((tmp_path / "run" / "photos").glob("*/*.png"))) == len(list(colour_photos.glob("*/*.png")))
 
 
-def test_law_7_breaks_when_nobody_looks(folder, tmp_path, monkeypatch):
+def test_law_7_breaks_when_nobody_looks(colour_photos, tmp_path, monkeypatch):
     careless = lambda place, overwrite: (place / run_folder.MANIFEST).write_text("new")  # noqa: E731
     monkeypatch.setattr(run_folder, "require_free", careless)
     monkeypatch.setattr(pipeline, "open_session", lambda *a: (_ for _ in ()).throw(RunExistsError("too late")))
-    broken(check_runs_are_not_overwritten, folder, tmp_path / "run")
+    broken(check_runs_are_not_overwritten, colour_photos, tmp_path / "run")
 
 
 # Law 8: --help and --version import no TensorFlow; importing tfransfer touches no network and no device.
@@ -603,19 +593,19 @@ def check_same_seed_same_result(folder):
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_law_10_same_seed_same_result(folder):
-    check_same_seed_same_result(folder)
-    first, other = final_weights(folder, 5), final_weights(folder, 6)
+def test_law_10_same_seed_same_result(colour_photos):
+    check_same_seed_same_result(colour_photos)
+    first, other = final_weights(colour_photos, 5), final_weights(colour_photos, 6)
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
 
-def test_law_10_breaks_when_augmentation_draws_from_hidden_state(folder, monkeypatch):
+def test_law_10_breaks_when_augmentation_draws_from_hidden_state(colour_photos, monkeypatch):
     hidden = np.random.default_rng()
     monkeypatch.setattr(flow, "_fold", lambda seed, *numbers: tf.constant(hidden.integers(0, 2**31, 2)))
-    broken(check_same_seed_same_result, folder)
+    broken(check_same_seed_same_result, colour_photos)
 
 
-def test_law_10_breaks_when_dropout_draws_from_hidden_state(folder, monkeypatch):
+def test_law_10_breaks_when_dropout_draws_from_hidden_state(colour_photos, monkeypatch):
     hidden = np.random.default_rng()
 
     def draw(self, step):
@@ -623,4 +613,4 @@ def test_law_10_breaks_when_dropout_draws_from_hidden_state(folder, monkeypatch)
             state.assign(hidden.integers(0, 2**31, 2))
 
     monkeypatch.setattr(phases.Loop, "_set_generators", draw)
-    broken(check_same_seed_same_result, folder)
+    broken(check_same_seed_same_result, colour_photos)

@@ -6,6 +6,8 @@ from pathlib import Path
 import platformdirs
 
 VARIABLE = "TFRANSFER_CACHE"
+# What to do where it cannot be written to.
+REMEDY = f"Name another folder for the cache with the variable {VARIABLE}."
 
 
 def cache_home() -> Path:

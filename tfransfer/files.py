@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -44,11 +45,11 @@ _OUT_OF_SPACE_WORDS = (
 )
 
 
-_REMEDY = "Name a folder that you may write to with --out."
+OUT_REMEDY = "Name a folder that you may write to with --out."
 
 
 @contextmanager
-def telling_write_failures(path: Path, remedy: str = _REMEDY) -> Iterator[None]:
+def telling_write_failures(path: Path, remedy: str = OUT_REMEDY) -> Iterator[None]:
     """Turn a failed write into a WriteError that names the file and what to do.
 
     Args:
@@ -82,13 +83,14 @@ def _disk_full(path: Path) -> str:
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def whole(path: Path, remedy: str = OUT_REMEDY) -> Iterator[Path]:
     """Give a temporary path beside `path`; rename it to `path` at the end, or remove it if the block fails.
 
     Works for a file or a folder: whatever the block makes at the temporary path. An existing target is replaced.
 
     Args:
         path: Where the finished file or folder shall stand.
+        remedy: What to do where it may not be written.
 
     Yields:
         The temporary path, which does not exist yet and has the suffix of `path`.
@@ -96,7 +98,7 @@ def whole(path: Path) -> Iterator[Path]:
     Raises:
         WriteError: The disk is full or the folder is not writable.
     """
-    with telling_write_failures(path):
+    with telling_write_failures(path, remedy):
         path.parent.mkdir(parents=True, exist_ok=True)
         room = Path(tempfile.mkdtemp(prefix=".writing-", dir=path.parent))
         try:
@@ -124,15 +126,21 @@ def _put(temporary: Path, path: Path, room: Path) -> None:
         temporary.replace(path)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file whole or not at all."""
-    with whole(path) as temporary:
+def file_hash(path: Path) -> str:
+    """BLAKE2b of a file's bytes, 128 bits in hexadecimal, read in pieces."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def write_text(path: Path, text: str, remedy: str = OUT_REMEDY) -> None:
+    """Write a UTF-8 text file whole or not at all; `remedy` as for `telling_write_failures`."""
+    with whole(path, remedy) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file (two spaces, UTF-8) whole or not at all."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=_plain) + "\n")
+def write_json(path: Path, value: Any, remedy: str = OUT_REMEDY) -> None:
+    """Write a JSON file (two spaces, UTF-8) whole or not at all; `remedy` as for `telling_write_failures`."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=_plain) + "\n", remedy)
 
 
 def _plain(value: Any) -> Any:

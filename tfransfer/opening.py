@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import keras
@@ -55,15 +56,9 @@ def open_session(
         recipe = replace(recipe, base=f"keras.Model {own_model.name}")  # a recipe file cannot hold the model itself
     else:
         precision = planning.choose_precision(recipe.precision)
-        with _dtype_policy(precision):
-            base = _named_base(recipe, say)
+        base = _named_base(recipe, precision, say)
         recipe = replace(recipe, base=base.name)
-
-        def build_again(policy: str) -> BuiltBase:
-            with _dtype_policy(policy):
-                return _named_base(recipe, say)
-
-        rebuild = build_again
+        rebuild = partial(_named_base, recipe, say=say)
 
     plan = planning.make_plan(recipe, base, len(dataset.split("train")), precision)
     made = Session(dataset, recipe, plan, base, SINGLE_LABEL, as_loss(loss), metrics, rebuild)
@@ -72,10 +67,11 @@ def open_session(
     return made
 
 
-def _named_base(recipe: Recipe, say: Say) -> BuiltBase:
-    if recipe.base is None:
-        return build_default_base(recipe.image_size, recipe.weights, recipe.seed, say)
-    return build_base(recipe.base, recipe.image_size, recipe.weights, recipe.seed)
+def _named_base(recipe: Recipe, precision: str, say: Say) -> BuiltBase:
+    with _dtype_policy(precision):
+        if recipe.base is None:
+            return build_default_base(recipe.image_size, recipe.weights, recipe.seed, say)
+        return build_base(recipe.base, recipe.image_size, recipe.weights, recipe.seed)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from tfransfer.evaluation.metrics import score
 from tfransfer.evaluation.predictions import Prediction, name_pictures, predict_examples
 from tfransfer.exports.exporting import Export, export_model
 from tfransfer.exports.formats import find_format
-from tfransfer.files import write_json, write_text
+from tfransfer.files import file_hash, write_json, write_text
 from tfransfer.opening import open_session, suited
 from tfransfer.progress import Progress, Say, quiet, silent
 from tfransfer.recipe import LINEAR_PROBE, HeadPhase, Recipe, write_recipe
@@ -262,7 +262,7 @@ def _finish(run: Run, session: Session, progress: Progress) -> None:
     run_folder.write_samples(run.folder / run_folder.SAMPLES, pictures[:_SAMPLES])
     made = export_model(model, run.classes, pictures, ["keras"], run.folder)
     run.manifest["exports"] = {e.format: e.to_dict() for e in made}
-    run.manifest["model_hash"] = runs.file_hash(run.folder / run_folder.MODEL)
+    run.manifest["model_hash"] = file_hash(run.folder / run_folder.MODEL)
 
 
 def _pictures(dataset: Dataset, examples: Sequence[Example], size: int) -> np.ndarray:

@@ -1,7 +1,6 @@
 """A run: the folder that a training leaves, and what can be asked of it later, elsewhere, without the training data."""
 
 import csv
-import hashlib
 import json
 import platform
 from importlib import metadata
@@ -144,9 +143,3 @@ def load_run(folder: str | Path) -> Run:
         hint = f" The older run that it was to replace is in {older}." if older.is_dir() else ""
         raise RunError(f"{folder} holds no finished run: {MODEL} is missing. Train again with --overwrite.{hint}")
     return Run(folder, manifest)
-
-
-def file_hash(path: Path) -> str:
-    """BLAKE2b of a file's bytes, 128 bits in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

@@ -10,10 +10,11 @@ from sklearn.datasets import load_digits
 from tfransfer.data import digits, sources
 from tfransfer.errors import DataNotFoundError, WriteError
 
+pytestmark = pytest.mark.usefixtures("fresh_cache")
+
 
 @pytest.fixture(autouse=True)
-def fresh_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("TFRANSFER_CACHE", str(tmp_path / "cache"))
+def own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
@@ -45,7 +46,7 @@ def test_writing_that_fails_leaves_nothing(monkeypatch):
     def full(*given, **options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(digits.os, "replace", full)
+    monkeypatch.setattr(digits.Path, "rename", full)
     with pytest.raises(WriteError, match="full"):
         digits.write_digits()
     assert list(digits.digits_folder().parent.iterdir()) == []

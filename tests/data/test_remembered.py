@@ -13,14 +13,9 @@ from tfransfer.data.folder import load_folder
 from tfransfer.data.index import FileFacts, Issue
 from tfransfer.data.remembered import RememberedFacts
 
+pytestmark = pytest.mark.usefixtures("fresh_cache")
+
 YESTERDAY = time.time_ns() - 86_400 * 10**9
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    """A cache of this test's own."""
-    monkeypatch.setenv("TFRANSFER_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 @pytest.fixture
@@ -83,7 +78,8 @@ def test_order_asked_for_is_the_order_told(read_once, photos):
 
 
 def test_progress_is_shown_only_where_something_is_read(read_once, photos):
-    examine_all(photos, PATHS, progress=lambda *arguments: pytest.fail("nothing is to be read"))
+    again = examine_all(photos, PATHS, progress=lambda *arguments: pytest.fail("nothing is to be read"))
+    assert again == read_once
 
 
 def test_bad_files_stay_named_on_the_second_run(solid_folder, clock, opened):
@@ -235,8 +231,8 @@ def test_another_folder_is_another_memory(read_once, photos, opened):
     ],
     ids=["empty", "half", "list", "no versions", "files in a list", "fields", "short", "kind", "numbers"],
 )
-def test_damaged_memory_is_none(damage, read_once, photos, home, opened):
-    (file,) = (home / "index").iterdir()
+def test_damaged_memory_is_none(damage, read_once, photos, fresh_cache, opened):
+    (file,) = (fresh_cache / "index").iterdir()
     damaged = damage(file.read_text())
     assert damaged != file.read_text()
     file.write_text(damaged)
@@ -247,24 +243,24 @@ def test_damaged_memory_is_none(damage, read_once, photos, home, opened):
     assert opened == []
 
 
-def test_flipped_byte_in_the_memory_changes_no_fact(read_once, photos, home):
-    (file,) = (home / "index").iterdir()
+def test_flipped_byte_in_the_memory_changes_no_fact(read_once, photos, fresh_cache):
+    (file,) = (fresh_cache / "index").iterdir()
     content = read_once[CAT].content
     file.write_text(file.read_text().replace(content, ("0" if content[0] == "1" else "1") + content[1:]))
     assert examine_all(photos, PATHS) == read_once
 
 
-def test_cache_that_cannot_be_written_stops_nothing(photos, clock, home, opened):
-    home.write_text("a file where the folder should be")
+def test_cache_that_cannot_be_written_stops_nothing(photos, clock, fresh_cache, opened):
+    fresh_cache.write_text("a file where the folder should be")
     for _ in range(2):
         opened.clear()
         assert all(isinstance(fact, FileFacts) for fact in examine_all(photos, PATHS).values())
         assert sorted(opened) == PATHS
-    assert home.read_text() == "a file where the folder should be"
+    assert fresh_cache.read_text() == "a file where the folder should be"
 
 
-def test_memory_is_left_alone_where_nothing_changed(read_once, photos, home):
-    (file,) = (home / "index").iterdir()
+def test_memory_is_left_alone_where_nothing_changed(read_once, photos, fresh_cache):
+    (file,) = (fresh_cache / "index").iterdir()
     os.utime(file, ns=(YESTERDAY, YESTERDAY))
     examine_all(photos, PATHS)
     assert file.stat().st_mtime_ns == YESTERDAY

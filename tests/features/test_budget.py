@@ -13,15 +13,10 @@ from tfransfer.errors import WriteError
 from tfransfer.features import budget, store
 from tfransfer.features.store import FACTS, Collection
 
+pytestmark = pytest.mark.usefixtures("fresh_cache")
+
 GB = 10**9
 Usage = namedtuple("Usage", "total used free")
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    """A cache of this test's own, with the folders of all parts still to be made."""
-    monkeypatch.setenv("TFRANSFER_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 @pytest.fixture
@@ -88,12 +83,12 @@ def test_collection_whose_facts_are_damaged_is_listed_without_them(facts, keep):
     assert (entry.facts, entry.rows) == ({}, 4)
 
 
-def test_a_cache_that_was_never_used_is_empty(home):
+def test_a_cache_that_was_never_used_is_empty(fresh_cache):
     assert budget.entries() == []
-    assert budget.size_of(home) == 0
+    assert budget.size_of(fresh_cache) == 0
     assert budget.room(10**6) == 10**6
     assert budget.clear() == 0
-    assert not home.exists()
+    assert not fresh_cache.exists()
 
 
 def test_size_counts_the_files_in_folders_below(tmp_path):
@@ -268,27 +263,27 @@ def test_verify_removes_nothing(keep):
 # Clearing.
 
 
-def test_clear_removes_every_part_and_says_how_much(keep, home):
+def test_clear_removes_every_part_and_says_how_much(keep, fresh_cache):
     keep("a")
     for part in ("engines", "index"):
-        (home / part).mkdir()
-        (home / part / f"{'a1' * 12}.json").write_bytes(bytes(50))
-    taken = budget.size_of(home)
+        (fresh_cache / part).mkdir()
+        (fresh_cache / part / f"{'a1' * 12}.json").write_bytes(bytes(50))
+    taken = budget.size_of(fresh_cache)
     assert budget.clear() == taken > 900
-    assert list(home.iterdir()) == []
+    assert list(fresh_cache.iterdir()) == []
 
 
-def test_clear_leaves_what_is_not_ours(keep, home):
+def test_clear_leaves_what_is_not_ours(keep, fresh_cache):
     keep("a")
-    (home / "thesis").mkdir()
-    (home / "thesis" / "final.doc").write_bytes(bytes(1000))
-    (home / "notes.txt").write_bytes(bytes(1000))
+    (fresh_cache / "thesis").mkdir()
+    (fresh_cache / "thesis" / "final.doc").write_bytes(bytes(1000))
+    (fresh_cache / "notes.txt").write_bytes(bytes(1000))
     assert budget.clear() < 2000
-    assert budget.size_of(home) == 2000
-    assert sorted(path.name for path in home.iterdir()) == ["notes.txt", "thesis"]
+    assert budget.size_of(fresh_cache) == 2000
+    assert sorted(path.name for path in fresh_cache.iterdir()) == ["notes.txt", "thesis"]
 
 
-def test_clear_does_not_follow_links_out_of_the_cache(keep, home, tmp_path):
+def test_clear_does_not_follow_links_out_of_the_cache(keep, fresh_cache, tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
     (photos / "only copy.jpg").write_bytes(b"picture")
@@ -298,10 +293,10 @@ def test_clear_does_not_follow_links_out_of_the_cache(keep, home, tmp_path):
     assert budget.entries() == []
 
 
-def test_features_on_another_disk_behind_a_link_can_be_used_and_cleared(keep, home, tmp_path):
-    home.mkdir()
+def test_features_on_another_disk_behind_a_link_can_be_used_and_cleared(keep, fresh_cache, tmp_path):
+    fresh_cache.mkdir()
     (tmp_path / "big disk").mkdir()
-    (home / "features").symlink_to(tmp_path / "big disk")
+    (fresh_cache / "features").symlink_to(tmp_path / "big disk")
     keep("a")
     assert bases() == ["a"]
     budget.clear()
@@ -310,7 +305,7 @@ def test_features_on_another_disk_behind_a_link_can_be_used_and_cleared(keep, ho
     assert bases() == ["b"]
 
 
-def test_clear_says_what_cannot_be_removed(keep, home, monkeypatch):
+def test_clear_says_what_cannot_be_removed(keep, fresh_cache, monkeypatch):
     def refuse(path):
         raise PermissionError(errno.EACCES, "Permission denied")
 

@@ -11,13 +11,10 @@ from tfransfer.features import choosing, litert
 from tfransfer.features.engines import KerasEngine, largest_difference, listed
 from tfransfer.features.memory import EngineMemory
 
+pytestmark = pytest.mark.usefixtures("fresh_cache")
+
 PICTURES = np.random.default_rng(0).integers(0, 256, (9, SIZE, SIZE, 3)).astype(np.uint8)
 MANY = 10**6
-
-
-@pytest.fixture(autouse=True)
-def fresh_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("TFRANSFER_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="module")

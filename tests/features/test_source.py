@@ -22,22 +22,9 @@ from tfransfer.features.engines import KerasEngine
 from tfransfer.features.source import FeatureSource, Wanted
 from tfransfer.recipe import Augmentation
 
+pytestmark = pytest.mark.usefixtures("fresh_cache")
+
 VARIED = Augmentation()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return colour_folder(tmp_path_factory.mktemp("colours") / "data")
-
-
-@pytest.fixture(scope="module")
-def dataset(folder):
-    return load_folder(folder)
-
-
-@pytest.fixture(autouse=True)
-def fresh_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("TFRANSFER_CACHE", str(tmp_path / "cache"))
 
 
 def tap_of(base, block=-1):
@@ -200,10 +187,10 @@ print(source.extract(wanted, Slow()), flush=True)
 """
 
 
-def test_killed_extraction_loses_at_most_the_shard_being_written(folder, dataset, tmp_path):
+def test_killed_extraction_loses_at_most_the_shard_being_written(colour_photos, dataset, tmp_path):
     script = tmp_path / "killed.py"
     script.write_text(KILLED)
-    arguments = [sys.executable, str(script), str(folder), os.path.dirname(__file__) + "/.."]
+    arguments = [sys.executable, str(script), str(colour_photos), os.path.dirname(__file__) + "/.."]
     total = 2 * len(dataset.split("train"))
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout.readline() == "begin\n"
@@ -219,10 +206,10 @@ def test_killed_extraction_loses_at_most_the_shard_being_written(folder, dataset
     assert not budget.verify()
 
 
-def test_two_extractions_at_once_do_not_corrupt(folder, dataset, tmp_path):
+def test_two_extractions_at_once_do_not_corrupt(colour_photos, dataset, tmp_path):
     script = tmp_path / "both.py"
     script.write_text(KILLED)
-    arguments = [sys.executable, str(script), str(folder), os.path.dirname(__file__) + "/.."]
+    arguments = [sys.executable, str(script), str(colour_photos), os.path.dirname(__file__) + "/.."]
     both = [subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(2)]
     said = [process.communicate()[1][-500:] for process in both]
     assert [process.returncode for process in both] == [0, 0], said

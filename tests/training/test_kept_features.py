@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_world import SIZE, colour_dataset, session, tiny_base
+from small_world import SIZE, session, tiny_base
 
 from tfransfer.base.build import build_base
 from tfransfer.features import batches as kept_batches
@@ -18,19 +18,11 @@ from tfransfer.training.model import freeze_base, matrix_products, unfreeze
 from tfransfer.training.phases import FINE_TUNE, HEAD, PHASE_NUMBERS
 from tfransfer.training.session import train_phases
 
+pytestmark = pytest.mark.usefixtures("fresh_cache")
+
 EPOCHS = 3
 PLAIN_WINS = caching._PLAIN_WINS
 LIKE_PLAIN = {"features.engine": "keras", "features.dtype": "float32", "features.views": 2}
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return colour_dataset(tmp_path_factory.mktemp("colours") / "data")
-
-
-@pytest.fixture(autouse=True)
-def fresh_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("TFRANSFER_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(autouse=True)

@@ -4,17 +4,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_world import colour_dataset, session, tiny_base
+from small_world import session, tiny_base
 
 from tfransfer.tasks import SINGLE_LABEL
 from tfransfer.training.callbacks import KeepBest
 from tfransfer.training.loop import DivergedError, Loop
 from tfransfer.training.model import freeze_base, unfreeze
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return colour_dataset(tmp_path_factory.mktemp("colours") / "data")
 
 
 def make_loop(world, parts, optimizer, **options):

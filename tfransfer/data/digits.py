@@ -4,20 +4,16 @@ Source: E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI M
 (CC BY 4.0); 8 x 8 pixels with 17 shades of grey.
 """
 
-import os
-import shutil
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 from PIL import Image
 
-from tfransfer.cache_home import cache_home
-from tfransfer.files import telling_write_failures
+from tfransfer.cache_home import REMEDY, cache_home
+from tfransfer.files import whole
 
 NAME = "digits"
 _BRIGHTEST = 16
-_REMEDY = "Name another folder for the cache with the variable TFRANSFER_CACHE."
 
 
 def digits_folder() -> Path:
@@ -40,17 +36,10 @@ def write_digits() -> Path:
     from sklearn.datasets import load_digits  # here, because it takes a second
 
     found = load_digits()
-    partial = folder.with_name(f".{NAME}-{uuid4().hex}")
-    with telling_write_failures(folder, _REMEDY):
-        try:
-            for number, (pixels, label) in enumerate(zip(found.images, found.target, strict=True)):
-                place = partial / str(label)
-                place.mkdir(parents=True, exist_ok=True)
-                shades = np.rint(pixels * (255 / _BRIGHTEST)).astype(np.uint8)
-                Image.fromarray(shades).save(place / f"{number:04}.png")
-            os.replace(partial, folder)
-        except OSError:
-            shutil.rmtree(partial, ignore_errors=True)
-            if not folder.is_dir():  # else another process was quicker
-                raise
+    with whole(folder, REMEDY) as partial:
+        for number, (pixels, label) in enumerate(zip(found.images, found.target, strict=True)):
+            place = partial / str(label)
+            place.mkdir(parents=True, exist_ok=True)
+            shades = np.rint(pixels * (255 / _BRIGHTEST)).astype(np.uint8)
+            Image.fromarray(shades).save(place / f"{number:04}.png")
     return folder

@@ -65,8 +65,8 @@ def _entry(folder: Path) -> Entry:
         used = (folder / store.FACTS).stat().st_mtime
     except (OSError, ValueError):
         facts, used = {}, 0.0
-    headers = [store.read_header(path) for path in folder.glob("*.json") if path.name != store.FACTS]
-    rows = sum(len(header.names) for header in headers if header)
+    shards = [store.read_header(path) for path in store.headers(folder)]
+    rows = sum(len(shard.names) for shard in shards if shard)
     return Entry(folder, facts if isinstance(facts, dict) else {}, rows, size_of(folder), used)
 
 
@@ -154,7 +154,7 @@ def verify() -> list[tuple[Path, str]]:
     """
     bad = []
     for entry in entries():
-        for header in sorted(path for path in entry.folder.glob("*.json") if path.name != store.FACTS):
+        for header in store.headers(entry.folder):
             shard = store.read_header(header)
             if shard is None:
                 bad.append((header, "cannot be read"))

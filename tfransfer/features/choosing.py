@@ -76,17 +76,13 @@ def open_engine(
             "install it, or leave the engine to tfransfer."
         )
     if remembered_engine(memory, setting) == KERAS or not litert.available():
-        return Choice(KerasEngine(model), _rates(memory), None, _why_keras(setting))
+        return Choice(KerasEngine(model), memory.rates, None, _why_keras(setting))
     compiled = KerasEngine(model)
     expected = compiled.run(pictures)  # traced and warm
     rates = {KERAS: _rate(compiled, pictures)}
     if setting == AUTO and memory.converted() is None and rows / rates[KERAS] < _CONVERSION_SECONDS:
         return Choice(compiled, rates, None, f"{rows} pictures are too few to convert the base for")
     return _held_litert(model, pictures, compiled, expected, rates, memory, setting, say)
-
-
-def _rates(memory: EngineMemory) -> dict[str, float]:
-    return dict(memory.values.get("rates", {}))
 
 
 def _why_keras(setting: str) -> str:

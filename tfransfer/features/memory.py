@@ -11,8 +11,7 @@ import tensorflow as tf
 
 from tfransfer.cache_home import cache_home
 from tfransfer.errors import WriteError
-from tfransfer.features.store import sum_of
-from tfransfer.files import whole, write_json
+from tfransfer.files import file_hash, whole, write_json
 
 
 class EngineMemory:
@@ -36,6 +35,11 @@ class EngineMemory:
             return {}
         return said if isinstance(said, dict) else {}
 
+    @property
+    def rates(self) -> dict[str, float]:
+        """Pictures a second, by engine, of what was measured before."""
+        return dict(self.values.get("rates", {}))
+
     def keep(self, **values: Any) -> None:
         """Remember values; where the cache cannot be written they are measured again the next time."""
         self.values |= values
@@ -47,7 +51,7 @@ class EngineMemory:
     def converted(self) -> bytes | None:
         """The converted file, if it is there and whole."""
         try:
-            if sum_of(self._converted) == self.values.get("converted"):
+            if file_hash(self._converted) == self.values.get("converted"):
                 return self._converted.read_bytes()
         except OSError:
             pass
@@ -58,7 +62,7 @@ class EngineMemory:
         try:
             with whole(self._converted) as temporary:
                 temporary.write_bytes(content)
-            self.keep(converted=sum_of(self._converted))
+            self.keep(converted=file_hash(self._converted))
         except (OSError, WriteError):
             return
 

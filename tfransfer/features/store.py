@@ -20,13 +20,14 @@ from uuid import uuid4
 
 import numpy as np
 
-from tfransfer.files import telling_write_failures, whole, write_json
+from tfransfer.cache_home import REMEDY
+from tfransfer.files import file_hash, telling_write_failures, whole, write_json
 
 FACTS = "collection.json"
 FLOAT16, FLOAT32 = "float16", "float32"
 UNFINISHED = ".writing-"
 _STALE_SECONDS = 3600.0
-_REMEDY = "Name another folder for the cache with the variable TFRANSFER_CACHE, or train with --no-cache."
+_REMEDY = f"{REMEDY} Or train with --no-cache."
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Shard:
             size = self.values.stat().st_size
             if size != self.size:
                 return f"has {size} bytes, {self.size} were written"
-            return "" if _sum(self.names, sum_of(self.values)) == self.sum else "has another sum than was written"
+            return "" if _sum(self.names, file_hash(self.values)) == self.sum else "has another sum than was written"
         except FileNotFoundError:
             return "is missing"
 
@@ -84,9 +85,8 @@ class Collection:
         self._mapped: dict[Path, np.ndarray] = {}
         if self.folder.is_dir():
             touch(self.folder)
-            for header in sorted(self.folder.glob("*.json")):
-                if header.name != FACTS:
-                    self._list(header)
+            for header in headers(self.folder):
+                self._list(header)
             remove_unfinished(self.folder)
 
     def _list(self, header: Path) -> None:
@@ -144,15 +144,15 @@ class Collection:
         place = self.folder / f"{uuid4().hex}.npy"
         header = place.with_suffix(".json")
         if not (self.folder / FACTS).exists():
-            write_json(self.folder / FACTS, self.facts)
-        with whole(place) as temporary:
+            write_json(self.folder / FACTS, self.facts, _REMEDY)
+        with whole(place, _REMEDY) as temporary:
             with temporary.open("wb") as stream:
                 # np.save loses what a full disk says: its last bytes go through a stream of its own.
                 np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(kept))
                 stream.write(np.ascontiguousarray(kept).data.cast("B"))
-            size, total = temporary.stat().st_size, _sum(names, sum_of(temporary))
+            size, total = temporary.stat().st_size, _sum(names, file_hash(temporary))
         try:
-            write_json(header, {"rows": list(names), "bytes": size, "blake2b": total})
+            write_json(header, {"rows": list(names), "bytes": size, "blake2b": total}, _REMEDY)
         except BaseException:
             place.unlink(missing_ok=True)
             raise
@@ -206,6 +206,11 @@ class Rows:
         return found
 
 
+def headers(folder: Path) -> list[Path]:
+    """The `.json` files of a collection's shards, in order of their names."""
+    return sorted(path for path in folder.glob("*.json") if path.name != FACTS)
+
+
 def read_header(header: Path) -> Shard | None:
     """What a shard's `.json` file says; None where it is damaged."""
     try:
@@ -234,12 +239,6 @@ def _mapped(path: Path) -> np.ndarray:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     return np.load(path, mmap_mode="r", allow_pickle=False)
-
-
-def sum_of(path: Path) -> str:
-    """BLAKE2b of a file, read in pieces."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def touch(folder: Path) -> None:

@@ -211,7 +211,7 @@ def _opened(
         engine, why = choice.engine, choice.why
         source.use_engine(engine.name)
         lacking = source.missing(wanted)
-        memory.keep(rates=memory.values.get("rates", {}) | choice.rates, decoding=decoding)
+        memory.keep(rates=memory.rates | choice.rates, decoding=decoding)
     _say_damaged(source, say)
     tap = next((tap for tap in source.taps if tap.cut), None)
     forecast = _forecast(
@@ -249,7 +249,7 @@ def _engine_setting(
 def _forecast(
     memory: EngineMemory, plan: Plan, whole: TransferModel, tap: Tap | None, engine: str, rows: int, images: int
 ) -> Forecast:
-    rates: dict[str, float] = memory.values.get("rates", {})
+    rates = memory.rates
     if plan.fine_tune_epochs and "trained" not in memory.values:
         parts = unfreeze(whole, plan.unfreeze)
         memory.keep(trained=forward_seconds(parts.trained))
