@@ -1,31 +1,38 @@
-"""What there is: examples with labels and splits, and what was set aside."""
+"""What there is: examples with labels or targets and splits, and what was set aside."""
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from tfransfer.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+
 SPLITS = ("train", "validation", "test")
+IMAGE, TEXT = "image", "text"
+# Between the classes of a multi-label example, in tables and in splits.csv.
+SEPARATOR = ";"
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One picture.
+    """One picture, or one text.
 
     Attributes:
-        path: Relative to the dataset's root, with forward slashes.
-        label: Index into the dataset's classes.
-        content: Hash of the file's bytes (hexadecimal, 128 bits): equal files have equal contents.
+        path: Relative to the dataset's root, with forward slashes; of a text, a name for it.
+        label: Index into the dataset's classes; 0 in tasks other than single-label.
+        content: Hash of the file's bytes, or of the text (hexadecimal, 128 bits): what is equal has equal contents.
         split: "train", "validation" or "test"; empty until splits are decided.
         orientation: EXIF orientation, 1 (upright) to 8.
         reader: Who decodes it: TensorFlow itself, or Pillow for formats that TensorFlow lacks or misreads.
         width: Pixels, before the orientation is applied.
         height: Pixels, before the orientation is applied.
         group: Name of the group that must stay on one side (a patient, a burst); None stands alone.
+        target: 0 or 1 per class (multi-label), or one number (regression); empty for single-label.
+        text: The text itself, where the example is one.
     """
 
     path: str
@@ -37,6 +44,8 @@ class Example:
     width: int = 0
     height: int = 0
     group: str | None = None
+    target: tuple[float, ...] = ()
+    text: str | None = None
 
     @property
     def key(self) -> int:
@@ -48,6 +57,25 @@ class Example:
     def content_key(self) -> int:
         """A stable number in [0, 2**63) that seeds the kept views of this content, wherever its file stands."""
         return int(self.content[:16], 16) >> 1
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a source says of one example, before its picture is opened.
+
+    Attributes:
+        path: The picture's file, relative to the source's folder with forward slashes; of a text, a name for it.
+        target: The class's name, the names of all classes that apply (multi-label), or a number (regression).
+        split: "train", "validation" or "test" where the source decides it, else empty.
+        group: As for Example.
+        text: The text itself, where the example is one.
+    """
+
+    path: str
+    target: str | tuple[str, ...] | float
+    split: str = ""
+    group: str | None = None
+    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +112,7 @@ class Issue:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Pictures with labels, each in one split; the value that `load_data` returns.
+    """Pictures or texts with labels, each in one split; the value that `load_data` returns.
 
     Attributes:
         root: The folder that example paths are relative to.
@@ -93,6 +121,10 @@ class Dataset:
         issues: What was set aside or treated specially.
         notes: What a user should know about how the splits came about, a sentence each.
         split_seed: The seed of the split's hash.
+        source: What kind of source this is; see `data.sources`.
+        origin: Plain values with which the source can be opened again.
+        task: "single-label", "multi-label" or "regression".
+        kind: "image" or "text".
     """
 
     root: Path
@@ -101,15 +133,34 @@ class Dataset:
     issues: tuple[Issue, ...] = ()
     notes: tuple[str, ...] = ()
     split_seed: int = 0
-    source: str = field(default="folder")
+    source: str = "folder"
+    origin: dict[str, Any] = field(default_factory=dict)
+    task: str = SINGLE_LABEL
+    kind: str = IMAGE
 
     def split(self, name: str) -> tuple[Example, ...]:
         """The examples of one split, in a fixed order (by path)."""
         return tuple(e for e in self.examples if e.split == name)
 
     def counts(self) -> dict[str, Counter[str]]:
-        """Examples per class, for each split."""
-        return {s: Counter(self.classes[e.label] for e in self.split(s)) for s in SPLITS}
+        """Examples per class, for each split; those of several classes count in each."""
+        return {s: Counter(name for e in self.split(s) for name in self.names_of(e)) for s in SPLITS}
+
+    def names_of(self, example: Example) -> list[str]:
+        """The classes that apply to an example; of a regression, what is measured."""
+        if self.task == MULTI_LABEL:
+            return [name for name, applies in zip(self.classes, example.target, strict=True) if applies]
+        return [self.classes[example.label]]
+
+    def label_text(self, example: Example) -> str:
+        """An example's label as tables hold it: a class, several with `;` between them, or a number."""
+        return repr(example.target[0]) if self.task == REGRESSION else SEPARATOR.join(self.names_of(example))
+
+    def targets(self, examples: Sequence[Example]) -> np.ndarray:
+        """What a model is to say of examples: float32, shape (n, classes); of a regression (n, 1)."""
+        if self.task == SINGLE_LABEL:
+            return np.eye(len(self.classes), dtype=np.float32)[labels_of(examples)]
+        return np.array([e.target for e in examples], np.float32).reshape(len(examples), len(self.classes))
 
     def path_of(self, example: Example) -> str:
         """Where an example's file is."""
@@ -118,7 +169,8 @@ class Dataset:
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {len(self.split(name))}" for name in SPLITS)
         aside = sum(issue.set_aside for issue in self.issues)
-        return f"Dataset({str(self.root)!r}: {len(self.classes)} classes; {sizes}; {aside} set aside)"
+        what = self.task if self.task == REGRESSION else f"{len(self.classes)} classes"
+        return f"Dataset({str(self.root)!r}: {what}; {sizes}; {aside} set aside)"
 
 
 def labels_of(examples: Iterable[Example]) -> np.ndarray:
