@@ -11,7 +11,7 @@ from tfransfer.data.flow import evaluation_flow
 from tfransfer.data.folder import load_folder
 from tfransfer.data.index import Dataset, Example
 from tfransfer.recipe import Recipe
-from tfransfer.tasks import SINGLE_LABEL
+from tfransfer.tasks import CLASSIFICATION
 from tfransfer.training.planning import make_plan
 from tfransfer.training.session import Session
 
@@ -66,4 +66,6 @@ def recipe(**settings) -> Recipe:
 def session(dataset: Dataset, base: BuiltBase | None = None, **settings) -> Session:
     base = base or tiny_base()
     chosen = recipe(**settings)
-    return Session(dataset, chosen, make_plan(chosen, base, len(dataset.split("train")), "float32"), base, SINGLE_LABEL)
+    return Session(
+        dataset, chosen, make_plan(chosen, base, len(dataset.split("train")), "float32"), base, CLASSIFICATION
+    )

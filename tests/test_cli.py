@@ -52,7 +52,7 @@ def test_a_base_without_clean_block_boundaries_says_so(command):
         (["train", "x", "--set", "head.epochs"], "--set wants KEY=VALUE"),
         (["train", "x", "--unfreeze", "none", "--fine-tune-epochs", "2"], "nothing would learn"),
         (["train", "x", "--export", "tflit"], "Did you mean tflite?"),
-        (["predict", "x"], "Missing argument 'PATHS...'"),
+        (["predict", "x"], "Missing argument 'INPUTS...'"),
         (["predict", "x", "y", "--top", "0"], "--top"),
     ],
 )

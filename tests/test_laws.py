@@ -18,8 +18,7 @@ from tfransfer import files, pipeline, run_folder, runs, scoring
 from tfransfer.base import build
 from tfransfer.base.preprocessing import preprocess
 from tfransfer.base.taps import model_to, pooled
-from tfransfer.data import flow, splits
-from tfransfer.data import folder as folders
+from tfransfer.data import flow, indexing, splits
 from tfransfer.data.folder import load_folder
 from tfransfer.errors import DataError, ExportError, RunExistsError, WriteError
 from tfransfer.exports import formats, parity
@@ -376,8 +375,8 @@ def test_law_6_splits_are_disjoint_and_stable(colour_photos, tmp_path):
 
 
 def test_law_6_breaks_when_splits_depend_on_the_path(colour_photos, tmp_path, monkeypatch):
-    honest = folders._example
-    monkeypatch.setattr(folders, "_example", lambda found, *rest: replace(honest(found, *rest), content=found.path))
+    honest = indexing._example
+    monkeypatch.setattr(indexing, "_example", lambda found, *rest: replace(honest(found, *rest), content=found.path))
     broken(check_splits, colour_photos, tmp_path)
 
 
@@ -430,9 +429,9 @@ def test_law_6_each_example_is_scored_exactly_once(trained, dataset, tmp_path):
     scored = scoring.score_splits(run, trained, dataset, quiet)
     for name, (metrics, said) in scored.items():
         assert [e.path for e in said.examples] == [e.path for e in dataset.split(name)]
-        assert metrics["n"] == len(said.probabilities) == len(dataset.split(name))
+        assert metrics["n"] == len(said.outputs) == len(dataset.split(name))
         expected = np.stack([read_picture(dataset, e, SIZE) for e in said.examples]).astype(np.float32)
-        np.testing.assert_allclose(said.probabilities, trained(expected, training=False), atol=1e-5)
+        np.testing.assert_allclose(said.outputs, trained(expected, training=False), atol=1e-5)
 
 
 def check_the_better_phase_is_kept(dataset):

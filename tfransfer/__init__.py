@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from tfransfer.base.listing import bases
     from tfransfer.data.index import Dataset
     from tfransfer.errors import TransferError
-    from tfransfer.pipeline import evaluate, export, load_data, predict, train
+    from tfransfer.loading import load_data
+    from tfransfer.pipeline import evaluate, export, predict, train
     from tfransfer.recipe import Augmentation, FineTunePhase, HeadPhase, Recipe
     from tfransfer.runs import Run, load_run
 
@@ -23,7 +24,7 @@ _HOMES = {
     "bases": "base.listing",
     "evaluate": "pipeline",
     "export": "pipeline",
-    "load_data": "pipeline",
+    "load_data": "loading",
     "load_run": "runs",
     "predict": "pipeline",
     "train": "pipeline",

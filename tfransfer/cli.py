@@ -10,14 +10,17 @@ from typing import Any
 
 import click
 
-from tfransfer import __version__, run_folder
+from tfransfer import __version__, run_folder, runs
 from tfransfer.base.records import DEFAULT
 from tfransfer.cache_home import cache_home
+from tfransfer.data.kinds import name_of
 from tfransfer.errors import SettingError, TransferError
 from tfransfer.features import budget
 from tfransfer.files import size_text
 from tfransfer.native_output import hidden_native_output
 from tfransfer.recipe import Recipe, parse_setting, read_recipe
+from tfransfer.showing import prediction_dict, show_metrics, show_predictions, show_run
+from tfransfer.tasks import TASKS
 from tfransfer.terminal import Terminal
 
 
@@ -71,6 +74,7 @@ def _fail(error: Exception, code: int) -> None:
 
 
 _DATA = click.Path(path_type=Path)
+_TRUST = click.option("--trust", is_flag=True, help="Load the program that a model on a TF-Hub module holds.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object on standard output.")
 
 
@@ -99,24 +103,48 @@ def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+_READING = (
+    "path_column", "text_column", "label_column", "split_column", "group_column", "separator", "task", "data_dir",
+    "splits_",
+)  # fmt: skip
+
+
+def _reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How DATA is read where it is a table or of TensorFlow Datasets."""
+    options = [
+        click.option("--path-column", metavar="NAME", help="Of a table: pictures' paths, relative to it."),
+        click.option("--text-column", metavar="NAME", help="Of a table: texts."),
+        click.option("--label-column", metavar="NAME[,NAME]", help="Of a table: labels, or several 0/1 columns."),
+        click.option("--split-column", metavar="NAME", help="Of a table: train, validation or test."),
+        click.option("--group-column", metavar="NAME", help="Column whose groups stay on one side; of a folder, in "
+                     "DATA/metadata.csv."),
+        click.option("--separator", default=";", help="Between several classes in one cell. [default: ;]"),
+        click.option("--task", type=click.Choice(TASKS), help="Of a table. [default: told from its labels]"),
+        click.option("--data-dir", type=_DATA, help="Of tfds: the folder with prepared data."),
+        click.option("--split", "splits_", multiple=True, metavar="NAME=SPLIT", help="Of tfds, 'train=train[:80%]'."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @cli.command()
-@click.argument("data", type=_DATA)
+@click.argument("data")
 @_training_options
+@_reading_options
 @click.option("--split-seed", type=int, default=0, help="Of the hash that decides splits. [default: 0]")
 @click.option("--splits", "splits_file", type=_DATA, metavar="FILE", help="Follow a recorded splits.csv.")
-@click.option("--group-column", metavar="NAME", help="Column of DATA/metadata.csv whose groups stay on one side.")
 @click.option("--out", type=_DATA, help="The run's folder. [default: saved_models/NAME OF THE DATA]")
 @click.option("--overwrite", is_flag=True, help="Replace the run that is there.")
 @click.option("--export", "exports", metavar="FORMAT,...", help="Besides .keras. [default: savedmodel,tflite]")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard logs to the run's folder.")
 @_JSON
 def train(
-    data: Path,
+    data: str,
     recipe_file: Path | None,
     set_: tuple[str, ...],
     split_seed: int,
     splits_file: Path | None,
-    group_column: str | None,
     out: Path | None,
     overwrite: bool,
     exports: str | None,
@@ -126,22 +154,25 @@ def train(
 ) -> None:
     """Train on DATA: a folder with one folder of pictures per class, or train/validation/test above them.
 
-    `digits` is built in: scikit-learn's handwritten digits, trained on the built-in base with no network.
+    DATA may also be a table of pictures or texts (.csv, .tsv), tfds:NAME, or `digits`, which is built in:
+    scikit-learn's handwritten digits, trained on the built-in base with no network.
     """
+    reading = {name: settings.pop(name) for name in _READING}
     recipe = read_recipe(recipe_file) if recipe_file else Recipe()
     settings |= dict(parse_setting(text) for text in set_)
     terminal = Terminal(as_json)
-    place = run_folder.place_for(data, out, overwrite)
+    place = run_folder.place_for(name_of(data), out, overwrite)
     pipeline = _load_pipeline()
-    wanted = pipeline.DEFAULT_EXPORTS if exports is None else _formats(exports)
+    wanted = None if exports is None else _formats(exports)
     # Wrong usage is said before the pictures are read.
     pipeline.make_recipe(recipe, settings)
-    pipeline.require_formats(wanted)
+    pipeline.require_formats(wanted or ())
     loaded = pipeline.load_data(
         data,
         split_seed=split_seed,
         splits_file=splits_file,
-        group_column=group_column,
+        tfds_splits=_split_choices(reading.pop("splits_")),
+        **reading,
         progress=terminal.progress,
         say=terminal.say,
     )
@@ -157,39 +188,21 @@ def train(
         say=terminal.say,
         **settings,
     )
-    _show_run(terminal, run)
+    show_run(terminal, run)
     terminal.emit({"run": str(run.folder), "kept": run.manifest["kept"], "metrics": run.metrics,
                    "exports": run.manifest["exports"], "seconds": run.manifest["seconds"]})  # fmt: skip
 
 
+def _split_choices(given: tuple[str, ...]) -> dict[str, str] | None:
+    """From `--split train=train[:80%]`."""
+    for one in given:
+        if "=" not in one:
+            raise SettingError(f"--split wants NAME=SPLIT, for example 'train=train[:80%]'; it is {one!r}.")
+    return dict((part.strip() for part in one.split("=", 1)) for one in given) or None  # type: ignore[misc]
+
+
 def _formats(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip() and name.strip() != "none"]
-
-
-def _show_run(terminal: Terminal, run: Any) -> None:
-    _show_metrics(terminal, run.metrics)
-    rows = [
-        [name, str(run.folder / e["file"]), size_text(e["bytes"]), f"{e['top1_agreeing']}/{e['pictures_compared']}",
-         f"{e['largest_difference']:.1e}"]
-        for name, e in run.manifest["exports"].items()
-    ]  # fmt: skip
-    terminal.table(
-        "exports, loaded again and compared", ["format", "file", "size", "same top-1", "difference"], rows, 2
-    )
-    terminal.say(f"kept: the {run.manifest['kept'].replace('_', '-')} phase's model")
-    terminal.say(f"run: {run.folder} ({run.manifest['seconds']:.0f} s)")
-
-
-def _show_metrics(terminal: Terminal, metrics: dict[str, Any]) -> None:
-    keys = [("n", "images"), ("top1", "top-1"), ("top5", "top-5"), ("log_loss", "log loss"),
-            ("expected_calibration_error", "calibration error")]  # fmt: skip
-    present = [(key, title) for key, title in keys if any(key in m for m in metrics.values())]
-    rows = [[split, *(m.get(key, "") for key, _ in present)] for split, m in metrics.items()]
-    terminal.table("", ["split", *(title for _, title in present)], rows)
-    shown = "test" if "test" in metrics else next(iter(metrics))
-    per_class = metrics[shown]["per_class"]
-    rows = [[name, v["precision"], v["recall"], v["f1"], v["support"]] for name, v in per_class.items()]
-    terminal.table(f"{shown}, per class", ["class", "precision", "recall", "f1", "images"], rows)
 
 
 @cli.command()
@@ -240,15 +253,18 @@ def _clear_cache(terminal: Terminal) -> None:
 
 @cli.command()
 @click.argument("run", type=_DATA)
-@click.argument("data", type=_DATA, required=False)
+@click.argument("data", required=False)
 @click.option("--predictions", is_flag=True, help="Write predictions.csv to the run's folder.")
+@_TRUST
 @_JSON
-def evaluate(run: Path, data: Path | None, predictions: bool, as_json: bool) -> None:
+def evaluate(run: Path, data: str | None, predictions: bool, trust: bool, as_json: bool) -> None:
     """Score RUN on its recorded validation and test pictures, or on all pictures of a folder DATA."""
     terminal = Terminal(as_json)
     pipeline = _load_pipeline()
-    metrics = pipeline.evaluate(run, data, predictions=predictions, progress=terminal.progress, say=terminal.say)
-    _show_metrics(terminal, metrics)
+    metrics = pipeline.evaluate(
+        runs.load_run(run, trust), data, predictions=predictions, progress=terminal.progress, say=terminal.say
+    )
+    show_metrics(terminal, metrics)
     if predictions:
         terminal.say(f"predictions: {run / 'predictions.csv'}")
     terminal.emit(metrics)
@@ -256,45 +272,36 @@ def evaluate(run: Path, data: Path | None, predictions: bool, as_json: bool) -> 
 
 @cli.command()
 @click.argument("run", type=_DATA)
-@click.argument("paths", type=_DATA, nargs=-1, required=True)
+@click.argument("inputs", nargs=-1, required=True)
 @click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="Classes shown per picture.")
+@_TRUST
 @_JSON
-def predict(run: Path, paths: tuple[Path, ...], top: int, as_json: bool) -> None:
-    """Name what is on pictures: PATHS are files and folders. Needs no training data."""
+def predict(run: Path, inputs: tuple[str, ...], top: int, trust: bool, as_json: bool) -> None:
+    """Name what is on pictures: INPUTS are files and folders, or texts for a run on texts. Needs no training data."""
     terminal = Terminal(as_json)
     pipeline = _load_pipeline()
-    said = pipeline.predict(run, list(paths), top=top)
-    shown = max(1, *(len(p.top) for p in said))
-    rows = [[p.name, *(_ranked(p, rank) for rank in range(shown))] for p in said]
-    terminal.table("", ["picture", *(f"top {rank}" for rank in range(1, shown + 1))], rows, left=99)
+    loaded = runs.load_run(run, trust)
+    what = "picture" if loaded.kind == "image" else "text"
+    said = pipeline.predict(loaded, [Path(one) if what == "picture" else one for one in inputs], top=top)
+    show_predictions(terminal, said, what)
     bad = [p for p in said if p.error]
     if bad:
         terminal.say(f"{len(bad)} of {len(said)} pictures cannot be read")
-    terminal.emit({"predictions": [_as_dict(p) for p in said]})
+    terminal.emit({"predictions": [prediction_dict(p, what) for p in said]})
     if len(bad) == len(said):
         sys.exit(1)
-
-
-def _as_dict(prediction: Any) -> dict[str, Any]:
-    ranked = [{"label": label, "probability": probability} for label, probability in prediction.top]
-    return {"picture": prediction.name, "top": ranked, "error": prediction.error or None}
-
-
-def _ranked(prediction: Any, rank: int) -> str:
-    if prediction.error:
-        return prediction.error if rank == 0 else ""
-    return f"{prediction.top[rank][0]} {prediction.top[rank][1]:.3f}" if rank < len(prediction.top) else ""
 
 
 @cli.command()
 @click.argument("run", type=_DATA)
 @click.option("--to", "formats", required=True, metavar="FORMAT,...", help="keras, savedmodel, tflite.")
+@_TRUST
 @_JSON
-def export(run: Path, formats: str, as_json: bool) -> None:
+def export(run: Path, formats: str, trust: bool, as_json: bool) -> None:
     """Export RUN's model; each file is loaded again and compared first. Needs no training data."""
     terminal = Terminal(as_json)
     pipeline = _load_pipeline()
-    exports = pipeline.export(run, *_formats(formats), say=terminal.say)
+    exports = pipeline.export(runs.load_run(run, trust), *_formats(formats), say=terminal.say)
     for made in exports:
         terminal.say(f"{made.path}: {size_text(made.size)}, largest difference {made.parity.difference:.1e}")
     terminal.emit({"exports": {made.format: {"path": str(made.path), **made.to_dict()} for made in exports}})

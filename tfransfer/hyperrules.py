@@ -28,23 +28,28 @@ def fine_tune_epochs(training_images: int) -> int:
     return head_epochs(training_images)
 
 
-def fine_tune_learning_rate(batch: int, built_in: bool = False) -> float:
+# What a base has learned before: much, as on ImageNet; little, as the small built-in base; or nothing.
+FULL, SMALL, UNTRAINED = "full", "small", "untrained"
+_RATES = {FULL: 1e-4, SMALL: 1e-3, UNTRAINED: 1e-2}
+
+
+def fine_tune_learning_rate(batch: int, pretraining: str = FULL) -> float:
     """Peak learning rate of the fine-tune phase: 1e-4 at a batch of 32, by the square root of the batch elsewhere.
 
-    Ten times as much for the built-in base, which knows less that could be lost (see `unfrozen_blocks`). The
-    square-root rule for Adam-like optimizers follows Malladi et al., "On the SDEs and Scaling Rules for Adaptive
-    Gradient Algorithms", NeurIPS 2022.
+    Ten times as much for the small built-in base, which knows less that could be lost (see `unfrozen_blocks`), and a
+    hundred times for the built-in text base, which knows nothing. The square-root rule for Adam-like optimizers follows
+    Malladi et al., "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms", NeurIPS 2022.
     """
-    return (1e-3 if built_in else 1e-4) * math.sqrt(batch / 32)
+    return _RATES[pretraining] * math.sqrt(batch / 32)
 
 
-def unfrozen_blocks(blocks: int, built_in: bool = False) -> int:
+def unfrozen_blocks(blocks: int, pretraining: str = FULL) -> int:
     """How many of a base's blocks the fine-tune phase unfreezes: the top sixth, rounded up.
 
     That is 3 of MobileNetV2's 17 and of ResNet50's 16, and the last of VGG16's 5. Of the small built-in base it is the
     upper half: on digits (one seed) its top 8 blocks at 1e-3 reached 0.994 on the test split, its top 3 at 1e-4 0.949.
     """
-    return blocks // 2 if built_in else math.ceil(blocks / 6)
+    return {FULL: math.ceil(blocks / 6), SMALL: blocks // 2, UNTRAINED: blocks}[pretraining]
 
 
 def views(training_images: int) -> int:

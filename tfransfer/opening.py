@@ -9,23 +9,44 @@ from typing import Any
 import keras
 
 from tfransfer.base.build import BuiltBase, base_from_model, build_base, build_default_base
-from tfransfer.base.records import BUILT_IN
-from tfransfer.data.digits import NAME as DIGITS
-from tfransfer.data.index import Dataset
+from tfransfer.base.hub import build_hub
+from tfransfer.base.hub_files import is_handle
+from tfransfer.base.ngrams import NAME as NGRAMS
+from tfransfer.base.records import BUILT_IN, DEFAULT, find_base, require_size
+from tfransfer.base.text import build_ngrams
+from tfransfer.data.index import TEXT, Dataset
+from tfransfer.data.kinds import DIGITS
+from tfransfer.errors import SettingError
 from tfransfer.exports.exporting import require_saving
 from tfransfer.progress import Say
-from tfransfer.recipe import Recipe
-from tfransfer.tasks import SINGLE_LABEL
+from tfransfer.recipe import LINEAR_PROBE, Augmentation, Recipe
+from tfransfer.tasks import SINGLE_LABEL, task_for
 from tfransfer.training import planning
 from tfransfer.training.loop import as_loss
 from tfransfer.training.session import Session
 
+_STILL = Augmentation(flip=False, rotate=0, zoom=0, shift=0, brightness=0, contrast=0)
+
 
 def suited(recipe: Recipe, dataset: Dataset) -> Recipe:
-    """What the built-in data asks for: the built-in base, so that no network is needed, and no mirrored digits."""
+    """What the data asks for: the built-in base for the built-in digits, which are not mirrored, and one for texts."""
+    if dataset.kind == TEXT:
+        return replace(recipe, base=recipe.base or NGRAMS, augment=_STILL)
     if dataset.source != DIGITS:
         return recipe
     return replace(recipe, base=recipe.base or BUILT_IN, augment=replace(recipe.augment, flip=False))
+
+
+def require_base(recipe: Recipe) -> None:
+    """See that the base that a recipe names is known, before any data is read.
+
+    Raises:
+        SettingError: No base has this name, or the image size is below its smallest.
+    """
+    if recipe.base == NGRAMS or (recipe.base and is_handle(recipe.base)):
+        return
+    record = find_base(recipe.base or DEFAULT)
+    require_size(record, recipe.image_size or record.image_size)
 
 
 def open_session(
@@ -60,15 +81,30 @@ def open_session(
         recipe = replace(recipe, base=base.name)
         rebuild = partial(_named_base, recipe, say=say)
 
+    _require_fit(base, dataset, recipe)
     plan = planning.make_plan(recipe, base, len(dataset.split("train")), precision)
-    made = Session(dataset, recipe, plan, base, SINGLE_LABEL, as_loss(loss), metrics, rebuild)
+    task = task_for(dataset.task, dataset.targets(dataset.split("train")))
+    made = Session(dataset, recipe, plan, base, task, as_loss(loss), metrics, rebuild)
     if own_model is not None:
         require_saving(made.whole.model, plan.image_size)
     return made
 
 
+def _require_fit(base: BuiltBase, dataset: Dataset, recipe: Recipe) -> None:
+    if base.kind != dataset.kind:
+        hint = f"name another with --base, for example {NGRAMS if dataset.kind == TEXT else DEFAULT}."
+        raise SettingError(f"the base {base.name} takes {base.kind}s, the data holds {dataset.kind}s: {hint}")
+    for name, asked in {"head.method": recipe.head.method, "class_weights": recipe.class_weights}.items():
+        if asked in (LINEAR_PROBE, "balanced") and dataset.task != SINGLE_LABEL:
+            raise SettingError(f"{name} = {asked!r} is for single-label tasks; these labels are {dataset.task}.")
+
+
 def _named_base(recipe: Recipe, precision: str, say: Say) -> BuiltBase:
     with _dtype_policy(precision):
+        if recipe.base == NGRAMS:
+            return build_ngrams(recipe.seed)
+        if recipe.base and is_handle(recipe.base):
+            return build_hub(recipe.base, recipe.image_size, say)
         if recipe.base is None:
             return build_default_base(recipe.image_size, recipe.weights, recipe.seed, say)
         return build_base(recipe.base, recipe.image_size, recipe.weights, recipe.seed)

@@ -9,27 +9,28 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfransfer import run_folder, runs, scoring
+from tfransfer import run_folder, runs, scoring, trust
 from tfransfer.allocator import keep_freed_memory
 from tfransfer.base.build import require_model
-from tfransfer.base.records import DEFAULT, find_base, require_size
-from tfransfer.data import audit, flow, folder, sources, splits
-from tfransfer.data.index import Dataset, Example
+from tfransfer.data import flow, kinds, splits
+from tfransfer.data.index import IMAGE, TEXT, Dataset, Example
 from tfransfer.data.inputs import is_single
 from tfransfer.errors import RunError, SettingError, WriteError
-from tfransfer.evaluation.metrics import score
-from tfransfer.evaluation.predictions import Prediction, name_pictures, predict_examples
+from tfransfer.evaluation.predictions import Prediction, name_pictures, name_texts, predict_examples
+from tfransfer.evaluation.scores import score
 from tfransfer.exports.exporting import Export, export_model
-from tfransfer.exports.formats import find_format
+from tfransfer.exports.formats import require_formats
 from tfransfer.files import file_hash, write_json, write_text
-from tfransfer.opening import open_session, suited
+from tfransfer.loading import load_data
+from tfransfer.opening import open_session, require_base, suited
 from tfransfer.progress import Progress, Say, quiet, silent
 from tfransfer.recipe import LINEAR_PROBE, HeadPhase, Recipe, write_recipe
 from tfransfer.runs import Run
+from tfransfer.tasks import MULTI_LABEL, REGRESSION
 from tfransfer.training import planning
 from tfransfer.training.session import Session, train_phases
 
-DEFAULT_EXPORTS = ("savedmodel", "tflite")
+_DEFAULT_EXPORTS = {IMAGE: ("savedmodel", "tflite"), TEXT: ("savedmodel",)}
 _SHORTCUTS = {
     "head_epochs": "head.epochs",
     "fine_tune_epochs": "fine_tune.epochs",
@@ -40,46 +41,6 @@ _SHORTCUTS = {
     "engine": "features.engine",
 }
 _SAMPLES, _COMPARED = 16, 64
-
-
-def load_data(
-    source: str | Path,
-    *,
-    split_seed: int = 0,
-    splits_file: str | Path | None = None,
-    group: folder.GroupOf | None = None,
-    group_column: str | None = None,
-    max_pixels: int = audit.MAX_PIXELS,
-    progress: Progress = quiet,
-    say: Say = silent,
-) -> Dataset:
-    """Index pictures and decide their splits.
-
-    Args:
-        source: A folder with one folder per class, or with train/validation/test folders above the classes; or
-            "digits", scikit-learn's handwritten digits, which are built in.
-        split_seed: Seed of the hash of each file's content that decides its split.
-        splits_file: A recorded `splits.csv` to follow instead.
-        group: From a relative path to the name of a group that must stay on one side, or None.
-        group_column: Column of `metadata.csv` in the folder that names such groups.
-        max_pixels: Pictures with more are set aside.
-        progress: Shows how far it is.
-        say: Told what was set aside.
-
-    Raises:
-        DataNotFoundError: The folder does not exist.
-        DataError: It has no usable classes or pictures.
-    """
-    return sources.load(
-        source,
-        split_seed=split_seed,
-        splits_file=Path(splits_file) if splits_file else None,
-        group=group,
-        group_column=group_column,
-        max_pixels=max_pixels,
-        progress=progress,
-        say=say,
-    )
 
 
 def make_recipe(recipe: Recipe | None, settings: dict[str, Any], named_base: bool = True) -> Recipe:
@@ -97,8 +58,7 @@ def make_recipe(recipe: Recipe | None, settings: dict[str, Any], named_base: boo
     made = (recipe or Recipe()).with_settings(dotted)
     planning.require_sense(made)
     if named_base:
-        record = find_base(made.base or DEFAULT)
-        require_size(record, made.image_size or record.image_size)
+        require_base(made)
     return made
 
 
@@ -107,24 +67,14 @@ def _dotted(key: str, value: Any) -> str:
     return key if isinstance(value, dict | HeadPhase) else _SHORTCUTS.get(key, key)
 
 
-def require_formats(names: Sequence[str]) -> None:
-    """See that all export formats are known.
-
-    Raises:
-        SettingError: One is not.
-    """
-    for name in names:
-        find_format(name)
-
-
 def train(
-    data: Dataset | str | Path,
+    data: Any,
     base: Any = None,
     *,
     out: str | Path | None = None,
     recipe: Recipe | None = None,
     overwrite: bool = False,
-    exports: Sequence[str] = DEFAULT_EXPORTS,
+    exports: Sequence[str] | None = None,
     loss: Any = None,
     metrics: Callable[[], list[Any]] | None = None,
     callbacks: Callable[[str], Sequence[Any]] | None = None,
@@ -137,12 +87,13 @@ def train(
     """Train a new head on a frozen base, then fine-tune the base's top blocks; evaluate, export, and keep the run.
 
     Args:
-        data: From `load_data`, or what it takes: a folder, or "digits".
-        base: Name of a base, or a keras.Model (then name its `preprocessing`); None leaves it to the recipe.
+        data: From `load_data`, or what it takes: a folder, a table, "digits", arrays, ...
+        base: Name of a base, a TF-Hub handle or folder, or a keras.Model (then name its `preprocessing`); None
+            leaves it to the recipe.
         out: The run's folder; None takes `saved_models/NAME OF THE DATA`.
         recipe: All settings; None takes the defaults.
         overwrite: Replace the run that is in `out`.
-        exports: Formats besides `.keras`.
+        exports: Formats besides `.keras`; None takes SavedModel, and LiteRT where the model takes pictures.
         loss: A Keras loss on (targets, probabilities), in place of the task's.
         metrics: Builds further Keras metrics on (targets, probabilities).
         callbacks: From a phase's name, "head" or "fine_tune", to fresh Keras callbacks.
@@ -166,10 +117,12 @@ def train(
     settings = settings | ({"base": base} if isinstance(base, str) else {})
     recipe = make_recipe(recipe, settings, named_base=own_model is None)
     _require_factories(metrics=metrics, callbacks=callbacks)
-    require_formats(exports)
-    place = run_folder.place_for(data.root if isinstance(data, Dataset) else Path(data), out, overwrite)
+    require_formats(exports or ())
+    place = run_folder.place_for(kinds.name_of(data), out, overwrite)
     dataset = data if isinstance(data, Dataset) else load_data(data, progress=progress, say=say)
     recipe = suited(recipe, dataset)
+    exports = _DEFAULT_EXPORTS[dataset.kind] if exports is None else exports
+    require_formats(exports, dataset.kind == TEXT)
     session = open_session(dataset, recipe, own_model, loss, metrics, say)
     session.decide_caching(say)
     _say_plan(session, say)
@@ -214,6 +167,8 @@ def _start_run(place: Path, session: Session, command: str) -> Run:
         "seeds": {"seed": session.recipe.seed, "split_seed": dataset.split_seed},
         "data": {
             "source": dataset.source,
+            "origin": dataset.origin,
+            "kind": dataset.kind,
             "root": os.path.abspath(dataset.root),
             "counts": {name: dict(counts) for name, counts in dataset.counts().items()},
             "set_aside": sum(issue.set_aside for issue in dataset.issues),
@@ -229,13 +184,15 @@ def _start_run(place: Path, session: Session, command: str) -> Run:
 def _say_plan(session: Session, say: Say) -> None:
     dataset, plan = session.dataset, session.plan
     sizes = ", ".join(f"{name} {len(dataset.split(name))}" for name in ("train", "validation", "test"))
-    say(f"data: {len(dataset.classes)} classes; {sizes}")
+    what = f"{len(dataset.classes)} classes" if dataset.task != REGRESSION else f"a number, {dataset.classes[0]}"
+    say(f"data: {what}{', of which several may apply' if dataset.task == MULTI_LABEL else ''}; {sizes}")
     for note in dataset.notes:
         say(f"data: {note}")
     second = f", then {plan.fine_tune_epochs} epochs with {', '.join(plan.unfrozen)} unfrozen" if plan.unfrozen else ""
-    say(f"base: {plan.base} at {plan.image_size} pixels, weights from {plan.weights}, {plan.precision}")
+    size = f" at {plan.image_size} pixels" if plan.image_size else ""
+    say(f"base: {plan.base}{size}, weights from {plan.weights}, {plan.precision}")
     head = "a linear probe" if session.recipe.head.method == LINEAR_PROBE else f"{plan.head_epochs} epochs for the head"
-    say(f"plan: {head}{second}, {plan.batch_size} images a step")
+    say(f"plan: {head}{second}, {plan.batch_size} {session.unit} a step")
     say(session.caching.plan.sentence())
     if predicted := session.caching.plan.predicted():
         say(predicted)
@@ -260,23 +217,26 @@ def _finish(run: Run, session: Session, progress: Progress) -> None:
     validation = session.dataset.split("validation")
     pictures = _pictures(session.dataset, validation, session.plan.image_size)
     run_folder.write_samples(run.folder / run_folder.SAMPLES, pictures[:_SAMPLES])
-    made = export_model(model, run.classes, pictures, ["keras"], run.folder)
+    made = export_model(model, run.classes, pictures, ["keras"], run.folder, run.task)
     run.manifest["exports"] = {e.format: e.to_dict() for e in made}
+    trust.remember(run.folder / run_folder.MODEL)
     run.manifest["model_hash"] = file_hash(run.folder / run_folder.MODEL)
 
 
 def _pictures(dataset: Dataset, examples: Sequence[Example], size: int) -> np.ndarray:
-    """Some held-out pictures, spread over the split: uint8 (n, size, size, 3)."""
+    """Some held-out pictures, spread over the split, uint8 (n, size, size, 3); or texts, (n,)."""
     chosen = [examples[i] for i in np.unique(np.linspace(0, len(examples) - 1, _COMPARED).astype(int))]
     order = np.random.default_rng(0).permutation(len(chosen))
     ordered = [chosen[i] for i in order]
+    if dataset.kind == TEXT:
+        return np.array([example.text for example in ordered])
     made = flow.evaluation_flow(dataset, ordered, np.zeros((len(ordered), 1), np.float32), size, len(ordered))
     return next(iter(made.batches))[0].numpy()
 
 
 def evaluate(
     run: Run | str | Path,
-    data: Dataset | str | Path | None = None,
+    data: Any = None,
     *,
     predictions: bool = False,
     progress: Progress = quiet,
@@ -286,8 +246,8 @@ def evaluate(
 
     Args:
         run: A run or its folder.
-        data: A dataset or folder with the run's classes; None, or the folder it was trained on, takes the recorded
-            validation and test splits and writes `metrics.json` anew, where the run's folder can be written to.
+        data: A dataset, or what `load_data` takes, with the run's classes; None, or what it was trained on, takes
+            the recorded validation and test splits and writes `metrics.json` anew, where that can be written.
         predictions: Write `predictions.csv` to the run's folder: path, label, split, predicted, probability.
         progress: Shows how far it is.
         say: Told what was set aside.
@@ -311,18 +271,19 @@ def evaluate(
     else:
         dataset = scoring.known_data(run, data, progress, say)
         said = predict_examples(run.model, dataset, dataset.examples, run.image_size, progress=progress)
-        scored = {"all": (score(said.labels, said.probabilities, run.classes), said)}
+        scored = {"all": (score(run.task, said, run.classes, run.thresholds), said)}
     if predictions:
         scoring.write_predictions(run, scored)
     return {name: metrics for name, (metrics, _) in scored.items()}
 
 
 def predict(run: Run | str | Path, pictures: Any, *, top: int = 5, batch: int = 32) -> Prediction | list[Prediction]:
-    """Name what is on pictures. The training data is not needed.
+    """Name what is on pictures, or what texts say. The training data is not needed.
 
     Args:
         run: A run or its folder.
-        pictures: A path, a folder, a PIL image, an array in [0, 255], or a list of these.
+        pictures: A path, a folder, a PIL image, an array in [0, 255], or a list of these; of a run on texts a text, or
+            a list of texts.
         top: How many of the likeliest classes to give.
         batch: Pictures per call of the model.
 
@@ -334,7 +295,12 @@ def predict(run: Run | str | Path, pictures: Any, *, top: int = 5, batch: int = 
         DataError: An array has another form or range.
     """
     run = run if isinstance(run, Run) else runs.load_run(run)
-    said = name_pictures(run.model, run.classes, run.image_size, pictures, top, batch)
+    reading = scoring.reading_of(run, top)
+    if run.kind == TEXT:
+        texts = [pictures] if isinstance(pictures, str) else [str(text) for text in pictures]
+        named = name_texts(run.model, reading, texts, batch)
+        return named[0] if isinstance(pictures, str) else named
+    said = name_pictures(run.model, reading, run.image_size, pictures, batch)
     return said[0] if is_single(pictures) else said
 
 
@@ -354,6 +320,7 @@ def export(run: Run | str | Path, *formats: str, say: Say = silent) -> list[Expo
         raise SettingError("name at least one format to export to, for example tflite.")
     require_formats(formats)
     run = run if isinstance(run, Run) else runs.load_run(run)
+    require_formats(formats, run.kind == TEXT)
     try:
         with np.load(run.folder / run_folder.SAMPLES, allow_pickle=False) as archive:
             pictures = archive["pictures"]
@@ -364,7 +331,7 @@ def export(run: Run | str | Path, *formats: str, say: Say = silent) -> list[Expo
     made: list[Export] = []
     for name in dict.fromkeys(formats):  # one by one, so that one that fails does not take the others along
         say(f"export: writing and checking {name}")
-        made += export_model(run.model, run.classes, pictures, [name], run.folder)
+        made += export_model(run.model, run.classes, pictures, [name], run.folder, run.task)
         run.manifest.setdefault("exports", {})[name] = made[-1].to_dict()
         run.write_manifest()
     return made

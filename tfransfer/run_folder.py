@@ -54,14 +54,14 @@ def _require_replaceable(folder: Path, overwrite: bool) -> None:
         )
 
 
-def place_for(data: Path, out: str | Path | None, overwrite: bool) -> Path:
-    """The folder for a run, seen to be free: `out`, or one below `saved_models` named after the data.
+def place_for(name: str, out: str | Path | None, overwrite: bool) -> Path:
+    """The folder for a run, seen to be free: `out`, or one below `saved_models` with the data's name.
 
     Raises:
         RunExistsError: Something is there, and `overwrite` was not said.
         WriteError: It cannot be written to.
     """
-    place = Path(out) if out else RUNS_FOLDER / Path(os.path.abspath(data)).name
+    place = Path(out) if out else RUNS_FOLDER / name
     require_free(place, overwrite)
     return place
 

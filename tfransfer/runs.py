@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from tfransfer import __version__
-from tfransfer.data.index import Dataset
+from tfransfer.data.index import IMAGE, Dataset
 from tfransfer.errors import DataNotFoundError, RunError
 from tfransfer.files import write_json
 from tfransfer.run_folder import HISTORY, MANIFEST, METRICS, MODEL, SCHEMA
+from tfransfer.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
+_HEADLINES = {
+    SINGLE_LABEL: ("top1", "top-1"),
+    MULTI_LABEL: ("mean_average_precision", "mean average precision"),
+    REGRESSION: ("r2", "R2"),
+}
 _VERSIONED = ("tensorflow", "keras", "numpy", "scikit-learn", "pillow", "ai-edge-litert")
 
 
@@ -35,12 +41,18 @@ class Run:
         manifest: What `manifest.json` says.
         data: The dataset that it was trained on, where it is at hand.
         model: The model, where it is in memory already.
+        trust: Whether a program inside the model's file, as a TF-Hub module is one, may be loaded.
     """
 
     def __init__(
-        self, folder: Path, manifest: dict[str, Any], data: Dataset | None = None, model: Any | None = None
+        self,
+        folder: Path,
+        manifest: dict[str, Any],
+        data: Dataset | None = None,
+        model: Any | None = None,
+        trust: bool = False,
     ) -> None:
-        self.folder, self.manifest, self.data = folder, manifest, data
+        self.folder, self.manifest, self.data, self.trust = folder, manifest, data, trust
         self._model = model
 
     @property
@@ -49,8 +61,23 @@ class Run:
         return tuple(self.manifest["classes"])
 
     @property
+    def task(self) -> str:
+        """What the model does: "single-label", "multi-label" or "regression"."""
+        return str(self.manifest.get("task", SINGLE_LABEL))
+
+    @property
+    def kind(self) -> str:
+        """What the model takes: "image" or "text"."""
+        return str(self.manifest["data"].get("kind", IMAGE))
+
+    @property
+    def thresholds(self) -> list[float] | None:
+        """Of a multi-label model: from which probability on each class applies, chosen on the validation split."""
+        return self.manifest.get("thresholds")
+
+    @property
     def image_size(self) -> int:
-        """Side of the model's input in pixels."""
+        """Side of the model's input in pixels; 0 where it takes texts."""
         return int(self.manifest["plan"]["image_size"])
 
     @property
@@ -66,14 +93,15 @@ class Run:
 
     @property
     def model(self) -> Any:
-        """A plain keras.Model: float32 pixels (batch, size, size, 3) in [0, 255] to probabilities (batch, classes)."""
-        if self._model is None:
-            import keras  # here, so that a run's numbers can be read without TensorFlow
+        """A plain keras.Model: pixels or strings to probabilities or values.
 
-            try:
-                self._model = keras.saving.load_model(self.folder / MODEL, compile=False)
-            except Exception as error:  # Keras, zipfile and h5py raise many kinds on a damaged file
-                raise RunError(f"{self.folder / MODEL} cannot be loaded: {error}") from error
+        Pixels are float32 (batch, size, size, 3) in [0, 255], strings (batch,); probabilities are (batch, classes), the
+        values of a regression (batch, 1).
+        """
+        if self._model is None:
+            from tfransfer.base.loading import load_model  # here, so that a run's numbers are read without TensorFlow
+
+            self._model = load_model(self.folder / MODEL, self.trust)
         return self._model
 
     def evaluate(self, data: Any = None, **options: Any) -> dict[str, Any]:
@@ -99,9 +127,11 @@ class Run:
         write_json(self.folder / MANIFEST, self.manifest)
 
     def __repr__(self) -> str:
-        test = self.metrics.get("test", {}).get("top1") if (self.folder / METRICS).is_file() else None
-        scored = f", test top-1 {test:.3f}" if test is not None else ""
-        return f"Run({str(self.folder)!r}: {self.manifest['plan']['base']}, {len(self.classes)} classes{scored})"
+        test = self.metrics.get("test", {}) if (self.folder / METRICS).is_file() else {}
+        key, name = _HEADLINES[self.task]
+        scored = f", test {name} {test[key]:.3f}" if test.get(key) is not None else ""
+        what = self.task if self.task == REGRESSION else f"{len(self.classes)} classes"
+        return f"Run({str(self.folder)!r}: {self.manifest['plan']['base']}, {what}{scored})"
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -116,11 +146,13 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def load_run(folder: str | Path) -> Run:
+def load_run(folder: str | Path, trust: bool = False) -> Run:
     """Open a run's folder. Its training data is not needed.
 
     Args:
         folder: What `train` wrote.
+        trust: Whether a program inside the model's file may be loaded: a model on a TF-Hub module holds the module,
+            which is a program. What was trained on this machine is trusted anyway.
 
     Raises:
         DataNotFoundError: There is no such folder.
@@ -142,4 +174,4 @@ def load_run(folder: str | Path) -> Run:
         older = folder.absolute().with_name(f".{folder.absolute().name}.replaced")
         hint = f" The older run that it was to replace is in {older}." if older.is_dir() else ""
         raise RunError(f"{folder} holds no finished run: {MODEL} is missing. Train again with --overwrite.{hint}")
-    return Run(folder, manifest)
+    return Run(folder, manifest, trust=trust)

@@ -1,32 +1,39 @@
 """Scoring a run: on the recorded splits of its own data, or on a folder it has never seen."""
 
-import os
-from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tfransfer import run_folder
-from tfransfer.data import folder, sources
-from tfransfer.data.index import Dataset
+from tfransfer.data import sources
+from tfransfer.data.index import SEPARATOR, Dataset
+from tfransfer.data.kinds import FOLDER
 from tfransfer.errors import DataError
-from tfransfer.evaluation.metrics import score
-from tfransfer.evaluation.predictions import Predictions, predict_examples
+from tfransfer.evaluation.multi_label import choose_thresholds
+from tfransfer.evaluation.predictions import Predictions, Reading, predict_examples
+from tfransfer.evaluation.scores import score
 from tfransfer.progress import Progress, Say
 from tfransfer.runs import Run
+from tfransfer.tasks import MULTI_LABEL, REGRESSION
 
 
 def score_splits(
     run: Run, model: Any, dataset: Dataset, progress: Progress
 ) -> dict[str, tuple[dict[str, Any], Predictions]]:
-    """Metrics and predictions for each held-out split that has examples, each example once."""
-    scored = {}
+    """Metrics and predictions for each held-out split that has examples, each example once.
+
+    The thresholds of a new multi-label run are chosen on its validation split and put into its manifest.
+    """
+    said: dict[str, Predictions] = {}
     for name in ("validation", "test"):
         examples = dataset.split(name)
         if examples:
-            said = predict_examples(
-                model, dataset, examples, run.image_size, progress=progress, title=f"evaluating {name}"
-            )
-            scored[name] = (score(said.labels, said.probabilities, run.classes), said)
-    return scored
+            title = f"evaluating {name}"
+            said[name] = predict_examples(model, dataset, examples, run.image_size, progress=progress, title=title)
+    if run.task == MULTI_LABEL and "thresholds" not in run.manifest and "validation" in said:
+        chosen = choose_thresholds(said["validation"].targets, said["validation"].outputs)
+        run.manifest["thresholds"] = [float(threshold) for threshold in chosen]
+    return {name: (score(run.task, one, run.classes, run.thresholds), one) for name, one in said.items()}
 
 
 def recorded_data(run: Run, progress: Progress, say: Say) -> Dataset:
@@ -37,8 +44,9 @@ def recorded_data(run: Run, progress: Progress, say: Say) -> Dataset:
     """
     known = run.manifest["data"]
     dataset = sources.load_again(
-        known.get("source", sources.FOLDER), known["root"], run.folder / run_folder.SPLITS, progress=progress, say=say
-    )
+        known.get("source", FOLDER), known["root"], known.get("origin", {}), run.folder / run_folder.SPLITS,
+        progress=progress, say=say,
+    )  # fmt: skip
     if dataset.classes != run.classes:
         raise DataError(
             f"{dataset.root} has the classes {', '.join(dataset.classes)}; the run has {', '.join(run.classes)}."
@@ -46,33 +54,47 @@ def recorded_data(run: Run, progress: Progress, say: Say) -> Dataset:
     return dataset
 
 
-def is_own_data(run: Run, data: Dataset | str | Path) -> bool:
+def is_own_data(run: Run, data: Any) -> bool:
     """Whether this is the data that the run was trained on, most of which must not be scored."""
-    root = data.root if isinstance(data, Dataset) else sources.root_of(data)
-    return os.path.abspath(root) == run.manifest["data"]["root"]
+    known = run.manifest["data"]
+    return sources.is_same(data, known.get("source", FOLDER), known["root"], known.get("origin", {}))
 
 
-def known_data(run: Run, data: Dataset | str | Path, progress: Progress, say: Say) -> Dataset:
+def known_data(run: Run, data: Any, progress: Progress, say: Say) -> Dataset:
     """Data of the run's classes, from anywhere.
 
     Raises:
         DataError: It has other classes.
     """
     if not isinstance(data, Dataset):
-        return folder.load_labelled(sources.root_of(data), run.classes, progress=progress, say=say)
+        origin = run.manifest["data"].get("origin", {})
+        return sources.load_known(data, run.classes, run.task, origin, progress, say)
     if data.classes != run.classes:
         raise DataError(f"the data has the classes {', '.join(data.classes)}; the run has {', '.join(run.classes)}.")
     return data
 
 
+def reading_of(run: Run, top: int = 5) -> Reading:
+    """How the output of a run's model reads."""
+    return Reading(run.task, run.classes, tuple(run.thresholds or ()), top)
+
+
+def _label_text(run: Run, target: np.ndarray) -> str:
+    if run.task == REGRESSION:
+        return repr(float(target[0]))
+    return SEPARATOR.join(name for name, applies in zip(run.classes, target, strict=True) if applies)
+
+
 def write_predictions(run: Run, scored: dict[str, tuple[dict[str, Any], Predictions]]) -> None:
     """Write `predictions.csv` to the run's folder."""
-    rows = []
+    reading, rows = reading_of(run), []
     for name, (_, said) in scored.items():
-        for example, label, row in zip(said.examples, said.labels, said.probabilities, strict=True):
-            best = int(row.argmax())
-            rows.append({
-                "path": example.path, "label": run.classes[label], "split": name,
-                "predicted": run.classes[best], "probability": f"{row[best]:.6f}",
-            })  # fmt: skip
+        for example, right, output in zip(said.examples, said.targets, said.outputs, strict=True):
+            read = reading.of(example.path, output)
+            row = {"path": example.path, "label": _label_text(run, right), "split": name}
+            if read.value is not None:
+                row |= {"predicted": repr(read.value)}
+            else:
+                row |= {"predicted": read.label, "probability": f"{read.probability:.6f}"}
+            rows.append(row)
     run_folder.write_table(run.folder / run_folder.PREDICTIONS, rows)

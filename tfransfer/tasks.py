@@ -1,4 +1,4 @@
-"""One record per task: the head's activation, the loss, the metrics, and how a prediction reads."""
+"""One record per task: the head's activation, the loss, the metrics, and which metric decides."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,26 +6,50 @@ from typing import Any
 
 import numpy as np
 
+SINGLE_LABEL, MULTI_LABEL, REGRESSION = "single-label", "multi-label", "regression"
+TASKS = (SINGLE_LABEL, MULTI_LABEL, REGRESSION)
+PROBABILITIES, VALUES = "probabilities", "values"
+
 
 @dataclass(frozen=True)
 class Task:
     """What a task decides for every stage.
 
     Attributes:
-        name: How the task is called in a manifest.
-        activation: Activation that turns the head's logits into the model's output.
-        loss: Builds the Keras loss; takes the label smoothing, in [0, 1).
+        name: SINGLE_LABEL, MULTI_LABEL or REGRESSION.
+        output: What the model's output is called: "probabilities" or "values".
+        activation: Turns the head's logits into the model's output.
+        loss: Builds a Keras loss, or a function of (targets, outputs); takes the label smoothing, in [0, 1).
         metrics: Builds fresh Keras metrics for the progress display and `history.csv`.
         headline: The key of the metric that says which of two phases is better; more is better.
-        encode: Turns integer labels, shape (n,), and the number of classes into float32 targets, shape (n, classes).
+        share: Whether the headline is a share of examples, whose standard error is known.
+        scale: Of a regression, the standard deviation of the training targets: the head's output is multiplied by it.
+        offset: Of a regression, their mean, which is added: a model speaks original units.
     """
 
     name: str
+    output: str
     activation: str
     loss: Callable[[float], Any]
     metrics: Callable[[], list[Any]]
     headline: str
-    encode: Callable[[np.ndarray, int], np.ndarray]
+    share: bool = False
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+def task_for(name: str, targets: np.ndarray) -> Task:
+    """The record of a task, fitted to the training targets.
+
+    Args:
+        name: SINGLE_LABEL, MULTI_LABEL or REGRESSION.
+        targets: Of the training split, float32, shape (n, outputs).
+    """
+    if name == MULTI_LABEL:
+        return _multi_label(targets.shape[1])
+    if name == REGRESSION:
+        return _regression(float(targets.mean()), float(targets.std()) or 1.0)
+    return CLASSIFICATION
 
 
 def _categorical_crossentropy(label_smoothing: float) -> Any:
@@ -40,15 +64,48 @@ def _accuracy() -> list[Any]:
     return [keras.metrics.CategoricalAccuracy(name="top1")]
 
 
-def _one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
-    return np.eye(classes, dtype=np.float32)[labels]
-
-
-SINGLE_LABEL = Task(
-    name="single-label",
+CLASSIFICATION = Task(
+    name=SINGLE_LABEL,
+    output=PROBABILITIES,
     activation="softmax",
     loss=_categorical_crossentropy,
     metrics=_accuracy,
     headline="top1",
-    encode=_one_hot,
+    share=True,
 )
+
+
+def _binary_crossentropy(label_smoothing: float) -> Any:
+    import keras  # here, so that `tfransfer --help` starts without TensorFlow
+
+    return keras.losses.BinaryCrossentropy(label_smoothing=label_smoothing)
+
+
+def _multi_label(classes: int) -> Task:
+    """Each class applies or not: sigmoids; judged by average precision, macro-averaged over the classes."""
+
+    def metrics() -> list[Any]:
+        import keras  # here, so that `tfransfer --help` starts without TensorFlow
+
+        return [keras.metrics.AUC(curve="PR", multi_label=True, num_labels=classes, name="average_precision")]
+
+    return Task(MULTI_LABEL, PROBABILITIES, "sigmoid", _binary_crossentropy, metrics, "average_precision")
+
+
+def _regression(mean: float, deviation: float) -> Task:
+    """One number: the squared error in standard deviations of the training targets; judged by R2."""
+
+    def loss(label_smoothing: float) -> Any:
+        import keras  # here, so that `tfransfer --help` starts without TensorFlow
+
+        def scaled_error(targets: Any, values: Any) -> Any:
+            return keras.ops.mean(keras.ops.square((targets - values) / deviation), axis=-1)
+
+        return scaled_error
+
+    def metrics() -> list[Any]:
+        import keras  # here, so that `tfransfer --help` starts without TensorFlow
+
+        return [keras.metrics.R2Score(name="r2"), keras.metrics.RootMeanSquaredError(name="rmse")]
+
+    return Task(REGRESSION, VALUES, "linear", loss, metrics, "r2", scale=deviation, offset=mean)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from tfransfer.data import digits, sources
+from tfransfer.data import digits, kinds, sources
 from tfransfer.errors import DataNotFoundError, WriteError
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
@@ -54,7 +54,7 @@ def test_writing_that_fails_leaves_nothing(monkeypatch):
 
 def test_a_folder_of_that_name_wins(solid_folder):
     solid_folder("digits", {"red": 5, "blue": 5})
-    assert sources.source_of("digits") == "folder"
+    assert kinds.source_of("digits") == "folder"
     assert sources.load("digits").classes == ("blue", "red")
 
 
@@ -64,8 +64,8 @@ def test_a_run_finds_its_digits_again_after_the_cache_was_cleared(tmp_path, monk
     first = sources.load("digits")
     write_splits(tmp_path / "splits.csv", first)
     monkeypatch.setenv("TFRANSFER_CACHE", str(tmp_path / "another"))
-    again = sources.load_again("digits", str(first.root), tmp_path / "splits.csv")
+    again = sources.load_again("digits", str(first.root), {}, tmp_path / "splits.csv")
     assert [(e.path, e.split) for e in again.examples] == [(e.path, e.split) for e in first.examples]
     assert again.source == "digits"
     with pytest.raises(DataNotFoundError):
-        sources.load_again("folder", str(tmp_path / "gone"), tmp_path / "splits.csv")
+        sources.load_again("folder", str(tmp_path / "gone"), {}, tmp_path / "splits.csv")

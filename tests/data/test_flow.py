@@ -227,7 +227,7 @@ def test_scoring_never_augments(dataset, monkeypatch):
     echo = keras.Sequential([keras.Input((SIZE, SIZE, 3)), layers.Dropout(0.9), layers.Flatten()])
     said = predict_examples(echo, dataset, dataset.examples, SIZE)
     plain = np.stack([read_picture(dataset, e, SIZE) for e in dataset.examples])
-    np.testing.assert_array_equal(said.probabilities.reshape(plain.shape), plain)
+    np.testing.assert_array_equal(said.outputs.reshape(plain.shape), plain)
 
 
 # Class weights.

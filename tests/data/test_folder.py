@@ -16,7 +16,7 @@ def animals(solid_folder):
 
 
 def found(root):
-    return [(f.path, f.class_name, f.split) for f in find_pictures(root)]
+    return [(f.path, f.target, f.split) for f in find_pictures(root)]
 
 
 def test_each_folder_is_a_class_in_the_order_of_their_names(solid_folder):

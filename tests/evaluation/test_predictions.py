@@ -6,17 +6,17 @@ import weakref
 import numpy as np
 from small_world import SIZE, tiny_model
 
-from tfransfer.evaluation.predictions import inference, predict_pixels
+from tfransfer.evaluation.predictions import inference, predict_inputs
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE, 3), dtype=np.uint8)
 
 
 def test_answers_are_of_the_weights_that_the_model_has_now():
     model = tiny_model()
-    predict_pixels(model, PICTURES)
+    predict_inputs(model, PICTURES)
     model.set_weights([weight + 0.5 for weight in model.get_weights()])
     expected = model(PICTURES.astype(np.float32), training=False).numpy()
-    np.testing.assert_allclose(predict_pixels(model, PICTURES, batch=2), expected, rtol=1e-5)
+    np.testing.assert_allclose(predict_inputs(model, PICTURES, batch=2), expected, rtol=1e-5)
 
 
 def test_asking_does_not_keep_a_model_alive():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tfransfer.base.build import build_base
+from tfransfer.tasks import CLASSIFICATION
 from tfransfer.training.model import assemble
 
 STRANGER = """
@@ -33,7 +34,7 @@ NAMES = [
 def test_keras_file_needs_no_custom_objects(name, tmp_path):
     keras.backend.clear_session()
     size = 75 if name == "inception_resnet_v2" else 32
-    model = assemble(build_base(name, size, "random"), 3, 0.2, "softmax", 0).model
+    model = assemble(build_base(name, size, "random"), 3, 0.2, CLASSIFICATION, 0).model
     pixels = np.random.default_rng(0).uniform(0, 255, (2, size, size, 3)).astype(np.float32)
     np.save(tmp_path / "pixels.npy", pixels)
     model.save(tmp_path / "model.keras")

@@ -10,7 +10,7 @@ from tfransfer.base.build import build_base
 from tfransfer.features import batches as kept_batches
 from tfransfer.features import budget
 from tfransfer.progress import quiet, silent
-from tfransfer.tasks import SINGLE_LABEL
+from tfransfer.tasks import CLASSIFICATION
 from tfransfer.training import caching
 from tfransfer.training import model as models
 from tfransfer.training.loop import Loop
@@ -38,7 +38,7 @@ def losses(dataset, base, phase, kept, **settings):
     world.caching.extract(world.recipe, quiet, silent)
     parts = freeze_base(world.whole) if phase == HEAD else unfreeze(world.whole, world.plan.unfreeze)
     loop = Loop(
-        world.whole.model, parts, keras.optimizers.Adam(1e-2), SINGLE_LABEL.loss(0.0), SINGLE_LABEL.metrics,
+        world.whole.model, parts, keras.optimizers.Adam(1e-2), CLASSIFICATION.loss(0.0), CLASSIFICATION.metrics,
         (0, PHASE_NUMBERS[phase]), mixup=0.3,
     )  # fmt: skip
     seen = []

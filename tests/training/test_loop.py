@@ -6,14 +6,16 @@ import pytest
 import tensorflow as tf
 from small_world import session, tiny_base
 
-from tfransfer.tasks import SINGLE_LABEL
+from tfransfer.tasks import CLASSIFICATION
 from tfransfer.training.callbacks import KeepBest
 from tfransfer.training.loop import DivergedError, Loop
 from tfransfer.training.model import freeze_base, unfreeze
 
 
 def make_loop(world, parts, optimizer, **options):
-    return Loop(world.whole.model, parts, optimizer, SINGLE_LABEL.loss(0.0), SINGLE_LABEL.metrics, (3, 1), **options)
+    return Loop(
+        world.whole.model, parts, optimizer, CLASSIFICATION.loss(0.0), CLASSIFICATION.metrics, (3, 1), **options
+    )
 
 
 def test_one_step_is_plain_gradient_descent_on_the_head(dataset):
@@ -157,8 +159,8 @@ def test_dropout_depends_on_seed_and_step_only(dataset):
     def losses(seed, disturb):
         world = session(dataset, tiny_base(), head__dropout=0.5)
         loop = Loop(
-            world.whole.model, unfreeze(world.whole, 3), keras.optimizers.SGD(0.1), SINGLE_LABEL.loss(0.0),
-            SINGLE_LABEL.metrics, (seed, 2),
+            world.whole.model, unfreeze(world.whole, 3), keras.optimizers.SGD(0.1), CLASSIFICATION.loss(0.0),
+            CLASSIFICATION.metrics, (seed, 2),
         )  # fmt: skip
         if disturb:
             for _ in range(3):

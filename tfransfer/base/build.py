@@ -8,8 +8,10 @@ import keras
 
 from tfransfer.base import weights as base_weights
 from tfransfer.base.blocks import Block, blocks_of
+from tfransfer.base.hub_layer import HubLayer
 from tfransfer.base.records import BUILT_IN, DEFAULT, find_base, require_size
 from tfransfer.errors import BaseModelError, SettingError, WeightsNotFoundError
+from tfransfer.hyperrules import FULL, SMALL
 from tfransfer.progress import Say, silent
 
 RANDOM, BUILT_IN_WEIGHTS = "random", "built-in"
@@ -28,6 +30,9 @@ class BuiltBase:
         blocks: From input to output.
         weights: Where the weights came from: "imagenet", "built-in", "random", "user" or a file's name.
         instead_of: The base that this one stands in for; empty where it is the one asked for.
+        pretraining: How much it has learned before: "full", "small" or "untrained"; see `hyperrules`.
+        module: The layer, where the base is a TF-Hub module, whose blocks are told apart by its variables' names.
+        kind: "image", or "text" for a base that takes strings (batch,) and gives vectors; its image size is 0.
     """
 
     name: str
@@ -37,6 +42,9 @@ class BuiltBase:
     blocks: tuple[Block, ...]
     weights: str
     instead_of: str = ""
+    kind: str = "image"
+    pretraining: str = FULL
+    module: HubLayer | None = None
 
 
 def build_base(
@@ -69,7 +77,9 @@ def build_base(
         model, source = base_weights.build_with_file(record, size, Path(weights)), Path(weights).name
         if record.family.module == "efficientnet":
             preprocessing = "efficientnet_file"
-    return BuiltBase(name, model, preprocessing, size, blocks_of(model, record.family.block), source)
+    blocks = blocks_of(model, record.family.block)
+    pretraining = SMALL if source == BUILT_IN_WEIGHTS else FULL
+    return BuiltBase(name, model, preprocessing, size, blocks, source, pretraining=pretraining)
 
 
 def build_default_base(

@@ -10,13 +10,28 @@ _DEVIATION = (0.229, 0.224, 0.225)
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 
 
+def entry(kind: str, size: int) -> Any:
+    """The input of a model.
+
+    Args:
+        kind: "image" or "text".
+        size: Side of the pictures in pixels.
+
+    Returns:
+        KerasTensor: float32 pixels, shape (batch, size, size, 3), in [0, 255]; or strings, shape (batch,).
+    """
+    if kind == "text":
+        return keras.Input((), dtype="string", name="text")
+    return keras.Input((size, size, 3), dtype="float32", name="pixels")
+
+
 def preprocess(pixels: Any, kind: str) -> Any:
     """Put a base's preprocessing behind an input tensor.
 
     Args:
         pixels: KerasTensor, float32, shape (batch, size, size, 3), RGB in [0, 255].
-        kind: "none", "tf" ([-1, 1]), "torch" (mean and deviation of ImageNet), "caffe" (BGR, mean removed), or
-            "efficientnet_file" (see `efficientnet_from_file`).
+        kind: "none", "unit" ([0, 1]), "tf" ([-1, 1]), "torch" (mean and deviation of ImageNet), "caffe" (BGR, mean
+            removed), or "efficientnet_file" (see `efficientnet_from_file`).
 
     Returns:
         KerasTensor of the same shape.
@@ -26,6 +41,8 @@ def preprocess(pixels: Any, kind: str) -> Any:
     if kind == "caffe":
         pixels = keras.ops.flip(pixels, axis=-1)
         return _rescaling(1.0, [-m for m in _CAFFE_MEAN_BGR])(pixels)
+    if kind == "unit":
+        return _rescaling(1 / 255, 0.0)(pixels)
     if kind == "tf":
         return _rescaling(1 / 127.5, -1.0)(pixels)
     if kind == "torch":

@@ -20,5 +20,7 @@ def save_endpoints(model: keras.Model, endpoints: dict[str, Any], path: Path) ->
     """
     module = tf.Module()
     module.weights = [variable.value for variable in model.variables]
+    # Vocabularies and other files that a wrapped SavedModel needs are saved with it.
+    module.resources = [layer.resources for layer in model._flatten_layers() if hasattr(layer, "resources")]
     module.endpoints = dict(endpoints)
     tf.saved_model.save(module, str(path), signatures=endpoints)

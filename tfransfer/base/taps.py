@@ -9,7 +9,7 @@ import keras
 
 from tfransfer.base.build import BuiltBase
 from tfransfer.base.cuts import Cut, split_at
-from tfransfer.base.preprocessing import preprocess
+from tfransfer.base.preprocessing import entry, preprocess
 
 POOLED = "pooled"
 
@@ -38,9 +38,10 @@ def model_to(base: BuiltBase, taps: Sequence[Tap]) -> keras.Model:
         taps: At most one cut, and the pooled features.
 
     Returns:
-        A model from float32 pixels (batch, size, size, 3) in [0, 255] to the values at the taps, in the order given.
+        A model from float32 pixels (batch, size, size, 3) in [0, 255], or strings, to the values at the taps, in the
+        order given.
     """
-    pixels = keras.Input((base.image_size, base.image_size, 3), dtype="float32")
+    pixels = entry(base.kind, base.image_size)
     values = preprocess(pixels, base.preprocessing)
     cut = next((tap.cut for tap in taps if tap.cut is not None), None)
     found: dict[str, Any] = {}

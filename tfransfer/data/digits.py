@@ -10,15 +10,15 @@ import numpy as np
 from PIL import Image
 
 from tfransfer.cache_home import REMEDY, cache_home
+from tfransfer.data.kinds import DIGITS
 from tfransfer.files import whole
 
-NAME = "digits"
 _BRIGHTEST = 16
 
 
 def digits_folder() -> Path:
     """Where the pictures are, or would be written."""
-    return cache_home() / "data" / NAME
+    return cache_home() / "data" / DIGITS
 
 
 def write_digits() -> Path:

@@ -1,4 +1,4 @@
-"""How pictures flow: tf.data pipelines that read, decode, turn upright, resize, augment, batch and prefetch.
+"""How examples flow: tf.data pipelines that read, decode, turn upright, resize, augment, batch and prefetch.
 
 Which picture comes when, and how it is varied, is a function of (seed, phase, epoch, example), so that a run can go on
 in the middle of an epoch. Nothing here is cached. An augmented picture is made anew in each epoch; or there are K views
@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfransfer.data import augment, pictures
-from tfransfer.data.index import Dataset, Example, labels_of
+from tfransfer.data.index import TEXT, Dataset, Example, labels_of
 from tfransfer.errors import DataError
 from tfransfer.recipe import Augmentation
 
@@ -54,7 +54,7 @@ class Flow:
     """Pictures of one split, ready to be iterated.
 
     Attributes:
-        batches: Batches of (uint8 pixels, float32 targets, float32 weights).
+        batches: Batches of (uint8 pixels or strings, float32 targets, float32 weights).
         steps: Batches in an epoch.
         examples: Pictures in an epoch.
     """
@@ -68,8 +68,32 @@ class Flow:
 _VIEW_SEED = (20211, 30211)
 
 
-class _Columns:
-    """A split's examples as tensors, to be looked up by position."""
+def as_model_input(values: tf.Tensor) -> tf.Tensor:
+    """What a model takes: uint8 pixels as float32; texts, and values that were kept, as they are."""
+    return tf.cast(values, tf.float32) if values.dtype == tf.uint8 else values
+
+
+class _Texts:
+    """A split's texts as a tensor, to be looked up by position. They are not varied."""
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self.texts = tf.constant([e.text or "" for e in examples], tf.string)
+
+    def read(self, position: tf.Tensor) -> tf.Tensor:
+        """The text at a position: string, shape ()."""
+        return self.texts[position]
+
+    def view(self, text: tf.Tensor, position: tf.Tensor, number: tf.Tensor, settings: Augmentation) -> tf.Tensor:
+        """The text as it is."""
+        return text
+
+    def fresh(self, text: tf.Tensor, position: tf.Tensor, seed: tf.Tensor, settings: Augmentation) -> tf.Tensor:
+        """The text as it is."""
+        return text
+
+
+class _Pictures:
+    """A split's pictures as tensors, to be looked up by position."""
 
     def __init__(self, dataset: Dataset, examples: Sequence[Example], size: int) -> None:
         self.size = size
@@ -98,6 +122,16 @@ class _Columns:
         seed = _fold(tf.constant(_VIEW_SEED, tf.int64), number, self.content_keys[position])
         return tf.cond(tf.equal(number, 0), lambda: pixels, lambda: augment.augment(pixels, seed, settings))
 
+    def fresh(self, pixels: tf.Tensor, position: tf.Tensor, seed: tf.Tensor, settings: Augmentation) -> tf.Tensor:
+        """An example's pixels varied anew, where the settings vary anything."""
+        if not settings.moves:
+            return pixels
+        return augment.augment(pixels, _fold(seed, self.keys[position]), settings)
+
+
+def _columns(dataset: Dataset, examples: Sequence[Example], size: int) -> _Texts | _Pictures:
+    return _Texts(examples) if dataset.kind == TEXT else _Pictures(dataset, examples, size)
+
 
 def view_flow(
     dataset: Dataset, examples: Sequence[Example], views: Sequence[int], settings: Augmentation, size: int, batch: int
@@ -113,9 +147,10 @@ def view_flow(
         batch: Pictures per batch.
 
     Returns:
-        Batches of uint8 pixels, shape (n, size, size, 3): all views of the first example, then of the second, ...
+        Batches of uint8 pixels, shape (n, size, size, 3), or of strings, shape (n,): all views of the first example,
+        then of the second, ...
     """
-    columns, numbers = _Columns(dataset, examples, size), tf.constant(list(views), tf.int64)
+    columns, numbers = _columns(dataset, examples, size), tf.constant(list(views), tf.int64)
 
     def load(position: tf.Tensor) -> tf.Tensor:
         pixels = columns.read(position)
@@ -147,7 +182,7 @@ def evaluation_flow(dataset: Dataset, examples: Sequence[Example], targets: np.n
         size: Side of the pictures in pixels.
         batch: Pictures per batch.
     """
-    columns = _Columns(dataset, examples, size)
+    columns = _columns(dataset, examples, size)
     wanted = tf.constant(targets, tf.float32)
 
     def load(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
@@ -188,7 +223,7 @@ def training_flow(
         epochs: The phase's number of epochs: the flow ends after epoch `epochs - 1`.
         views: Show view `epoch mod views` of each picture in place of a fresh variation.
     """
-    columns = _Columns(dataset, examples, size)
+    columns = _columns(dataset, examples, size)
     wanted, weight = tf.constant(targets, tf.float32), tf.constant(weights, tf.float32)
     batch = min(batch, len(examples))
     steps = len(examples) // batch
@@ -202,8 +237,8 @@ def training_flow(
         pixels = columns.read(position)
         if views:
             pixels = columns.view(pixels, position, epoch % views, settings)
-        elif settings.moves:
-            pixels = augment.augment(pixels, _fold(root, epoch, columns.keys[position]), settings)
+        else:
+            pixels = columns.fresh(pixels, position, _fold(root, epoch), settings)
         return pixels, wanted[position], weight[position]
 
     flow = tf.data.Dataset.range(first_epoch, epochs).flat_map(order).skip(first_step * batch)

@@ -2,25 +2,17 @@
 
 import csv
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
-from tfransfer.data import audit, splits
-from tfransfer.data.index import Dataset, Example, Issue
+from tfransfer.data import audit, indexing
+from tfransfer.data.index import Dataset, Issue, Row
+from tfransfer.data.indexing import Source
+from tfransfer.data.kinds import SPLIT_FOLDERS
 from tfransfer.errors import DataError, DataNotFoundError, did_you_mean
 from tfransfer.progress import Progress, Say, quiet, silent
 
-SPLIT_FOLDERS = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-}
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp"}
 # Pictures that people have and that are not read: they are named, where a README beside the pictures is not.
 _OTHER_PICTURES = {".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".raw", ".cr2", ".nef", ".dng", ".svg", ".psd"}
@@ -28,13 +20,6 @@ _LITTER = {"thumbs.db", "desktop.ini", "__macosx"}
 METADATA = "metadata.csv"
 
 GroupOf = Callable[[str], str | None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    path: str
-    class_name: str
-    split: str  # as the user's folders say; empty where they do not
 
 
 def load_folder(
@@ -63,38 +48,22 @@ def load_folder(
         DataNotFoundError: `root` or `splits_file` does not exist.
         DataError: No usable classes or pictures, or more than half of the pictures are unreadable.
     """
+    return indexing.index(folder_source(root, group, group_column), split_seed, splits_file, max_pixels, progress, say)
+
+
+def folder_source(root: Path, group: GroupOf | None = None, group_column: str | None = None) -> Source:
+    """What stands in a folder, before any picture is opened; arguments and errors as for `load_folder`."""
     _require_folder(root)
     files = _files(root)
-    found = _by_class(_pictures(files))
-    _require_classes(root, found)
-    _require_plain_names(found)
-    notes = _notes_on_folders(root, found)
+    rows = _by_class(_pictures(files))
+    _require_classes(root, rows)
+    _require_plain_names(rows)
+    notes = _notes_on_folders(root, rows)
     if group is None and group_column:
-        group = _groups_from_metadata(root, group_column, found, notes)
-    facts = audit.examine_all(root, (f.path for f in found), max_pixels, progress)
-    issues = _left_out(files, found) + [f for f in facts.values() if isinstance(f, Issue)]
-    _require_readable(root, len(found), [f for f in facts.values() if isinstance(f, Issue)])
-    classes = tuple(sorted({f.class_name for f in found}))
-    examples = [_example(f, fact, classes, group) for f in found if not isinstance(fact := facts[f.path], Issue)]
-    _require_two_classes(root, classes, examples)
-    decided = splits.decide(root, classes, examples, split_seed, splits_file)
-    issues += decided.issues
-    _say_issues(issues, say)
-    return Dataset(root, classes, decided.examples, tuple(issues), (*notes, *decided.notes), split_seed)
-
-
-def _example(found: _Found, fact: audit.FileFacts, classes: tuple[str, ...], group: GroupOf | None) -> Example:
-    return Example(
-        path=found.path,
-        label=classes.index(found.class_name),
-        content=fact.content,
-        split=found.split,
-        orientation=fact.orientation,
-        reader=fact.reader,
-        width=fact.width,
-        height=fact.height,
-        group=group(found.path) if group else None,
-    )
+        group = _groups_from_metadata(root, group_column, rows, notes)
+    if group:
+        rows = [replace(row, group=group(row.path)) for row in rows]
+    return Source(root, tuple(rows), str(root), issues=_left_out(files, rows), notes=notes)
 
 
 def load_labelled(
@@ -118,35 +87,24 @@ def load_labelled(
         DataError: A class is not known, or no picture can be read.
     """
     _require_folder(root)
-    found = find_pictures(root)
-    _require_classes(root, found)
-    unknown = sorted({f.class_name for f in found} - set(classes))
-    if unknown:
-        raise DataError(
-            f"{root} has the class {unknown[0]!r}, which the model does not know; it knows "
-            f"{', '.join(map(repr, classes[:10]))}.{did_you_mean(unknown[0], classes)}"
-        )
-    facts = audit.examine_all(root, (f.path for f in found), max_pixels, progress)
-    issues = [f for f in facts.values() if isinstance(f, Issue)]
-    _require_readable(root, len(found), issues)
-    _say_issues(issues, say)
-    examples = [_example(f, fact, classes, None) for f in found if not isinstance(fact := facts[f.path], Issue)]
-    return Dataset(root, classes, tuple(examples), tuple(issues))
+    rows = find_pictures(root)
+    _require_classes(root, rows)
+    return indexing.index_known(Source(root, tuple(rows), str(root)), classes, max_pixels, progress, say)
 
 
-def find_pictures(root: Path) -> list[_Found]:
+def find_pictures(root: Path) -> list[Row]:
     """The picture files below a folder, by their suffix, sorted by path; nothing is opened."""
     return _by_class(list_pictures(root))
 
 
-def _by_class(paths: list[str]) -> list[_Found]:
+def _by_class(paths: list[str]) -> list[Row]:
     sides = _split_folders({path.split("/")[0] for path in paths if "/" in path})
     depth = 2 if sides else 1
     found = []
     for path in paths:
         parts = path.split("/")
         if len(parts) > depth:
-            found.append(_Found(path, parts[depth - 1], sides.get(parts[0], "") if sides else ""))
+            found.append(Row(path, parts[depth - 1], sides.get(parts[0], "") if sides else ""))
     return found
 
 
@@ -200,7 +158,7 @@ def _folders(root: Path) -> list[str]:
     )
 
 
-def _left_out(files: list[str], found: list[_Found]) -> list[Issue]:
+def _left_out(files: list[str], found: list[Row]) -> list[Issue]:
     """Pictures in formats that are not read, then pictures outside the class folders."""
     placed = {f.path for f in found}
     others = [p for p in files if Path(p).suffix.lower() in _OTHER_PICTURES]
@@ -213,11 +171,11 @@ def _left_out(files: list[str], found: list[_Found]) -> list[Issue]:
     ]
 
 
-def _notes_on_folders(root: Path, found: list[_Found]) -> list[str]:
+def _notes_on_folders(root: Path, found: list[Row]) -> list[str]:
     """Class folders that say nothing would otherwise be missing without a word."""
     sides = {f.path.split("/")[0] for f in found if f.split}
     names = {name for place in ([root / side for side in sides] or [root]) for name in _folders(place)}
-    empty = sorted(names - {f.class_name for f in found})
+    empty = sorted(names - {f.target for f in found})
     return [f"the folder {name!r} holds no {audit.READABLE} pictures, so it is no class" for name in empty]
 
 
@@ -227,7 +185,7 @@ def _split_folders(names: set[str]) -> dict[str, str]:
     return sides if names and all(sides.values()) and "train" in sides.values() else {}
 
 
-def _groups_from_metadata(root: Path, column: str, found: list[_Found], notes: list[str]) -> GroupOf:
+def _groups_from_metadata(root: Path, column: str, found: list[Row], notes: list[str]) -> GroupOf:
     file = root / METADATA
     if not file.is_file():
         raise DataNotFoundError(
@@ -267,13 +225,13 @@ def _require_folder(root: Path) -> None:
         raise DataError(f"{root} is a file; expected a folder with one folder of pictures per class.")
 
 
-def _require_plain_names(found: list[_Found]) -> None:
-    broken = next((f.class_name for f in found if len(f.class_name.splitlines()) > 1), None)
+def _require_plain_names(found: list[Row]) -> None:
+    broken = next((f.target for f in found if len(str(f.target).splitlines()) > 1), None)
     if broken is not None:
         raise DataError(f"the class folder {broken!r} has a line break in its name: rename it, labels are one a line.")
 
 
-def _require_classes(root: Path, found: list[_Found]) -> None:
+def _require_classes(root: Path, found: list[Row]) -> None:
     if found:
         return
     loose = len(list_pictures(root))
@@ -286,38 +244,3 @@ def _require_classes(root: Path, found: list[_Found]) -> None:
         f"no pictures below {root}: expected one folder per class with {audit.READABLE} files in it, "
         f"found {len(_folders(root))} folders."
     )
-
-
-def _require_two_classes(root: Path, classes: tuple[str, ...], examples: list[Example]) -> None:
-    counts = Counter(e.label for e in examples)
-    empty = [name for i, name in enumerate(classes) if not counts[i]]
-    if empty:
-        raise DataError(f"no readable picture is left in {', '.join(map(repr, empty))}: see the files set aside there.")
-    if len(classes) > 1:
-        return
-    inside = _folders(root / classes[0]) if (root / classes[0]).is_dir() else []
-    hint = f" Did you mean {root / classes[0]}, which has {len(inside)} folders?" if len(inside) > 1 else ""
-    raise DataError(
-        f"{root} has one class only, {classes[0]!r}; a classifier needs two or more: add a folder with pictures of "
-        f"what is not {classes[0]!r}.{hint}"
-    )
-
-
-def _require_readable(root: Path, files: int, bad: list[Issue]) -> None:
-    if len(bad) * 2 <= files:
-        return
-    kinds = Counter(issue.kind for issue in bad).most_common()
-    first = "; ".join(f"{issue.path}: {issue.detail}" for issue in bad[:3])
-    raise DataError(
-        f"{len(bad)} of {files} pictures below {root} cannot be read "
-        f"({', '.join(f'{n} {kind}' for kind, n in kinds)}), which is more than half: {first}. "
-        "Nothing was changed; check how the files were copied or downloaded."
-    )
-
-
-def _say_issues(issues: list[Issue], say: Say) -> None:
-    aside = [issue for issue in issues if issue.set_aside]
-    for kind, count in Counter(issue.kind for issue in aside).most_common():
-        names = [issue.path for issue in aside if issue.kind == kind]
-        more = ", ..." if count > 3 else ""
-        say(f"set aside: {count} {'file' if count == 1 else 'files'} ({kind}): {', '.join(names[:3])}{more}")

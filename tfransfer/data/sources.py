@@ -1,51 +1,194 @@
-"""Where data comes from: what a user writes for it, and what a run's manifest says of it."""
+"""Where data comes from: what a user gives for it, and what a run's manifest says of it."""
 
-from dataclasses import replace
+import hashlib
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tfransfer.data.digits import NAME as DIGITS
+from tfransfer.cache_home import REMEDY, cache_home
+from tfransfer.data import folder, indexing, table, tfds, unpacked
+from tfransfer.data.arrays import is_arrays, is_tf_dataset, open_arrays, open_tf_dataset
 from tfransfer.data.digits import digits_folder, write_digits
-from tfransfer.data.folder import load_folder
-from tfransfer.data.index import Dataset
-
-FOLDER = "folder"
-
-
-def source_of(data: str | Path) -> str:
-    """What kind of source this is: "digits" is built in, unless a folder of that name is here; else a folder."""
-    return DIGITS if str(data) == DIGITS and not Path(data).exists() else FOLDER
-
-
-def root_of(data: str | Path) -> Path:
-    """The folder that the data's paths are relative to; the built-in data's need not be written yet."""
-    return digits_folder() if source_of(data) == DIGITS else Path(data)
+from tfransfer.data.index import TEXT, Dataset
+from tfransfer.data.indexing import Source
+from tfransfer.data.kinds import DIGITS, FOLDER, MEMORY, TABLE, TFDS, TFDS_PREFIX, name_of, source_of
+from tfransfer.data.table import Columns
+from tfransfer.errors import DataError, SettingError
+from tfransfer.files import write_text
+from tfransfer.progress import Progress, Say, quiet, silent
+from tfransfer.tasks import REGRESSION, SINGLE_LABEL
 
 
-def load(data: str | Path, **options: Any) -> Dataset:
+@dataclass(frozen=True)
+class Reading:
+    """How a source is to be read, beyond what it is.
+
+    Attributes:
+        columns: Of a table.
+        classes: Names of the classes, where arrays have numbers.
+        data_dir: Where TFDS has its prepared data.
+        splits: Of TFDS, from "train", "validation" and "test" to its split syntax.
+        group: From a path to its group; of a folder.
+        group_column: Of a folder's `metadata.csv`, or of a table.
+    """
+
+    columns: Columns = field(default_factory=Columns)
+    classes: tuple[str, ...] | None = None
+    data_dir: Path | None = None
+    splits: dict[str, str] | None = None
+    group: folder.GroupOf | None = None
+    group_column: str | None = None
+
+
+def is_same(data: Any, source: str, root: str, origin: dict[str, Any]) -> bool:
+    """Whether this is the data of an earlier run, most of which must not be scored."""
+    if isinstance(data, Dataset):
+        return str(data.root.absolute()) == root and data.origin == origin
+    kind = source_of(data)
+    if kind != source or kind == MEMORY:
+        return False
+    if kind == DIGITS:
+        return str(digits_folder().absolute()) == root
+    if kind == TFDS:
+        return str(data) == origin.get("data")
+    return str(Path(data).absolute()) == (origin.get("file") if kind == TABLE else root)
+
+
+def load(
+    data: Any,
+    reading: Reading | None = None,
+    split_seed: int = 0,
+    splits_file: Path | None = None,
+    max_pixels: int = folder.audit.MAX_PIXELS,
+    progress: Progress = quiet,
+    say: Say = silent,
+) -> Dataset:
     """Index data from any source.
 
     Args:
-        data: A folder, or "digits".
-        **options: As for `load_folder`.
+        data: A folder, a table, "tfds:NAME", "digits", a pandas DataFrame, (pictures or texts, labels), or a
+            tf.data.Dataset of such pairs.
+        reading: How to read it.
+        split_seed: Seed of the hash that decides splits.
+        splits_file: A recorded `splits.csv` to follow instead.
+        max_pixels: Pictures with more are set aside.
+        progress: Shows how far it is.
+        say: Told what was set aside.
 
     Raises:
-        DataNotFoundError: The folder does not exist.
+        DataNotFoundError: It does not exist.
         DataError: It has no usable classes or pictures.
+        SettingError: It is of a kind that is not read here, or how to read it is not clear.
     """
-    if source_of(data) == DIGITS:
-        return replace(load_folder(write_digits(), **options), source=DIGITS)
-    return load_folder(Path(data), **options)
+    kind = source_of(data)
+    found, origin = _opened(data, kind, reading or Reading(), progress, say)
+    made = indexing.index(found, split_seed, splits_file, max_pixels, progress, say)
+    return replace(made, source=kind, origin=origin | {"name": name_of(data)})
 
 
-def load_again(source: str, root: str, splits_file: Path, **options: Any) -> Dataset:
+def _opened(data: Any, kind: str, reading: Reading, progress: Progress, say: Say) -> tuple[Source, dict[str, Any]]:
+    """What a source holds, and the plain values with which it is opened again."""
+    columns = reading.columns
+    if reading.group_column and kind in (TABLE, MEMORY):
+        columns = replace(columns, group=reading.group_column)
+    if kind in (FOLDER, DIGITS):
+        if columns != Columns():
+            raise SettingError(f"columns and a task belong to a table; {data} is a folder of pictures.")
+        place = write_digits() if kind == DIGITS else Path(data)
+        return folder.folder_source(place, reading.group, reading.group_column), {}
+    if kind == TABLE:
+        file = Path(data).absolute()
+        return table.table_source(Path(data), columns), {"file": str(file), "columns": columns.to_dict()}
+    if kind == TFDS:
+        opened = tfds.open_tfds(
+            str(data).removeprefix(TFDS_PREFIX), reading.data_dir, reading.splits, progress=progress, say=say
+        )
+        origin = {"data": str(data), "data_dir": reading.data_dir and str(reading.data_dir), "splits": reading.splits}
+        return _unpacked_source(opened, str(data)), origin
+    if hasattr(data, "columns") and hasattr(data, "isna"):
+        return _frame(data, columns)
+    return _in_memory(data, reading), {}
+
+
+def _frame(frame: Any, columns: Columns) -> tuple[Source, dict[str, Any]]:
+    """A pandas DataFrame; it is written to the cache, so that a run can be scored again later."""
+    lines = table.frame_lines(frame)
+    found = table.lines_source(lines, columns, "the DataFrame", Path.cwd())
+    text = frame.to_csv(index=False)
+    file = cache_home() / "data" / "frames" / f"{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}.csv"
+    write_text(file, text, REMEDY)
+    return found, {"file": str(file), "columns": columns.to_dict(), "frame": True}
+
+
+def _in_memory(data: Any, reading: Reading) -> Source:
+    if is_tf_dataset(data):
+        return _unpacked_source(open_tf_dataset(data, reading.classes), "the tf.data.Dataset")
+    if is_arrays(data):
+        return _unpacked_source(open_arrays(data[0], data[1], reading.classes), "the arrays")
+    raise SettingError(
+        "data is a folder, a table (.csv, .tsv), 'tfds:NAME', 'digits', a pandas DataFrame, a pair (pictures or texts, "
+        f"labels) or a tf.data.Dataset of such pairs; it is {type(data).__name__}."
+    )
+
+
+def _unpacked_source(opened: unpacked.Unpacked, name: str) -> Source:
+    kinds = {row.text is not None for row in opened.rows}
+    if not opened.rows:
+        raise DataError(f"{name} holds no examples.")
+    kind = TEXT if kinds == {True} else "image"
+    classes = opened.classes or (("value",) if opened.task == REGRESSION else ())
+    return Source(opened.root, opened.rows, name, opened.task, kind, classes, notes=list(opened.notes))
+
+
+def load_again(source: str, root: str, origin: dict[str, Any], splits_file: Path, **options: Any) -> Dataset:
     """Index the data of an earlier run with its recorded splits; built-in data is written anew where it is gone.
 
     Args:
         source: As `Dataset.source` was.
         root: As `Dataset.root` was; built-in data may stand elsewhere now.
+        origin: As `Dataset.origin` was.
         splits_file: The recorded `splits.csv`.
-        **options: As for `load_folder`.
+        **options: As for `load`.
     """
-    folder = write_digits() if source == DIGITS else Path(root)
-    return replace(load_folder(folder, splits_file=splits_file, **options), source=source)
+    made = indexing.index(_found_again(source, Path(root), origin), splits_file=splits_file, **options)
+    return replace(made, source=source, origin=origin)
+
+
+def _found_again(source: str, root: Path, origin: dict[str, Any]) -> Source:
+    columns = Columns(**origin.get("columns", {}))
+    if source == TABLE or origin.get("frame"):
+        return table.table_source(Path(origin["file"]), columns, root)
+    if source == MEMORY:
+        return _unpacked_source(unpacked.reopen(root), "the arrays")
+    if source == TFDS:
+        reading = Reading(data_dir=Path(origin["data_dir"]) if origin["data_dir"] else None, splits=origin["splits"])
+        return _opened(origin["data"], TFDS, reading, quiet, silent)[0]
+    return folder.folder_source(write_digits() if source == DIGITS else root)
+
+
+def load_known(
+    data: Any, classes: tuple[str, ...], task: str, origin: dict[str, Any], progress: Progress, say: Say
+) -> Dataset:
+    """Index data that is all to be scored by a model whose classes are known.
+
+    Args:
+        data: As for `load`.
+        classes: Of the model.
+        task: Of the model.
+        origin: Of the data that the model was trained on: a table's columns are looked for under the same names.
+        progress: Shows how far it is.
+        say: Told what was set aside.
+
+    Raises:
+        DataError: A class is not known, or the labels are of another task.
+    """
+    kind = source_of(data)
+    if kind == FOLDER:
+        if task != SINGLE_LABEL:
+            raise DataError(f"the model is a {task} one; score it on a table with its labels, not on a folder.")
+        return folder.load_labelled(Path(data), classes, progress=progress, say=say)
+    columns = replace(Columns(**origin.get("columns", {})), task=task)
+    found, _ = _opened(data, kind, Reading(columns if kind in (TABLE, MEMORY) else Columns()), progress, say)
+    if found.task != task:
+        raise DataError(f"the labels of {found.name} are {found.task}; the model is {task}.")
+    return indexing.index_known(found, classes, progress=progress, say=say)

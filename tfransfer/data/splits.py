@@ -16,10 +16,13 @@ from pathlib import Path
 from tfransfer.data.index import SPLITS, Dataset, Example, Issue
 from tfransfer.errors import DataError, DataNotFoundError
 from tfransfer.files import write_text
+from tfransfer.tasks import SINGLE_LABEL
 
 TEST_SHARE = 0.1
 VALIDATION_SHARE = 0.1
 _COLUMNS = ("path", "label", "split")
+# Where examples have no class, or several, all of them are one stratum, which has no name.
+_ONE_STRATUM = ("",)
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,12 @@ class Decided:
 
 
 def decide(
-    root: Path, classes: Sequence[str], examples: Sequence[Example], seed: int, file: Path | None = None
+    root: Path | str,
+    classes: Sequence[str],
+    examples: Sequence[Example],
+    seed: int,
+    file: Path | None = None,
+    task: str = SINGLE_LABEL,
 ) -> Decided:
     """Give every example a split.
 
@@ -42,22 +50,24 @@ def decide(
         examples: With the split that the user's folders name, or an empty one.
         seed: The split seed.
         file: A recorded `splits.csv` to follow instead.
+        task: Only where each example has one class is every class seen to be in every split.
 
     Raises:
         DataError: A class has too few pictures, or the file does not fit the folder.
     """
+    strata = classes if task == SINGLE_LABEL else _ONE_STRATUM
     notes: list[str] = []
     issues: list[Issue] = []
     if file is not None:
-        examples = _follow(file, classes, examples, issues, notes)
+        examples = _follow(file, strata, examples, issues, notes)
     given = {e.split for e in examples} - {""}
     if not given:
-        examples = _cut(examples, seed, TEST_SHARE, VALIDATION_SHARE, SPLITS, classes, notes)
+        examples = _cut(examples, seed, TEST_SHARE, VALIDATION_SHARE, SPLITS, strata, notes)
     else:
         examples = _without_leaks(examples, issues, notes)
         missing = [s for s in SPLITS if s not in given]
-        examples = _cut_missing(examples, missing, seed, classes, notes)
-    _require_every_split(root, classes, examples)
+        examples = _cut_missing(examples, missing, seed, strata, notes)
+    _require_every_split(root, strata, examples)
     return Decided(tuple(sorted(examples, key=lambda e: e.path)), issues, tuple(notes))
 
 
@@ -115,10 +125,15 @@ def _cut(
     return [replace(e, split=side[clusters[e.content]]) for e in examples]
 
 
+def _called(name: str) -> str:
+    return f"class {name!r}" if name else "the data"
+
+
 def _too_few(name: str, own: Sequence[str], sides: Sequence[str], grouped: bool) -> str:
     what = "groups of pictures" if grouped else "different pictures"
+    what = what if len(own) != 1 else what.replace("pictures", "picture")
     return (
-        f"class {name!r} has {len(own)} {what if len(own) != 1 else what.replace('pictures', 'picture')}; a split into "
+        f"{_called(name)} has {len(own)} {what}; a split into "
         f"{', '.join(sides)} needs at least {len(sides)}: add pictures, or remove the folder, or decide the splits "
         "yourself with train, validation and test folders."
     )
@@ -151,13 +166,13 @@ def _move_nearest(
         if can_leave(cluster):
             count = sum(members[cluster].values())
             notes.append(
-                f"class {name!r} had no picture in {lacking}: {count} nearest the threshold moved there "
+                f"{_called(name)} had no picture in {lacking}: {count} nearest the threshold moved there "
                 f"from {side[cluster]}"
             )
             side[cluster] = lacking
             return
     raise DataError(
-        f"class {name!r} cannot have pictures in train, validation and test at once without tearing a group or equal "
+        f"{_called(name)} cannot have pictures in train, validation and test at once without tearing a group or equal "
         "files apart: add pictures, or decide the splits yourself with train, validation and test folders."
     )
 
@@ -205,7 +220,7 @@ def _without_leaks(examples: Sequence[Example], issues: list[Issue], notes: list
     return kept
 
 
-def _require_every_split(root: Path, classes: Sequence[str], examples: Iterable[Example]) -> None:
+def _require_every_split(root: Path | str, classes: Sequence[str], examples: Iterable[Example]) -> None:
     counts = Counter((e.split, e.label) for e in examples)
     for split in SPLITS:
         if not any(counts[split, label] for label in range(len(classes))):
@@ -223,7 +238,7 @@ def write_splits(path: Path, dataset: Dataset) -> None:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(_COLUMNS)
-    writer.writerows((e.path, dataset.classes[e.label], e.split) for e in dataset.examples)
+    writer.writerows((e.path, dataset.label_text(e), e.split) for e in dataset.examples)
     write_text(path, stream.getvalue())
 
 
@@ -261,7 +276,7 @@ def _follow(
 ) -> list[Example]:
     listed = read_splits(file)
     unknown = sorted({label for label, _ in listed.values()} - set(classes))
-    if unknown:
+    if unknown and tuple(classes) != _ONE_STRATUM:
         raise DataError(
             f"splits file {file} names classes that the folder does not have: {', '.join(map(repr, unknown[:5]))}; "
             f"it has {', '.join(map(repr, classes[:10]))}."
@@ -272,7 +287,9 @@ def _follow(
             issues.append(Issue(example.path, "unlisted", f"not in {file}"))
             continue
         label, split = listed[example.path]
-        followed.append(replace(example, split=split, label=list(classes).index(label)))
+        if tuple(classes) != _ONE_STRATUM:
+            example = replace(example, label=list(classes).index(label))
+        followed.append(replace(example, split=split))
     gone = set(listed) - {e.path for e in examples}
     issues += [Issue(path, "listed but not usable", f"in {file}, but absent or unreadable") for path in sorted(gone)]
     if not followed:

@@ -9,11 +9,12 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import tensorflow as tf
 
-from tfransfer.data.flow import evaluation_flow, telling_lost_pictures
-from tfransfer.data.index import Dataset, Example, labels_of
+from tfransfer.data.flow import as_model_input, evaluation_flow, telling_lost_pictures
+from tfransfer.data.index import SEPARATOR, Dataset, Example
 from tfransfer.data.inputs import read_inputs
 from tfransfer.errors import SettingError
 from tfransfer.progress import Progress, quiet
+from tfransfer.tasks import MULTI_LABEL, REGRESSION
 
 _COMPILED: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
@@ -24,13 +25,13 @@ class Predictions:
 
     Attributes:
         examples: What was asked, in order.
-        labels: True labels, int64, shape (n,).
-        probabilities: float32, shape (n, classes).
+        targets: What was right, float32, shape (n, classes).
+        outputs: Probabilities or values, float32, shape (n, classes).
     """
 
     examples: tuple[Example, ...]
-    labels: np.ndarray
-    probabilities: np.ndarray
+    targets: np.ndarray
+    outputs: np.ndarray
 
 
 def predict_examples(
@@ -53,46 +54,48 @@ def predict_examples(
         progress: Shows how far it is.
         title: What the progress display calls this.
     """
-    labels = labels_of(examples)
     flow = evaluation_flow(dataset, examples, np.zeros((len(examples), 1), np.float32), size, batch)
     ask = inference(model)
     answers = []
-    with telling_lost_pictures(), progress(title, len(examples), "images") as advance:
+    with telling_lost_pictures(), progress(title, len(examples), f"{dataset.kind}s") as advance:
         for pixels, _, _ in flow.batches:
             answers.append(ask(pixels).numpy())
             advance(len(pixels))
-    return Predictions(tuple(examples), labels, np.concatenate(answers))
+    return Predictions(tuple(examples), dataset.targets(examples), np.concatenate(answers))
 
 
 def inference(model: Any) -> Any:
-    """A compiled function from pixels (any dtype, [0, 255]) to float32 probabilities, in inference mode.
+    """A compiled function from uint8 or float32 pixels in [0, 255], or strings, to float32 outputs, in inference mode.
 
     It is traced once for a model, whatever the batch, and always computes with the weights that the model has now.
     """
     if model not in _COMPILED:
-        spec = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
-        ask = tf.function(lambda pixels: tf.cast(model(pixels, training=False), tf.float32), input_signature=[spec])
+        dtype = tf.string if str(model.inputs[0].dtype) == "string" else tf.float32
+        spec = tf.TensorSpec((None, *model.input_shape[1:]), dtype)
+        ask = tf.function(lambda given: tf.cast(model(given, training=False), tf.float32), input_signature=[spec])
         _COMPILED[model] = ask.get_concrete_function()  # which, unlike `ask`, does not keep the model alive
     compiled = _COMPILED[model]
-    return lambda pixels: compiled(tf.cast(pixels, tf.float32))
+    return lambda given: compiled(as_model_input(tf.convert_to_tensor(given)))
 
 
-def predict_pixels(model: Any, pixels: np.ndarray, batch: int = 32) -> np.ndarray:
-    """Probabilities, float32 (n, classes), for pictures that are already of the model's size, (n, size, size, 3)."""
+def predict_inputs(model: Any, given: np.ndarray, batch: int = 32) -> np.ndarray:
+    """A model's output, float32 (n, classes), for texts (n,), or pictures of the model's size (n, size, size, 3)."""
     ask = inference(model)
-    return np.concatenate([ask(tf.constant(pixels[i : i + batch])).numpy() for i in range(0, len(pixels), batch)])
+    return np.concatenate([ask(tf.constant(given[i : i + batch])).numpy() for i in range(0, len(given), batch)])
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one picture.
+    """What a model says of one picture or text.
 
     Attributes:
-        name: Path of the file, or its number for a picture in memory.
-        label: The likeliest class; empty where the picture cannot be read.
-        probability: Its probability, in [0, 1].
+        name: Path of the file, or its number for a picture in memory; of a text, the text.
+        label: The likeliest class; of several that apply, all of them with `;` between; empty for a regression, and
+            where the picture cannot be read.
+        probability: Of the likeliest class, in [0, 1].
         top: The likeliest classes with their probabilities, best first.
         error: Why the picture cannot be read; empty where it can.
+        value: What a regression says, in the targets' unit; None for other tasks.
     """
 
     name: str
@@ -100,26 +103,65 @@ class Prediction:
     probability: float
     top: tuple[tuple[str, float], ...]
     error: str = ""
+    value: float | None = None
 
 
-def name_pictures(
-    model: Any, classes: Sequence[str], size: int, pictures: Any, top: int = 5, batch: int = 32
-) -> list[Prediction]:
+@dataclass(frozen=True)
+class Reading:
+    """How a model's output reads.
+
+    Attributes:
+        task: Its name.
+        classes: Class names in the order of the model's outputs.
+        thresholds: Of a multi-label task, one per class.
+        top: How many of the likeliest classes to give.
+    """
+
+    task: str
+    classes: tuple[str, ...]
+    thresholds: tuple[float, ...] = ()
+    top: int = 5
+
+    def __post_init__(self) -> None:
+        if self.top < 1:
+            raise SettingError(f"top must be 1 or more; it is {self.top}.")
+
+    def of(self, name: str, output: np.ndarray) -> Prediction:
+        """What one row of the model's output says."""
+        if self.task == REGRESSION:
+            return Prediction(name, "", 0.0, (), value=float(output[0]))
+        best = np.argsort(-output, kind="stable")
+        ranked = tuple((self.classes[i], float(output[i])) for i in best[: self.top])
+        label = ranked[0][0]
+        if self.task == MULTI_LABEL:
+            thresholds = self.thresholds or (0.5,) * len(self.classes)
+            label = SEPARATOR.join(self.classes[i] for i in best if output[i] >= thresholds[i])
+        return Prediction(name, label, ranked[0][1], ranked)
+
+
+def name_texts(model: Any, reading: Reading, texts: Sequence[str], batch: int = 32) -> list[Prediction]:
+    """What a model says of texts.
+
+    Args:
+        model: Strings (batch,) to probabilities or values (batch, classes).
+        reading: How its output reads.
+        texts: Any number.
+        batch: Texts per call of the model.
+    """
+    said = predict_inputs(model, np.array(texts, object), batch)
+    return [reading.of(text, output) for text, output in zip(texts, said, strict=True)]
+
+
+def name_pictures(model: Any, reading: Reading, size: int, pictures: Any, batch: int = 32) -> list[Prediction]:
     """Name what is on pictures; those that cannot be read come back with their error.
 
     Args:
-        model: float32 pixels (batch, size, size, 3) to probabilities (batch, classes).
-        classes: Class names in the order of the model's outputs.
+        model: float32 pixels (batch, size, size, 3) to probabilities or values (batch, classes).
+        reading: How its output reads.
         size: Side of the model's input in pixels.
         pictures: Whatever `data.inputs.read_inputs` takes.
-        top: How many of the likeliest classes to give.
         batch: Pictures per call of the model; no more than these are in memory at once.
-
-    Raises:
-        SettingError: `top` is below 1.
     """
-    if top < 1:
-        raise SettingError(f"top must be 1 or more; it is {top}.")
     ask = inference(model)
     said: list[Prediction] = []
     for part in batched(read_inputs(pictures, size), batch):
@@ -129,14 +171,8 @@ def name_pictures(
             if picture.issue:
                 said.append(Prediction(picture.name, "", 0.0, (), picture.issue.detail))
             else:
-                said.append(_named(picture.name, next(answers), classes, top))
+                said.append(reading.of(picture.name, next(answers)))
     return said
-
-
-def _named(name: str, probabilities: np.ndarray, classes: Sequence[str], top: int) -> Prediction:
-    best = np.argsort(-probabilities, kind="stable")[:top]
-    ranked = tuple((classes[i], float(probabilities[i])) for i in best)
-    return Prediction(name, ranked[0][0], ranked[0][1], ranked)
 
 
 def batched(values: Iterator[Any], size: int) -> Iterator[list[Any]]:

@@ -11,10 +11,11 @@ import keras
 import numpy as np
 
 from tfransfer.errors import ExportError, TransferError
-from tfransfer.evaluation.predictions import predict_pixels
+from tfransfer.evaluation.predictions import predict_inputs
 from tfransfer.exports import parity
 from tfransfer.exports.formats import Format, find_format, saved_size
 from tfransfer.files import telling_write_failures, whole
+from tfransfer.tasks import SINGLE_LABEL
 
 
 @dataclass(frozen=True)
@@ -45,16 +46,22 @@ class Export:
 
 
 def export_model(
-    model: keras.Model, classes: Sequence[str], pictures: np.ndarray, names: Sequence[str], folder: Path
+    model: keras.Model,
+    classes: Sequence[str],
+    pictures: np.ndarray,
+    names: Sequence[str],
+    folder: Path,
+    task: str = SINGLE_LABEL,
 ) -> list[Export]:
     """Export a model in several formats; each file is loaded again in a fresh process and compared first.
 
     Args:
-        model: float32 pixels to probabilities.
+        model: float32 pixels, or strings, to probabilities or values.
         classes: Class names.
-        pictures: Held-out pictures, uint8 (n, size, size, 3).
+        pictures: Held-out pictures, uint8 (n, size, size, 3), or texts (n,).
         names: Names of formats.
         folder: Where the files go; existing ones are replaced.
+        task: Decides what is compared besides the numbers.
 
     Returns:
         What was written, in the order of `names`.
@@ -65,12 +72,12 @@ def export_model(
         WriteError: The disk is full or not writable.
     """
     formats = [find_format(name) for name in dict.fromkeys(names)]
-    expected = predict_pixels(model, pictures)
+    expected = predict_inputs(model, pictures)
     with ExitStack() as places:
         written = [(kind, places.enter_context(whole(folder / kind.file))) for kind in formats]
         for kind, path in written:
             _write(kind, model, classes, path)
-        found = parity.check(written, pictures, expected, classes)
+        found = parity.check(written, pictures, expected, classes, task, model)
         sizes = [saved_size(path) for _, path in written]
     return [
         Export(kind.name, folder / kind.file, size, agreement)

@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -15,7 +16,6 @@ from tfransfer.errors import SettingError, did_you_mean
 
 LABELS_FILE = "labels.txt"
 PIXELS_SIGNATURE, BYTES_SIGNATURE = "serving_default", "serve_bytes"
-OUTPUT = "probabilities"
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Format:
         write: From a model, class names and a path.
         tolerance: Largest difference of a probability that rounding explains.
         margin: How far apart the two best classes must be for top-1 to be held equal.
+        texts: Whether a model that takes texts can be written so.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Format:
     write: Callable[[keras.Model, Sequence[str], Path], None]
     tolerance: float = 1e-3
     margin: float = 1e-5
+    texts: bool = True
 
 
 def write_keras(model: keras.Model, classes: Sequence[str], path: Path) -> None:
@@ -46,25 +48,46 @@ def write_saved_model(model: keras.Model, classes: Sequence[str], path: Path) ->
     """Write a SavedModel with two signatures and the labels in `assets.extra/labels.txt`.
 
     `serving_default` takes `images`, uint8 (batch, size, size, 3); `serve_bytes` takes `encoded`, strings (batch,) with
-    JPEG, PNG, BMP or GIF files of any size, resized as in training. Both give `probabilities`, float32
-    (batch, classes). EXIF orientation is not applied to encoded pictures: a graph cannot read it.
+    JPEG, PNG, BMP or GIF files of any size, resized as in training. Both give `probabilities` (of a regression:
+    `values`), float32 (batch, classes). EXIF orientation is not applied to encoded pictures: a graph cannot read it.
+    Of a model that takes texts, `serving_default` takes `text`, strings (batch,), and there is no other signature.
     """
-    size = int(model.input_shape[1])
-    pixels = tf.TensorSpec((None, size, size, 3), tf.uint8, name="images")
-    encoded = tf.TensorSpec((None,), tf.string, name="encoded")
-    endpoints = {
-        PIXELS_SIGNATURE: tf.function(_pixels_function(model), input_signature=[pixels]),
-        BYTES_SIGNATURE: tf.function(_bytes_function(model, size), input_signature=[encoded]),
-    }
-    save_endpoints(model, endpoints, path)
+    save_endpoints(model, _text_endpoints(model) if reads_text(model) else _picture_endpoints(model), path)
     extra = path / "assets.extra"
     extra.mkdir()
     (extra / LABELS_FILE).write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
 
 
+def reads_text(model: keras.Model) -> bool:
+    """Whether a model takes strings."""
+    return str(model.inputs[0].dtype) == "string"
+
+
+def output_name(model: keras.Model) -> str:
+    """What a model's output is called: "probabilities" or "values"."""
+    return str(model.layers[-1].name)
+
+
+def _text_endpoints(model: keras.Model) -> dict[str, Any]:
+    def serve(text: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {output_name(model): model(text, training=False)}
+
+    return {PIXELS_SIGNATURE: tf.function(serve, input_signature=[tf.TensorSpec((None,), tf.string, name="text")])}
+
+
+def _picture_endpoints(model: keras.Model) -> dict[str, Any]:
+    size = int(model.input_shape[1])
+    pixels = tf.TensorSpec((None, size, size, 3), tf.uint8, name="images")
+    encoded = tf.TensorSpec((None,), tf.string, name="encoded")
+    return {
+        PIXELS_SIGNATURE: tf.function(_pixels_function(model), input_signature=[pixels]),
+        BYTES_SIGNATURE: tf.function(_bytes_function(model, size), input_signature=[encoded]),
+    }
+
+
 def _pixels_function(model: keras.Model) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
     def serve(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {OUTPUT: model(tf.cast(images, tf.float32), training=False)}
+        return {output_name(model): model(tf.cast(images, tf.float32), training=False)}
 
     return serve
 
@@ -73,7 +96,7 @@ def _bytes_function(model: keras.Model, size: int) -> Callable[[tf.Tensor], dict
     def serve(encoded: tf.Tensor) -> dict[str, tf.Tensor]:
         spec = tf.TensorSpec((size, size, 3), tf.uint8)
         images = tf.map_fn(lambda one: pictures.decode(one, size), encoded, fn_output_signature=spec)
-        return {OUTPUT: model(tf.cast(images, tf.float32), training=False)}
+        return {output_name(model): model(tf.cast(images, tf.float32), training=False)}
 
     return serve
 
@@ -99,9 +122,21 @@ FORMATS: dict[str, Format] = {
     for f in (
         Format("keras", "model.keras", write_keras),
         Format("savedmodel", "saved_model", write_saved_model),
-        Format("tflite", "model.tflite", write_tflite),
+        Format("tflite", "model.tflite", write_tflite, texts=False),
     )
 }
+
+
+def require_formats(names: Sequence[str], texts: bool = False) -> None:
+    """See that formats are known, and fit what the model takes.
+
+    Raises:
+        SettingError: One is not, or cannot hold a model that takes texts.
+    """
+    for name in names:
+        if texts and not find_format(name).texts:
+            raise SettingError(f"{name} cannot hold a model that takes texts; export it to keras or savedmodel.")
+        find_format(name)
 
 
 def find_format(name: str) -> Format:

@@ -4,11 +4,13 @@ Run as a script by `parity`; it imports nothing of tfransfer, so that it sees wh
 
     python replay.py REQUEST.json
 
-The request names `files` (a list of {format, path}), `pictures` (an .npy file, uint8 (n, size, size, 3)) and `answers`
-(the .npz file to write). The answers hold, for the i-th file, `i/first` and `i/second` (two calls on the same
-pictures), for a SavedModel also `i/bytes` (the pictures as PNG files), and `i/labels` where the file carries labels.
+The request names `files` (a list of {format, path}), `pictures` (an .npy file, uint8 (n, size, size, 3), or texts
+(n,)), `answers` (the .npz file to write) and `modules`, which hold layers that a `.keras` file needs. The answers hold,
+for the i-th file, `i/first` and `i/second` (two calls on the same pictures), for a SavedModel also `i/bytes` (the
+pictures as PNG files), and `i/labels` where the file carries labels.
 """
 
+import importlib
 import io
 import json
 import os
@@ -23,31 +25,40 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 Answers = dict[str, np.ndarray]
 
 
-def replay_keras(path: Path, pictures: np.ndarray) -> Answers:
+def replay_keras(path: Path, pictures: np.ndarray, modules: list[str]) -> Answers:
     """Answers of a `.keras` file."""
     import keras
 
-    model = keras.saving.load_model(path)
-    pixels = pictures.astype(np.float32)
+    for name in modules:
+        importlib.import_module(name)
+    model = keras.saving.load_model(path, safe_mode=not modules)  # the file is one that was written a moment ago
+    pixels = pictures.astype(object if pictures.dtype.kind == "U" else np.float32)
     # Called both ways: `predict` and a bare call must agree, or something random is in the model.
-    return {"first": model.predict(pixels, verbose=0), "second": np.asarray(model(pixels))}
+    second = model(keras.ops.convert_to_tensor(pixels))
+    return {"first": model.predict(pixels, verbose=0), "second": np.asarray(second)}
 
 
-def replay_saved_model(path: Path, pictures: np.ndarray) -> Answers:
-    """Answers of both signatures of a SavedModel."""
+def replay_saved_model(path: Path, pictures: np.ndarray, modules: list[str]) -> Answers:
+    """Answers of the signatures of a SavedModel."""
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(path))
-    pixels, encoded = loaded.signatures["serving_default"], loaded.signatures["serve_bytes"]
     batch = tf.constant(pictures)
-    first, second = (pixels(images=batch)["probabilities"].numpy() for _ in range(2))
-    files = tf.constant([tf.io.encode_png(picture).numpy() for picture in pictures])
-    answers = {"first": first, "second": second, "bytes": encoded(encoded=files)["probabilities"].numpy()}
+    first, second = (_only(loaded.signatures["serving_default"](batch)) for _ in range(2))
+    answers = {"first": first, "second": second}
+    if "serve_bytes" in loaded.signatures:
+        files = tf.constant([tf.io.encode_png(picture).numpy() for picture in pictures])
+        answers["bytes"] = _only(loaded.signatures["serve_bytes"](files))
     labels = path / "assets.extra" / "labels.txt"
     return answers | {"labels": np.array(labels.read_text(encoding="utf-8").splitlines())}
 
 
-def replay_tflite(path: Path, pictures: np.ndarray) -> Answers:
+def _only(answer: dict[str, Any]) -> np.ndarray:
+    (values,) = answer.values()
+    return np.asarray(values)
+
+
+def replay_tflite(path: Path, pictures: np.ndarray, modules: list[str]) -> Answers:
     """Answers of a LiteRT file."""
     interpreter = _interpreter(path)
     interpreter.allocate_tensors()
@@ -82,7 +93,7 @@ def main() -> None:
     pictures = np.load(request["pictures"], allow_pickle=False)
     answers: Answers = {}
     for number, file in enumerate(request["files"]):
-        said = REPLAYS[file["format"]](Path(file["path"]), pictures)
+        said = REPLAYS[file["format"]](Path(file["path"]), pictures, request["modules"])
         answers.update({f"{number}/{name}": value for name, value in said.items()})
     np.savez(request["answers"], **answers)  # type: ignore[arg-type]
 

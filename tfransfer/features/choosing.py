@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfransfer.errors import SettingError
 from tfransfer.features import litert
-from tfransfer.features.engines import KERAS, LITERT, Engine, KerasEngine, largest_difference
+from tfransfer.features.engines import KERAS, LITERT, Engine, KerasEngine, largest_difference, reads_text
 from tfransfer.features.memory import EngineMemory
 from tfransfer.progress import Say, silent
 
@@ -80,6 +80,8 @@ def open_engine(
     compiled = KerasEngine(model)
     expected = compiled.run(pictures)  # traced and warm
     rates = {KERAS: _rate(compiled, pictures)}
+    if reads_text(model):
+        return Choice(compiled, rates, None, "LiteRT reads no texts")
     if setting == AUTO and memory.converted() is None and rows / rates[KERAS] < _CONVERSION_SECONDS:
         return Choice(compiled, rates, None, f"{rows} pictures are too few to convert the base for")
     return _held_litert(model, pictures, compiled, expected, rates, memory, setting, say)

@@ -7,6 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfransfer.data.flow import as_model_input
+
 KERAS, LITERT = "keras", "litert"
 _BATCH = 32
 
@@ -21,7 +23,7 @@ class Engine(Protocol):
     name: str
 
     def run(self, pixels: np.ndarray) -> list[np.ndarray]:
-        """Values at each tap, float32, shape (n, ...), of uint8 pixels, shape (n, size, size, 3)."""
+        """Values at each tap, float32, shape (n, ...), of uint8 pixels, shape (n, size, size, 3), or strings (n,)."""
         ...
 
 
@@ -35,8 +37,9 @@ class KerasEngine:
     name = KERAS
 
     def __init__(self, model: keras.Model) -> None:
-        spec = tf.TensorSpec((_BATCH, *model.input_shape[1:]), tf.uint8)
-        self._ask = tf.function(lambda pixels: listed(model(tf.cast(pixels, tf.float32), training=False)), [spec])
+        dtype = tf.string if reads_text(model) else tf.uint8
+        spec = tf.TensorSpec((_BATCH, *model.input_shape[1:]), dtype)
+        self._ask = tf.function(lambda given: listed(model(as_model_input(given), training=False)), [spec])
 
     def run(self, pixels: np.ndarray) -> list[np.ndarray]:
         """See Engine."""
@@ -45,8 +48,14 @@ class KerasEngine:
 
     def _run_padded(self, pixels: np.ndarray) -> list[np.ndarray]:
         count = len(pixels)
-        padded = np.pad(pixels, [(0, _BATCH - count), (0, 0), (0, 0), (0, 0)])
+        filling = b"" if pixels.dtype == object else 0
+        padded = np.pad(pixels, [(0, _BATCH - count), *[(0, 0)] * (pixels.ndim - 1)], constant_values=filling)
         return [values.numpy()[:count] for values in self._ask(padded)]
+
+
+def reads_text(model: keras.Model) -> bool:
+    """Whether a model takes strings."""
+    return str(model.inputs[0].dtype) == "string"
 
 
 def listed(values: object) -> list[tf.Tensor]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tfransfer import hyperrules
 from tfransfer.base.taps import POOLED_TAP, Tap, elements
-from tfransfer.data.index import Dataset
+from tfransfer.data.index import IMAGE, Dataset
 from tfransfer.features import budget, choosing
 from tfransfer.features.engines import KERAS, LITERT, Engine
 from tfransfer.features.memory import EngineMemory
@@ -42,6 +42,7 @@ class CachePlan:
         seconds: Predicted, for extraction and both phases; None where nothing was measured.
         plain_seconds: Predicted, if the frozen part ran in every step.
         why: In a few words.
+        unit: "images" or "texts".
     """
 
     head: bool = False
@@ -55,6 +56,7 @@ class CachePlan:
     seconds: float | None = None
     plain_seconds: float | None = None
     why: str = ""
+    unit: str = "images"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -66,7 +68,11 @@ class CachePlan:
             return f"features: not kept, because {self.why}"
         what = "pooled features" + (f" and activations at {self.cut}" if self.fine_tune else "")
         views = f", {self.views} views of each training image" if self.views > 1 else ""
-        new = f"{self.extract} images to extract with {self.engine}" if self.extract else "all of them are kept already"
+        new = (
+            f"{self.extract} {self.unit} to extract with {self.engine}"
+            if self.extract
+            else "all of them are kept already"
+        )
         size = f" ({size_text(self.bytes)})" if self.extract else ""
         return f"features: {what}{views}; {new}{size}; {self.why}"
 
@@ -136,10 +142,12 @@ def decide(dataset: Dataset, recipe: Recipe, plan: Plan, whole: TransferModel, s
     refused = _refusal(recipe, whole)
     if refused:
         return Caching(CachePlan(why=refused))
-    tap = tap_below(base.blocks, plan.unfreeze) if plan.fine_tune_epochs else None
+    tap = tap_below(base.blocks, plan.unfreeze) if plan.fine_tune_epochs and base.module is None else None
     tap = tap if tap is not None and elements(base, tap) else None
     most = recipe.features.views or hyperrules.views(len(dataset.split("train")))
-    most = min(most, max(plan.head_epochs, plan.fine_tune_epochs)) if recipe.augment.moves else 1
+    most = (
+        min(most, max(plan.head_epochs, plan.fine_tune_epochs)) if recipe.augment.moves and dataset.kind == IMAGE else 1
+    )
     space, needed = budget.room(recipe.features.budget), 0
     for taps in [(tap, POOLED_TAP), (POOLED_TAP,)] if tap else [(POOLED_TAP,)]:
         source = FeatureSource(dataset, base, taps, recipe.augment, recipe.features.dtype)
@@ -228,6 +236,7 @@ def _opened(
         bytes=_bytes(source, lacking),
         seconds=forecast.kept,
         plain_seconds=forecast.plain,
+        unit=f"{source.dataset.kind}s",
         why=", ".join(part for part in (f"engine {source.engine_name}: {why}", fewer) if part),
     )
     if made.seconds and made.plain_seconds and made.plain_seconds < _PLAIN_WINS * made.seconds:

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfransfer.data.flow import telling_lost_pictures
+from tfransfer.data.flow import as_model_input, telling_lost_pictures
 from tfransfer.errors import SettingError, TransferError
 from tfransfer.progress import Progress, quiet
 from tfransfer.training.mixing import Mixing
@@ -55,7 +55,8 @@ class Batches:
         batch: Pictures per training step.
         validation: One pass over the validation split, in the same form.
         validation_steps: Its batches.
-        kept: Whether the inputs are kept values of the frozen part, float32, and not uint8 pixels.
+        kept: Whether the inputs are kept values of the frozen part, float32, and not uint8 pixels or strings.
+        unit: What the progress display counts.
     """
 
     training: Callable[[int, int], tf.data.Dataset]
@@ -64,6 +65,7 @@ class Batches:
     validation: tf.data.Dataset
     validation_steps: int
     kept: bool = False
+    unit: str = "images"
 
 
 class Loop:
@@ -162,7 +164,7 @@ class Loop:
     ) -> None:
         epoch, began, done_before = self.state.epoch, time.perf_counter(), self.state.step
         callbacks.on_epoch_begin(epoch)
-        with progress(title, batches.steps * batches.batch, "images") as advance:
+        with progress(title, batches.steps * batches.batch, batches.unit) as advance:
             advance(self.state.step * batches.batch)
             while self.state.step < batches.steps:
                 self._call(batches, iterator, callbacks, advance)
@@ -201,7 +203,7 @@ class Loop:
         inputs, targets, weights = batch
         features = inputs
         if not self._kept:
-            features = tf.stop_gradient(self.parts.frozen(tf.cast(inputs, tf.float32), training=False))
+            features = tf.stop_gradient(self.parts.frozen(as_model_input(inputs), training=False))
         if self._mixing:
             features, targets, weights = self._mixing(features, targets, weights)
         with tf.GradientTape() as tape:
@@ -232,7 +234,7 @@ class Loop:
     def _validation_step(self, batch: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> None:
         inputs, targets, weights = batch
         model = self.parts.trained if self._kept else self.model
-        probabilities = model(tf.cast(inputs, tf.float32), training=False)
+        probabilities = model(as_model_input(inputs), training=False)
         loss = self.loss(targets, probabilities, sample_weight=weights)
         self._update(self.validation_metrics, loss, targets, probabilities)
 

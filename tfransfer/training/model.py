@@ -16,10 +16,11 @@ import tensorflow as tf
 from tfransfer.base.blocks import ALL, Block, top_blocks
 from tfransfer.base.build import BuiltBase
 from tfransfer.base.cuts import Cut, split_at
-from tfransfer.base.preprocessing import preprocess
+from tfransfer.base.hub import pattern_of
+from tfransfer.base.preprocessing import entry, preprocess
 from tfransfer.base.taps import POOLED_TAP, Tap, model_to, pooled
+from tfransfer.tasks import REGRESSION, Task
 
-_HEAD_LAYERS = ("dropout", "logits", "probabilities")
 # How the layers of Keras that draw random numbers name their strength.
 _NOISE_SETTINGS = ("rate", "stddev", "drop_path_rate")
 
@@ -29,12 +30,15 @@ class TransferModel:
     """A whole model and the parts it is made of, all sharing the same layers.
 
     Attributes:
-        model: float32 pixels (batch, size, size, 3) in [0, 255] to float32 probabilities (batch, classes).
+        model: float32 pixels (batch, size, size, 3) in [0, 255], or strings (batch,), to float32 probabilities or
+            values (batch, classes).
         base: The base inside.
+        head: Names of the layers behind the pooled features.
     """
 
     model: keras.Model
     base: BuiltBase
+    head: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -54,23 +58,27 @@ class Parts:
     tap: Tap | None = None
 
 
-def assemble(base: BuiltBase, classes: int, dropout: float, activation: str, seed: int) -> TransferModel:
+def assemble(base: BuiltBase, classes: int, dropout: float, task: Task, seed: int) -> TransferModel:
     """Put preprocessing in front of a base and a head behind it.
 
     Args:
         base: A built base.
         classes: Width of the output.
         dropout: In front of the Dense layer, in [0, 1).
-        activation: Of the output: "softmax", "sigmoid" or "linear".
+        task: Decides how logits become the output.
         seed: Of the head's first weights.
     """
-    pixels = keras.Input((base.image_size, base.image_size, 3), dtype="float32", name="pixels")
+    pixels = entry(base.kind, base.image_size)
     features = pooled(base.model(preprocess(pixels, base.preprocessing)))
     features = keras.layers.Dropout(dropout, seed=seed, name="dropout")(features)
     start = keras.initializers.GlorotUniform(seed=seed)
     logits = keras.layers.Dense(classes, kernel_initializer=start, dtype="float32", name="logits")(features)
-    output = keras.layers.Activation(activation, dtype="float32", name="probabilities")(logits)
-    return TransferModel(keras.Model(pixels, output, name="tfransfer_model"), base)
+    if task.name == REGRESSION:
+        last = keras.layers.Rescaling(task.scale, offset=task.offset, dtype="float32", name=task.output)
+    else:
+        last = keras.layers.Activation(task.activation, dtype="float32", name=task.output)
+    model = keras.Model(pixels, last(logits), name="tfransfer_model")
+    return TransferModel(model, base, ("dropout", "logits", task.output))
 
 
 def freeze_base(whole: TransferModel) -> Parts:
@@ -84,12 +92,17 @@ def unfreeze(whole: TransferModel, setting: int | str) -> Parts:
 
     Args:
         whole: The model.
-        setting: How many top blocks, the name of the lowest one, or "all" for the whole base with its stem.
+        setting: How many top blocks, the name of the lowest one, or "all" for the whole base with its stem; of a TF-Hub
+            module also a regular expression for the names of its variables.
 
     Raises:
         SettingError: The base has no such block.
     """
     model = whole.base.model
+    if whole.base.module is not None:  # one frozen block: it has no cuts
+        model.trainable = True
+        whole.base.module.unfreeze(pattern_of(whole.base, setting))
+        return Parts(_pixels_only(whole), _with_head(whole, model))
     if setting == ALL:
         _set_trainable(model, model.layers)
         return Parts(_pixels_only(whole), _with_head(whole, model))
@@ -142,7 +155,7 @@ def _noisy_and_frozen(model: keras.Model) -> tuple[keras.layers.Layer, ...]:
 
 def _pixels_only(whole: TransferModel) -> keras.Model:
     """From pixels through the preprocessing alone."""
-    pixels = keras.Input(whole.model.input_shape[1:], dtype="float32")
+    pixels = entry(whole.base.kind, whole.base.image_size)
     return keras.Model(pixels, preprocess(pixels, whole.base.preprocessing), name="frozen")
 
 
@@ -152,9 +165,9 @@ def _with_head(whole: TransferModel, part: keras.Model | None) -> keras.Model:
     if part is None:
         values = start = keras.Input(present["dropout"].input.shape[1:], dtype=whole.base.model.compute_dtype)
     else:
-        start = keras.Input(part.input_shape[1:])
+        start = keras.Input(part.input_shape[1:], dtype=part.inputs[0].dtype)
         values = pooled(part(start))
-    for name in _HEAD_LAYERS:
+    for name in whole.head:
         values = present[name](values)
     return keras.Model(start, values, name="trained")
 

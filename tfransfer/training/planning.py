@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfransfer import hyperrules
 from tfransfer.base.blocks import ALL, NONE, top_blocks
-from tfransfer.base.build import BUILT_IN_WEIGHTS, BuiltBase
+from tfransfer.base.build import BuiltBase
 from tfransfer.errors import SettingError
 from tfransfer.recipe import Recipe
 
@@ -67,8 +67,8 @@ def make_plan(recipe: Recipe, base: BuiltBase, training_images: int, precision: 
     batch = min(recipe.batch_size or hyperrules.batch_size(training_images), training_images)
     head_epochs = recipe.head.epochs or hyperrules.head_epochs(training_images)
     setting = recipe.fine_tune.unfreeze
-    built_in = base.weights == BUILT_IN_WEIGHTS
-    unfreeze = hyperrules.unfrozen_blocks(len(base.blocks), built_in) if setting is None else setting
+    _require_trainable(recipe, base)
+    unfreeze = default_unfreeze(base) if setting is None else setting
     epochs = recipe.fine_tune.epochs
     fine_tune_epochs = hyperrules.fine_tune_epochs(training_images) if epochs is None else epochs
     if unfreeze in (NONE, 0):
@@ -80,7 +80,8 @@ def make_plan(recipe: Recipe, base: BuiltBase, training_images: int, precision: 
         batch_size=batch,
         head_epochs=head_epochs,
         fine_tune_epochs=fine_tune_epochs,
-        fine_tune_learning_rate=recipe.fine_tune.learning_rate or hyperrules.fine_tune_learning_rate(batch, built_in),
+        fine_tune_learning_rate=recipe.fine_tune.learning_rate
+        or hyperrules.fine_tune_learning_rate(batch, base.pretraining),
         unfreeze=unfreeze if fine_tune_epochs else NONE,
         unfrozen=_names(base, unfreeze) if fine_tune_epochs else (),
         precision=precision,
@@ -89,10 +90,25 @@ def make_plan(recipe: Recipe, base: BuiltBase, training_images: int, precision: 
     )
 
 
+def _require_trainable(recipe: Recipe, base: BuiltBase) -> None:
+    asked = recipe.fine_tune.epochs or recipe.fine_tune.unfreeze not in (None, NONE, 0)
+    if asked and base.module is not None and not base.module.can_train:
+        raise SettingError(f"{base.name} cannot be trained: {base.module.why_frozen} Ask for 0 fine-tune epochs.")
+
+
 def _names(base: BuiltBase, unfreeze: int | str) -> tuple[str, ...]:
     if unfreeze == ALL:
-        return ("stem", *(block.name for block in base.blocks))
+        return ("stem", *(block.name for block in base.blocks)) if base.blocks else ("all of it",)
+    if base.module is not None and isinstance(unfreeze, str) and unfreeze not in {b.name for b in base.blocks}:
+        return (f"what matches {unfreeze}",)
     return tuple(block.name for block in top_blocks(base.blocks, unfreeze))
+
+
+def default_unfreeze(base: BuiltBase) -> int | str:
+    """What the fine-tune phase unfreezes where nothing is said: nothing of a module that cannot be trained."""
+    if base.module is not None and not base.module.can_train:
+        return NONE
+    return hyperrules.unfrozen_blocks(len(base.blocks), base.pretraining) if base.blocks else ALL
 
 
 def steps_per_call() -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from tfransfer.base.build import BuiltBase
 from tfransfer.base.taps import POOLED_TAP
 from tfransfer.data import flow
-from tfransfer.data.index import Dataset, labels_of
+from tfransfer.data.index import TEXT, Dataset, labels_of
 from tfransfer.features.batches import evaluation_batches, training_batches
 from tfransfer.features.source import FeatureSource
 from tfransfer.progress import Progress, Say
@@ -20,7 +20,7 @@ from tfransfer.recipe import LINEAR_PROBE, Recipe
 from tfransfer.tasks import Task
 from tfransfer.training import optimizers, probe
 from tfransfer.training.caching import CachePlan, Caching, decide
-from tfransfer.training.loop import Batches, Loop
+from tfransfer.training.loop import Batches, Loop, as_loss
 from tfransfer.training.model import Parts, TransferModel, assemble, freeze_base, unfreeze
 from tfransfer.training.phases import (
     FINE_TUNE,
@@ -68,6 +68,11 @@ class Session:
         """Decide what is kept of the frozen part, before anything is trained."""
         self.caching = decide(self.dataset, self.recipe, self.plan, self.whole, say)
 
+    @property
+    def unit(self) -> str:
+        """What progress displays count: "images" or "texts"."""
+        return f"{self.dataset.kind}s"
+
     @cached_property
     def whole(self) -> TransferModel:
         """The model, assembled once."""
@@ -75,7 +80,7 @@ class Session:
 
     def _assemble(self, base: BuiltBase) -> TransferModel:
         dropout, seed = self.recipe.head.dropout, self.recipe.seed
-        return assemble(base, len(self.dataset.classes), dropout, self.task.activation, seed)
+        return assemble(base, len(self.dataset.classes), dropout, self.task, seed)
 
     def model_for_export(self) -> keras.Model:
         """The model in float32: a base in mixed precision is built again and takes over the weights."""
@@ -104,7 +109,7 @@ class Session:
                 ).batches  # fmt: skip
 
             validation = flow.evaluation_flow(data, held_out, held_out_targets, size, batch)
-            return Batches(training, len(train) // batch, batch, validation.batches, validation.steps)
+            return Batches(training, len(train) // batch, batch, validation.batches, validation.steps, unit=self.unit)
 
         return make
 
@@ -121,7 +126,7 @@ class Session:
                 return training_batches(views, targets, weights, batch, seed, first_epoch, first_step, epochs).batches
 
             validation = evaluation_batches(validation_rows, held_out_targets, batch)
-            return Batches(training, len(train) // batch, batch, validation.batches, validation.steps, kept=True)
+            return Batches(training, len(train) // batch, batch, validation.batches, validation.steps, True, self.unit)
 
         return make
 
@@ -130,8 +135,7 @@ class Session:
         classes = len(self.dataset.classes)
         train, held_out = self.dataset.split("train"), self.dataset.split("validation")
         weights = flow.class_weights(train, classes, self.recipe.class_weights)
-        encoded = [self.task.encode(labels_of(split), classes) for split in (train, held_out)]
-        return train, held_out, encoded[0], weights, encoded[1]
+        return train, held_out, self.dataset.targets(train), weights, self.dataset.targets(held_out)
 
     def _source(self) -> FeatureSource:
         if self.caching.source is None:
@@ -155,7 +159,7 @@ class Session:
         calls = max(plan.steps_per_call, _KEPT_HEAD_STEPS) if kept_head else plan.steps_per_call
         settings = PhaseSettings(
             phase, epochs, patience, recipe.seed, plan.batch_size, calls, self.task.headline,
-            len(self.dataset.split("validation")), recipe.head.mixup if phase == HEAD else recipe.fine_tune.mixup,
+            len(self.dataset.split("validation")) if self.task.share else 0, self._mixup(phase, parts),
         )  # fmt: skip
         return run_phase(
             self.whole,
@@ -170,8 +174,14 @@ class Session:
             say=say,
         )
 
+    def _mixup(self, phase: str, parts: Parts) -> float:
+        """Texts cannot be blended, what a base says of them can."""
+        if self.base.kind == TEXT and parts.tap is None:
+            return 0.0
+        return self.recipe.head.mixup if phase == HEAD else self.recipe.fine_tune.mixup
+
     def _loss(self) -> Any:
-        return self.loss or self.task.loss(self.recipe.label_smoothing)
+        return self.loss or as_loss(self.task.loss(self.recipe.label_smoothing))
 
     def _metrics(self) -> list[Any]:
         return self.task.metrics() + (self.metrics() if self.metrics else [])

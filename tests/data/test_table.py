@@ -1,0 +1,247 @@
+"""Tables of pictures and texts: what is read, what is set aside, and what each bad table is told."""
+
+import csv
+
+import pytest
+
+from tfransfer import load_data
+from tfransfer.data.splits import write_splits
+from tfransfer.errors import DataError, DataNotFoundError, SettingError
+
+pytestmark = pytest.mark.usefixtures("fresh_cache")
+
+
+@pytest.fixture
+def photos(solid_folder):
+    """Twenty pictures of red, twenty of blue."""
+    return solid_folder("photos", {"red": 20, "blue": 20})
+
+
+@pytest.fixture
+def table(photos):
+    """Writes a table beside the pictures: `table(rows)`; a row is a dict."""
+
+    def write(rows, name="table.csv", delimiter=",", header=True):
+        path = photos / name
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]), delimiter=delimiter)
+            if header:
+                writer.writeheader()
+            writer.writerows(rows)
+        return path
+
+    return write
+
+
+def every(label=lambda folder, number: folder, **more):
+    return [
+        {"path": f"{folder}/{number:03}.png", "label": label(folder, number), **more}
+        for folder in ("red", "blue")
+        for number in range(20)
+    ]
+
+
+SENTENCES = [{"sentence": f"{'good' if n % 2 else 'bad'} film number {n}", "label": n % 2} for n in range(40)]
+
+
+def test_paths_and_labels_make_a_dataset_like_a_folder(table, photos):
+    data, folder = load_data(table(every())), load_data(photos)
+    assert (data.task, data.kind, data.source) == ("single-label", "image", "table")
+    assert {(e.path, e.label, e.split) for e in data.examples} == {(e.path, e.label, e.split) for e in folder.examples}
+
+
+def test_tabs_semicolons_and_a_byte_order_mark_are_read(table):
+    expected = load_data(table(every())).examples
+    assert load_data(table(every(), "t.tsv", "\t")).examples == expected
+    assert load_data(table(every(), "s.csv", ";")).examples == expected
+    path = table(every(), "bom.csv")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert load_data(path).examples == expected
+
+
+def test_columns_may_have_numbers_where_there_is_no_line_of_names(table):
+    path = table(every(), "plain.csv", header=False)
+    assert len(load_data(path, path_column="1", label_column="2").examples) == 40
+
+
+def test_whole_numbers_are_classes_in_the_order_of_their_value(table):
+    data = load_data(table(every(lambda folder, number: 2 if folder == "red" else 10)))
+    assert (data.task, data.classes) == ("single-label", ("2", "10"))
+
+
+def test_several_classes_in_a_cell_make_a_multi_label_task(table):
+    data = load_data(table(every(lambda folder, number: f"{folder};even" if number % 2 == 0 else folder)))
+    assert (data.task, data.classes) == ("multi-label", ("blue", "even", "red"))
+    first = next(e for e in data.examples if e.path == "red/000.png")
+    assert first.target == (0.0, 1.0, 1.0)
+    assert data.label_text(first) == "even;red"
+
+
+def test_columns_of_zeros_and_ones_make_a_multi_label_task(table):
+    rows = [{"path": r["path"], "warm": int(r["label"] == "red"), "even": n % 2} for n, r in enumerate(every())]
+    data = load_data(table(rows))
+    assert (data.task, data.classes) == ("multi-label", ("warm", "even"))
+    named = load_data(table(rows), label_column="even,warm")
+    assert named.classes == ("even", "warm")
+
+
+def test_numbers_make_a_regression(table):
+    data = load_data(table(every(lambda folder, number: number / 7)))
+    assert (data.task, data.classes) == ("regression", ("label",))
+    assert {e.target[0] for e in data.examples if e.path.endswith("007.png")} == {1.0}
+
+
+def test_splits_and_groups_of_the_table_are_followed(table):
+    rows = every()
+    for number, row in enumerate(rows):
+        row["split"] = ("train", "dev", "test", "train")[number % 4]
+        row["who"] = f"person {number // 8}"
+    data = load_data(table(rows))
+    assert {e.split for e in data.examples} == {"train", "validation", "test"}
+    assert all(e.split == "validation" for e in data.examples if e.path.endswith("001.png"))
+    for row in rows:
+        del row["split"]
+    grouped = load_data(table(rows), group_column="who")
+    sides = {}
+    for example in grouped.examples:
+        sides.setdefault(example.group, set()).add(example.split)
+    assert len(sides) == 5
+    assert all(len(side) == 1 for side in sides.values())
+
+
+def test_texts_are_split_by_content_and_found_again(table, tmp_path):
+    data = load_data(table(SENTENCES, "reviews.tsv", "\t"))
+    assert (data.kind, data.classes) == ("text", ("0", "1"))
+    moved = load_data(table([{"sentence": "another new one", "label": 0}, *reversed(SENTENCES)]))
+    sides = {e.text: e.split for e in data.examples}
+    assert all(sides[e.text] == e.split for e in moved.examples if e.text in sides)
+    write_splits(tmp_path / "splits.csv", data)
+    again = load_data(table(list(reversed(SENTENCES))), splits_file=tmp_path / "splits.csv")
+    assert {e.text: e.split for e in again.examples} == sides
+
+
+def test_a_folder_with_a_table_per_split_keeps_the_splits(table, photos):
+    for name, rows in {"train": SENTENCES[:20], "dev": SENTENCES[20:30], "test": SENTENCES[30:]}.items():
+        table(rows, f"{name}.tsv", "\t")
+    counts = load_data(photos).counts()
+    assert {split: sum(count.values()) for split, count in counts.items()} == {
+        "train": 20,
+        "validation": 10,
+        "test": 10,
+    }
+
+
+def test_equal_texts_stay_on_one_side(table):
+    data = load_data(table(SENTENCES * 3))
+    sides = {}
+    for example in data.examples:
+        sides.setdefault(example.text, set()).add(example.split)
+    assert len(data.examples) == 120
+    assert all(len(side) == 1 for side in sides.values())
+
+
+def test_an_unclosed_quotation_mark_in_tabs_swallows_nothing(table):
+    rows = [*SENTENCES, {"sentence": '"a film', "label": 1}]
+    path = table(rows[:2], "quotes.tsv", "\t")
+    path.write_text("sentence\tlabel\n" + "".join(f"{r['sentence']}\t{r['label']}\n" for r in rows))
+    assert len(load_data(path).examples) == 41
+
+
+def issues_of(data):
+    return {(issue.path, issue.kind) for issue in data.issues}
+
+
+def test_missing_files_repeated_rows_and_missing_labels_are_named_and_counted(table, photos):
+    rows = every()
+    rows += [{"path": "red/gone.png", "label": "red"}, dict(rows[0]), {"path": "red/001.png", "label": "blue"}]
+    rows[5]["label"] = "NaN"
+    (photos / "blue" / "000.png").write_bytes(b"no picture at all")
+    said = []
+    data = load_data(table(rows), say=said.append)
+    assert issues_of(data) == {
+        ("red/gone.png", "missing"), ("red/000.png", "duplicate"), ("red/001.png", "contradiction"),
+        ("red/005.png", "no label"), ("blue/000.png", "no picture"),
+    }  # fmt: skip
+    assert len(data.examples) == 38
+    assert "set aside: 1 file (contradiction): red/001.png" in said
+    contradiction = next(issue for issue in data.issues if issue.kind == "contradiction")
+    assert contradiction.detail == "table.csv, line 44: listed with another label or split in table.csv, line 3 already"
+
+
+def test_pandas_frames_are_tables(photos, monkeypatch):
+    pandas = pytest.importorskip("pandas")
+    monkeypatch.chdir(photos)
+    frame = pandas.DataFrame(every())
+    frame.loc[3, "label"] = None
+    data = load_data(frame)
+    assert len(data.examples) == 39
+    assert issues_of(data) == {("red/003.png", "no label")}
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        (lambda rows: [r | {"label": ""} for r in rows], {}, "the label column 'label' is empty in all 40 lines"),
+        (lambda rows: rows, {"label_column": "labl"}, r"no column 'labl'; it has path, label. Did you mean label\?"),
+        (lambda rows: [{"a": r["path"], "label": r["label"]} for r in rows], {}, "--path-column or --text-column"),
+        (lambda rows: [{"path": r["path"], "word": "x"} for r in rows], {}, "Name it with --label-column"),
+        (lambda rows: [r | {"split": "holdout"} for r in rows], {}, "line 2: split 'holdout' is none of train"),
+        (lambda rows: [r | {"path": "no/" + r["path"]} for r in rows], {}, "40 of the 40 pictures in .* do not exist"),
+        (lambda rows: [r | {"label": "red"} for r in rows], {}, "one class only, 'red'"),
+        (lambda rows: [r | {"label": "0.5"} for r in rows], {}, "all numbers in .* are equal"),
+        (lambda rows: [r | {"label": "a\nb"} for r in rows], {}, "has a line break in its name"),
+        (lambda rows: rows, {"task": "regression"}, "line 2: label must be a number; it is 'red'"),
+        (lambda rows: [r | {"b": 2, "c": 1} for r in rows], {"label_column": "b,c"}, "b must be 0 or 1; it is '2'"),
+    ],
+)  # fmt: skip
+def test_a_table_that_cannot_be_used_is_told_why(table, change, options, message):
+    with pytest.raises(DataError, match=message):
+        load_data(table(change(every())), **options)
+
+
+def test_whole_numbers_that_may_be_measurements_are_asked_about(table):
+    rows = [{"sentence": f"text {n}", "label": n} for n in range(40)]
+    with pytest.raises(SettingError, match="40 different whole numbers: are they classes"):
+        load_data(table(rows))
+    assert load_data(table(rows), task="regression").task == "regression"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"path,label\n", "no line below its names"),
+        (b"path,path\na,b\n", "two columns 'path'"),
+        (b"path,label\na\n", "line 2: expected 2 cells, there are 1"),
+        (b"\xff\xfe\x00", "cannot be read as a table in UTF-8"),
+        (b'path,label\n"a,b\n', "expected 2 cells"),
+    ],
+)
+def test_a_file_that_is_no_table_is_told_why(tmp_path, content, message):
+    (tmp_path / "bad.csv").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        load_data(tmp_path / "bad.csv")
+
+
+def test_a_table_that_is_not_there_is_looked_for_under_similar_names(table, photos):
+    table(every(), "labels.csv")
+    with pytest.raises(DataNotFoundError, match=r"does not exist. Did you mean labels.csv\?"):
+        load_data(photos / "label.csv")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"task": "ranking"}, "task must be single-label"),
+        ({"path_column": "path", "text_column": "path"}, "either a path column or a text column"),
+        ({"task": "regression", "label_column": "label,path"}, "2 label columns make a multi-label task"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(table, options, message):
+    with pytest.raises(SettingError, match=message):
+        load_data(table(every()), **options)
+
+
+def test_columns_of_a_folder_are_refused(photos):
+    with pytest.raises(SettingError, match="belong to a table"):
+        load_data(photos, label_column="label")

@@ -1,0 +1,83 @@
+"""The built-in text base: hashed word and character n-grams, each with a vector, averaged. It is not pretrained.
+
+Source: A. Joulin et al., "Bag of Tricks for Efficient Text Classification", EACL 2017, with the character n-grams of
+P. Bojanowski et al., "Enriching Word Vectors with Subword Information", TACL 2017. There are no weights to download:
+the vectors start random, and all that they ever know they learn from the user's texts in the fine-tune phase.
+"""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+NAME = "ngrams"
+BUCKETS, FEATURES = 1 << 16, 64
+_WORDS, _CHARACTERS = (1, 2), (3, 4, 5)
+
+
+@keras.saving.register_keras_serializable(package="tfransfer")
+class NgramVectors(keras.layers.Layer):
+    """From texts to the sum of their n-grams' vectors, over the root of their number.
+
+    Args:
+        buckets: How many vectors; n-grams that are hashed to the same one share it.
+        features: Numbers in a vector.
+        seed: Of the vectors' first values.
+        **options: As for keras.layers.Layer.
+    """
+
+    def __init__(self, buckets: int = BUCKETS, features: int = FEATURES, seed: int = 0, **options: Any) -> None:
+        super().__init__(**options)
+        self.buckets, self.features, self.seed = buckets, features, seed
+
+    def build(self, input_shape: Any) -> None:
+        """Make the vectors."""
+        start = keras.initializers.RandomNormal(stddev=1.0, seed=self.seed)
+        self.vectors = self.add_weight(shape=(self.buckets, self.features), initializer=start, name="vectors")
+        super().build(input_shape)
+
+    def call(self, texts: tf.Tensor) -> tf.Tensor:
+        """Strings, shape (batch,), to float32, shape (batch, features)."""
+        numbers = tf.strings.to_hash_bucket_fast(ngrams(texts), self.buckets)
+        # An empty text has no n-gram: it gets a vector of zeros.
+        lengths = tf.maximum(numbers.row_lengths(), 1)
+        found = tf.gather(tf.convert_to_tensor(self.vectors), numbers.values)
+        summed = tf.math.segment_sum(found, numbers.value_rowids())
+        missing = tf.cast(numbers.nrows(), tf.int32) - tf.shape(summed)[0]
+        summed = tf.pad(summed, [[0, missing], [0, 0]])
+        return summed / tf.sqrt(tf.cast(lengths, summed.dtype))[:, tf.newaxis]
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[Any, int]:
+        """(batch, features)."""
+        return (input_shape[0] if input_shape else None, self.features)
+
+    def compute_output_spec(self, texts: Any) -> keras.KerasTensor:
+        """Float32, (batch, features)."""
+        return keras.KerasTensor((*texts.shape[:1], self.features), self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """What the constructor takes."""
+        return super().get_config() | {"buckets": self.buckets, "features": self.features, "seed": self.seed}
+
+
+def ngrams(texts: tf.Tensor) -> tf.RaggedTensor:
+    """Words, pairs of neighbouring words, and the words' runs of 3 to 5 characters, `<` and `>` being their ends.
+
+    Args:
+        texts: Strings, shape (batch,), in UTF-8.
+
+    Returns:
+        Strings, shape (batch, None).
+    """
+    lowered = tf.strings.lower(texts, encoding="utf-8")
+    words = tf.strings.split(tf.strings.regex_replace(lowered, r"([^\pL\pN\s'])", r" \1 "))
+    marked = tf.strings.unicode_split(tf.strings.join(["<", words.flat_values, ">"]), "UTF-8")
+    pieces = tf.strings.ngrams(marked, _CHARACTERS, separator="")
+    within = words.with_values(pieces).merge_dims(1, 2)
+    return tf.concat([tf.strings.ngrams(words, _WORDS, separator=" "), within], axis=1)
+
+
+def ngram_model(seed: int = 0) -> keras.Model:
+    """The base: strings (batch,) to float32 (batch, FEATURES)."""
+    texts = keras.Input((), dtype="string", name="text")
+    return keras.Model(texts, NgramVectors(seed=seed, name="vectors")(texts), name=NAME)

@@ -1,0 +1,18 @@
+"""Bases for texts: the built-in n-grams."""
+
+from tfransfer.base.blocks import Block
+from tfransfer.base.build import RANDOM, BuiltBase
+from tfransfer.base.ngrams import NAME, ngram_model
+from tfransfer.hyperrules import UNTRAINED
+
+
+def build_ngrams(seed: int = 0) -> BuiltBase:
+    """The built-in text base, with vectors that are random until they are trained.
+
+    Args:
+        seed: Of the vectors.
+    """
+    model = ngram_model(seed)
+    vectors = model.layers[-1]
+    block = Block("vectors", 1, 2, (vectors,), vectors.count_params(), None)
+    return BuiltBase(NAME, model, "none", 0, (block,), RANDOM, kind="text", pretraining=UNTRAINED)

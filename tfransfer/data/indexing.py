@@ -1,0 +1,220 @@
+"""From the rows of any source to a Dataset: pictures are examined, labels made numbers, splits decided."""
+
+import hashlib
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tfransfer.data import audit, splits
+from tfransfer.data.index import IMAGE, TEXT, Dataset, Example, FileFacts, Issue, Row
+from tfransfer.errors import DataError, did_you_mean
+from tfransfer.progress import Progress, Say, quiet, silent
+from tfransfer.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a source found, before anything is opened.
+
+    Attributes:
+        root: What the rows' paths are relative to.
+        rows: An example each.
+        name: What it is called in messages.
+        task: Of its targets.
+        kind: "image" or "text".
+        classes: In the order of the model's outputs; empty takes the rows' own, sorted.
+        issues: What was set aside already.
+        notes: What the user should know.
+    """
+
+    root: Path
+    rows: tuple[Row, ...]
+    name: str
+    task: str = SINGLE_LABEL
+    kind: str = IMAGE
+    classes: tuple[str, ...] = ()
+    issues: list[Issue] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def index(
+    source: Source,
+    split_seed: int = 0,
+    splits_file: Path | None = None,
+    max_pixels: int = audit.MAX_PIXELS,
+    progress: Progress = quiet,
+    say: Say = silent,
+) -> Dataset:
+    """Examine what a source found and decide the splits.
+
+    Args:
+        source: What was found.
+        split_seed: Seed of the hash that decides splits.
+        splits_file: A `splits.csv` to follow instead.
+        max_pixels: Pictures with more are set aside.
+        progress: Shows how far the reading is.
+        say: Told in one line what was set aside.
+
+    Raises:
+        DataNotFoundError: `splits_file` does not exist.
+        DataError: More than half cannot be read, a class has too few examples, or there is one class only.
+    """
+    named = {name for row in source.rows for name in _names(row)}
+    classes = source.classes if source.task == REGRESSION else _present(source, named)
+    examples, issues = examined(source, classes, max_pixels, progress)
+    _require_use(source, classes, examples)
+    decided = splits.decide(source.name, classes, examples, split_seed, splits_file, source.task)
+    issues += decided.issues
+    say_issues(issues, say)
+    return Dataset(
+        source.root, classes, decided.examples, tuple(issues), (*source.notes, *decided.notes), split_seed,
+        task=source.task, kind=source.kind,
+    )  # fmt: skip
+
+
+def _present(source: Source, named: set[str]) -> tuple[str, ...]:
+    """The classes in order; of those that a source lists, but has no example of, the user is told."""
+    absent = [name for name in source.classes if name not in named]
+    if absent:
+        source.notes.append(f"no example of {', '.join(map(repr, absent[:10]))}, so it is no class")
+    return tuple(name for name in source.classes if name in named) or tuple(sorted(named))
+
+
+def index_known(
+    source: Source,
+    classes: tuple[str, ...],
+    max_pixels: int = audit.MAX_PIXELS,
+    progress: Progress = quiet,
+    say: Say = silent,
+) -> Dataset:
+    """Examine what is to be scored: the classes are known, and no split is decided.
+
+    Raises:
+        DataError: A class is not known, or more than half cannot be read.
+    """
+    unknown = sorted({name for row in source.rows for name in _names(row)} - set(classes))
+    if unknown and source.task != REGRESSION:
+        raise DataError(
+            f"{source.name} has the class {unknown[0]!r}, which the model does not know; it knows "
+            f"{', '.join(map(repr, classes[:10]))}.{did_you_mean(unknown[0], classes)}"
+        )
+    examples, issues = examined(source, classes, max_pixels, progress)
+    say_issues(issues, say)
+    return Dataset(source.root, classes, tuple(examples), tuple(issues), task=source.task, kind=source.kind)
+
+
+def examined(
+    source: Source, classes: Sequence[str], max_pixels: int, progress: Progress
+) -> tuple[list[Example], list[Issue]]:
+    """Examples of the rows that can be read, and what was set aside.
+
+    Raises:
+        DataError: More than half cannot be read.
+    """
+    if source.kind == TEXT:
+        facts = _read_texts(source.rows)
+    else:
+        found = audit.examine_all(source.root, dict.fromkeys(row.path for row in source.rows), max_pixels, progress)
+        facts = [found[row.path] for row in source.rows]
+    bad = list(dict.fromkeys(fact for fact in facts if isinstance(fact, Issue)))
+    _require_readable(source, bad)
+    positions = {name: number for number, name in enumerate(classes)}
+    examples = [
+        _example(row, fact, source.task, positions)
+        for row, fact in zip(source.rows, facts, strict=True)
+        if not isinstance(fact, Issue)
+    ]
+    return examples, [*source.issues, *bad]
+
+
+def _names(row: Row) -> tuple[str, ...]:
+    if isinstance(row.target, str):
+        return (row.target,)
+    return row.target if isinstance(row.target, tuple) else ()
+
+
+def _example(row: Row, fact: FileFacts, task: str, positions: dict[str, int]) -> Example:
+    target: tuple[float, ...] = ()
+    if task == MULTI_LABEL:
+        target = tuple(float(name in _names(row)) for name in positions)
+    elif not isinstance(row.target, str | tuple):
+        target = (float(row.target),)
+    return Example(
+        path=row.path,
+        label=positions[row.target] if isinstance(row.target, str) else 0,
+        content=fact.content,
+        split=row.split,
+        orientation=fact.orientation,
+        reader=fact.reader,
+        width=fact.width,
+        height=fact.height,
+        group=row.group,
+        target=target,
+        text=row.text,
+    )
+
+
+def _read_texts(rows: Sequence[Row]) -> list[FileFacts | Issue]:
+    found: list[FileFacts | Issue] = []
+    for row in rows:
+        if not (row.text or "").strip():
+            found.append(Issue(row.path, "empty", "the text is empty"))
+        else:
+            found.append(FileFacts(text_hash(row.text or ""), 1, "tensorflow", 0, 0))
+    return found
+
+
+def text_hash(text: str) -> str:
+    """The content of a text: spelt with the same characters, however these are composed in Unicode."""
+    return hashlib.blake2b(unicodedata.normalize("NFC", text.strip()).encode(), digest_size=16).hexdigest()
+
+
+def _require_use(source: Source, classes: Sequence[str], examples: Sequence[Example]) -> None:
+    if source.task == REGRESSION:
+        values = {e.target for e in examples}
+        if len(values) < 2:
+            raise DataError(f"all numbers in {source.name} are equal ({values}): there is nothing to learn.")
+        return
+    if source.task == MULTI_LABEL:
+        counts = Counter(i for e in examples for i, applies in enumerate(e.target) if applies)
+    else:
+        counts = Counter(e.label for e in examples)
+    what = "picture" if source.kind == IMAGE else "text"
+    empty = [name for i, name in enumerate(classes) if not counts[i]]
+    if empty:
+        raise DataError(f"no readable {what} is left in {', '.join(map(repr, empty))}: see what was set aside there.")
+    if len(classes) < 2 and source.task == SINGLE_LABEL:
+        raise DataError(_one_class(source, classes[0] if classes else "", what))
+
+
+def _one_class(source: Source, name: str, what: str) -> str:
+    inside = [p for p in (source.root / name).iterdir() if p.is_dir()] if (source.root / name).is_dir() else []
+    hint = f" Did you mean {source.root / name}, which has {len(inside)} folders?" if len(inside) > 1 else ""
+    return (
+        f"{source.name} has one class only, {name!r}; a classifier needs two or more: add {what}s of what is not "
+        f"{name!r}.{hint}"
+    )
+
+
+def _require_readable(source: Source, bad: list[Issue]) -> None:
+    if len(bad) * 2 <= len({row.path for row in source.rows}):
+        return
+    kinds = Counter(issue.kind for issue in bad).most_common()
+    first = "; ".join(f"{issue.path}: {issue.detail}" for issue in bad[:3])
+    what = "pictures below" if source.kind == IMAGE else "texts of"
+    raise DataError(
+        f"{len(bad)} of {len(source.rows)} {what} {source.name} cannot be read "
+        f"({', '.join(f'{n} {kind}' for kind, n in kinds)}), which is more than half: {first}. "
+        "Nothing was changed; check how the files were copied or downloaded."
+    )
+
+
+def say_issues(issues: Sequence[Issue], say: Say) -> None:
+    """Tell in one line for each kind what was set aside."""
+    aside = [issue for issue in issues if issue.set_aside]
+    for kind, count in Counter(issue.kind for issue in aside).most_common():
+        names = [issue.path for issue in aside if issue.kind == kind]
+        more = ", ..." if count > 3 else ""
+        say(f"set aside: {count} {'file' if count == 1 else 'files'} ({kind}): {', '.join(names[:3])}{more}")

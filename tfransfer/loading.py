@@ -1,0 +1,75 @@
+"""From whatever a user has to a Dataset."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tfransfer.data import audit, folder, sources
+from tfransfer.data.index import SEPARATOR, Dataset
+from tfransfer.data.table import Columns
+from tfransfer.progress import Progress, Say, quiet, silent
+
+
+def load_data(
+    source: Any,
+    *,
+    path_column: str | None = None,
+    text_column: str | None = None,
+    label_column: str | None = None,
+    split_column: str | None = None,
+    separator: str = SEPARATOR,
+    task: str | None = None,
+    classes: Sequence[str] | None = None,
+    data_dir: str | Path | None = None,
+    tfds_splits: dict[str, str] | None = None,
+    split_seed: int = 0,
+    splits_file: str | Path | None = None,
+    group: folder.GroupOf | None = None,
+    group_column: str | None = None,
+    max_pixels: int = audit.MAX_PIXELS,
+    progress: Progress = quiet,
+    say: Say = silent,
+) -> Dataset:
+    """Index pictures or texts and decide their splits.
+
+    Args:
+        source: A folder with one folder per class, or with train/validation/test folders above the classes; a table
+            (.csv, .tsv, a pandas DataFrame, or a folder with a table per split); "tfds:NAME" of TensorFlow Datasets;
+            "digits", scikit-learn's handwritten digits, which are built in; a pair (pictures or texts, labels) of
+            arrays or lists; or a tf.data.Dataset of such pairs, or one for each split in a dict.
+        path_column: Of a table: the column with paths of pictures, relative to the table.
+        text_column: Of a table: the column with texts.
+        label_column: Of a table: the column with labels, or several with 0 and 1, with commas between their names.
+        split_column: Of a table: the column with "train", "validation" or "test".
+        separator: Between several classes in one cell of a table.
+        task: Of a table: "single-label", "multi-label" or "regression"; None tells it from the labels.
+        classes: Of arrays: the classes' names, in the order of their numbers.
+        data_dir: Of TFDS: the folder with prepared data.
+        tfds_splits: From "train", "validation" and "test" to TFDS's split syntax.
+        split_seed: Seed of the hash of each file's content that decides its split.
+        splits_file: A recorded `splits.csv` to follow instead.
+        group: From a relative path to the name of a group that must stay on one side, or None.
+        group_column: Column of a table, or of `metadata.csv` in the folder, that names such groups.
+        max_pixels: Pictures with more are set aside.
+        progress: Shows how far it is.
+        say: Told what was set aside.
+
+    Raises:
+        DataNotFoundError: It does not exist.
+        DataError: It has no usable classes or pictures, or labels that cannot be read.
+        SettingError: How to read it is not clear.
+    """
+    columns = Columns(path_column, text_column, label_column, split_column, None, separator, task)
+    reading = sources.Reading(
+        columns, tuple(classes) if classes else None, Path(data_dir) if data_dir else None, tfds_splits, group,
+        group_column,
+    )  # fmt: skip
+    return sources.load(
+        source,
+        reading,
+        split_seed=split_seed,
+        splits_file=Path(splits_file) if splits_file else None,
+        max_pixels=max_pixels,
+        progress=progress,
+        say=say,
+    )

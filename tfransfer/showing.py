@@ -1,0 +1,98 @@
+"""How results look on the terminal: metrics of each task, a finished run, predictions."""
+
+from typing import Any
+
+from tfransfer.files import size_text
+from tfransfer.terminal import Terminal
+
+_COLUMNS = [
+    ("n", "examples"),
+    ("top1", "top-1"),
+    ("top5", "top-5"),
+    ("mean_average_precision", "mean average precision"),
+    ("mean_prevalence", "by chance"),
+    ("micro_f1", "micro F1"),
+    ("macro_f1", "macro F1"),
+    ("exact_match", "all right"),
+    ("r2", "R2"),
+    ("rmse", "RMSE"),
+    ("mae", "MAE"),
+    ("bias", "bias"),
+    ("log_loss", "log loss"),
+    ("expected_calibration_error", "calibration error"),
+]
+_PER_CLASS = [
+    ("average_precision", "average precision"),
+    ("precision", "precision"),
+    ("recall", "recall"),
+    ("f1", "f1"),
+    ("threshold", "threshold"),
+    ("support", "examples"),
+]
+
+
+def show_run(terminal: Terminal, run: Any) -> None:
+    """A finished run: metrics, exports, where it is."""
+    show_metrics(terminal, run.metrics)
+    rows = [
+        [name, str(run.folder / e["file"]), size_text(e["bytes"]), f"{e['top1_agreeing']}/{e['pictures_compared']}",
+         f"{e['largest_difference']:.1e}"]
+        for name, e in run.manifest["exports"].items()
+    ]  # fmt: skip
+    agreeing = "same top-1" if run.task == "single-label" else "same"
+    terminal.table("exports, loaded again and compared", ["format", "file", "size", agreeing, "difference"], rows, 2)
+    terminal.say(f"kept: the {run.manifest['kept'].replace('_', '-')} phase's model")
+    terminal.say(f"run: {run.folder} ({run.manifest['seconds']:.0f} s)")
+
+
+def show_metrics(terminal: Terminal, metrics: dict[str, Any]) -> None:
+    """A row per split, then a row per class where there are classes."""
+    present = [(key, title) for key, title in _COLUMNS if any(key in m for m in metrics.values())]
+    rows = [[split, *(_known(m.get(key)) for key, _ in present)] for split, m in metrics.items()]
+    terminal.table("", ["split", *(title for _, title in present)], rows)
+    shown = "test" if "test" in metrics else next(iter(metrics))
+    per_class = metrics[shown].get("per_class")
+    if per_class:
+        first = next(iter(per_class.values()))
+        columns = [(key, title) for key, title in _PER_CLASS if key in first]
+        rows = [[name, *(_known(said[key]) for key, _ in columns)] for name, said in per_class.items()]
+        terminal.table(f"{shown}, per class", ["class", *(title for _, title in columns)], rows)
+
+
+def _known(value: Any) -> Any:
+    return "" if value is None else value
+
+
+def show_predictions(terminal: Terminal, said: list[Any], what: str) -> None:
+    """A row per picture or text.
+
+    Args:
+        terminal: Where to.
+        said: Predictions.
+        what: "picture" or "text".
+    """
+    if any(p.value is not None for p in said):
+        terminal.table("", [what, "value"], [[p.name, p.error or f"{p.value:.4g}"] for p in said], left=99)
+        return
+    shown = max(1, *(len(p.top) for p in said))
+    several = any(p.top and p.label != p.top[0][0] for p in said)
+    columns = [what, *(["applies"] if several else []), *(f"top {rank}" for rank in range(1, shown + 1))]
+    rows = [
+        [p.name, *([p.label] if several else []), *(_ranked(p, rank) for rank in range(shown))] for p in said
+    ]  # fmt: skip
+    terminal.table("", columns, rows, left=99)
+
+
+def _ranked(prediction: Any, rank: int) -> str:
+    if prediction.error:
+        return prediction.error if rank == 0 else ""
+    return f"{prediction.top[rank][0]} {prediction.top[rank][1]:.3f}" if rank < len(prediction.top) else ""
+
+
+def prediction_dict(prediction: Any, what: str) -> dict[str, Any]:
+    """Plain values for --json."""
+    found: dict[str, Any] = {what: prediction.name, "error": prediction.error or None}
+    if prediction.value is not None:
+        return found | {"value": prediction.value}
+    ranked = [{"label": label, "probability": probability} for label, probability in prediction.top]
+    return found | {"label": prediction.label, "top": ranked}

@@ -1,0 +1,28 @@
+"""Which model files that hold a program were made on this machine, so that nobody is asked about his own.
+
+A `.keras` file with a TF-Hub module holds a SavedModel, which is a program: it is loaded only where it was written by
+this user's own training, or where the user says that its author is trusted.
+"""
+
+from pathlib import Path
+
+from tfransfer.cache_home import cache_home
+from tfransfer.errors import WriteError
+from tfransfer.files import file_hash, write_text
+
+
+def _note(content: str) -> Path:
+    return cache_home() / "trusted" / content
+
+
+def remember(file: Path) -> None:
+    """Note that a file was made here; where the cache cannot be written, the user will be asked to trust it."""
+    try:
+        write_text(_note(file_hash(file)), f"{file.absolute()}\n")
+    except (OSError, WriteError):
+        return
+
+
+def is_known(file: Path) -> bool:
+    """Whether a file, byte for byte, was made here."""
+    return _note(file_hash(file)).is_file()
