@@ -41,6 +41,7 @@ MAY_KNOW = {
     "runs": {"data", "base", "run_folder", "pipeline"},
     "scoring": {"data", "evaluation", "runs", "run_folder"},
     "showing": {"terminal"},
+    "showing_bases": {"terminal", "base"},
     "loading": {"data"},
     "opening": {"data", "base", "training", "exports"},
     "pipeline": {
@@ -56,7 +57,18 @@ MAY_KNOW = {
         "opening",
     },
     "terminal": set(),
-    "cli": {"pipeline", "terminal", "showing", "data", "base", "features", "runs", "run_folder"},
+    "cli": {
+        "pipeline",
+        "terminal",
+        "showing",
+        "showing_bases",
+        "opening",
+        "data",
+        "base",
+        "features",
+        "runs",
+        "run_folder",
+    },
     "__main__": {"cli"},
     "__init__": {"data", "base", "loading", "pipeline", "runs"},
 }

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from tfransfer.base.hub_layer import HubLayer
     from tfransfer.base.listing import bases
     from tfransfer.data.index import Dataset
     from tfransfer.errors import TransferError
@@ -18,6 +19,7 @@ _HOMES = {
     "Dataset": "data.index",
     "FineTunePhase": "recipe",
     "HeadPhase": "recipe",
+    "HubLayer": "base.hub_layer",
     "Recipe": "recipe",
     "Run": "runs",
     "TransferError": "errors",
@@ -35,6 +37,7 @@ __all__ = [
     "Dataset",
     "FineTunePhase",
     "HeadPhase",
+    "HubLayer",
     "Recipe",
     "Run",
     "TransferError",

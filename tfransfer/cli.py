@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from tfransfer import __version__, run_folder, runs
-from tfransfer.base.records import DEFAULT
+from tfransfer.base.records import DEFAULT, NGRAMS, find_base
 from tfransfer.cache_home import cache_home
 from tfransfer.data.kinds import name_of
 from tfransfer.errors import SettingError, TransferError
@@ -20,6 +20,7 @@ from tfransfer.files import size_text
 from tfransfer.native_output import hidden_native_output
 from tfransfer.recipe import Recipe, parse_setting, read_recipe
 from tfransfer.showing import prediction_dict, show_metrics, show_predictions, show_run
+from tfransfer.showing_bases import list_bases, show_base
 from tfransfer.tasks import TASKS
 from tfransfer.terminal import Terminal
 
@@ -311,50 +312,15 @@ def export(run: Path, formats: str, trust: bool, as_json: bool) -> None:
 @click.argument("name", required=False)
 @_JSON
 def bases(name: str | None, as_json: bool) -> None:
-    """List the pretrained bases, or show the blocks of base NAME."""
+    """List the pretrained bases, or show the blocks of base NAME, which may be a TF-Hub module."""
     terminal = Terminal(as_json)
     if name is None:
-        _list_bases(terminal)
-    else:
-        _show_base(terminal, name)
-
-
-def _list_bases(terminal: Terminal) -> None:
-    from tfransfer.base.listing import bases as listed  # here, beside the command of the same name
-
-    rows = listed()
-    columns = ["base", "pixels", "smallest", "features", "parameters", "weights"]
-    cells = [[b.name, b.image_size, b.smallest, b.features, b.parameters, _where(b)] for b in rows]
-    terminal.table("", columns, cells)
-    terminal.emit({"bases": [vars(b) for b in rows]})
-
-
-def _where(base: Any) -> str:
-    if base.built_in:
-        return "built in"
-    return "on this machine" if base.weights_here else "to download"
-
-
-def _show_base(terminal: Terminal, name: str) -> None:
-    from tfransfer.base.records import find_base  # here, so that a mistyped name is said at once
-
-    record = find_base(name)
+        list_bases(terminal)
+        return
+    recipe = Recipe(base=name, weights="random")
+    if "/" not in name and "." not in name and name != NGRAMS:
+        find_base(name)  # a mistyped name is said at once, without TensorFlow
     _load_pipeline()
-    from tfransfer.base.build import RANDOM, build_base  # here, because it imports TensorFlow
+    from tfransfer.opening import named_base  # here, because it imports TensorFlow
 
-    built = build_base(name, weights=RANDOM)
-    total = len(built.blocks)
-    rows = [
-        [total - i, b.name, len(b.layers), b.parameters, b.cut_below.name if b.cut_below else "more than one tensor"]
-        for i, b in reversed(list(enumerate(built.blocks)))
-    ]
-    terminal.say(f"{name}: {record.parameters:,} parameters, {record.features} features, {record.image_size} pixels")
-    terminal.table("", ["--unfreeze", "block", "layers", "parameters", "cut in front of it"], rows, left=2)
-    if record.family.closing:
-        terminal.say(
-            f"{record.family.closing} behind {built.blocks[-1].name} belongs to it: unfrozen with the top block"
-        )
-    if not record.family.clean:
-        terminal.say(f"{name} has no clean block boundary: more than one tensor crosses between its blocks")
-    keys = ("unfreeze", "block", "layers", "parameters", "cut")
-    terminal.emit({"base": name, "blocks": [dict(zip(keys, row, strict=True)) for row in rows]})
+    show_base(terminal, name, named_base(recipe, "float32", terminal.say))

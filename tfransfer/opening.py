@@ -11,8 +11,7 @@ import keras
 from tfransfer.base.build import BuiltBase, base_from_model, build_base, build_default_base
 from tfransfer.base.hub import build_hub
 from tfransfer.base.hub_files import is_handle
-from tfransfer.base.ngrams import NAME as NGRAMS
-from tfransfer.base.records import BUILT_IN, DEFAULT, find_base, require_size
+from tfransfer.base.records import BUILT_IN, DEFAULT, NGRAMS, find_base, require_size
 from tfransfer.base.text import build_ngrams
 from tfransfer.data.index import TEXT, Dataset
 from tfransfer.data.kinds import DIGITS
@@ -77,16 +76,16 @@ def open_session(
         recipe = replace(recipe, base=f"keras.Model {own_model.name}")  # a recipe file cannot hold the model itself
     else:
         precision = planning.choose_precision(recipe.precision)
-        base = _named_base(recipe, precision, say)
+        base = named_base(recipe, precision, say)
         recipe = replace(recipe, base=base.name)
-        rebuild = partial(_named_base, recipe, say=say)
+        rebuild = partial(named_base, recipe, say=say)
 
     _require_fit(base, dataset, recipe)
     plan = planning.make_plan(recipe, base, len(dataset.split("train")), precision)
     task = task_for(dataset.task, dataset.targets(dataset.split("train")))
     made = Session(dataset, recipe, plan, base, task, as_loss(loss), metrics, rebuild)
     if own_model is not None:
-        require_saving(made.whole.model, plan.image_size)
+        require_saving(made.whole.model, plan.image_size, task.name)
     return made
 
 
@@ -99,7 +98,8 @@ def _require_fit(base: BuiltBase, dataset: Dataset, recipe: Recipe) -> None:
             raise SettingError(f"{name} = {asked!r} is for single-label tasks; these labels are {dataset.task}.")
 
 
-def _named_base(recipe: Recipe, precision: str, say: Say) -> BuiltBase:
+def named_base(recipe: Recipe, precision: str, say: Say) -> BuiltBase:
+    """Build the base that a recipe names, in a dtype policy; see `build_base` and `build_hub` for the errors."""
     with _dtype_policy(precision):
         if recipe.base == NGRAMS:
             return build_ngrams(recipe.seed)

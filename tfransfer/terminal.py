@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from tfransfer.progress import Advance
 
@@ -76,7 +76,7 @@ class Terminal:
             is_text = number < left
             table.add_column(name, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
         for row in rows:
-            table.add_row(*(_cell(value) for value in row))
+            table.add_row(*(Text(_cell(value)) for value in row))  # a class may be called "[red]"
         self.console.print(table, markup=False)
 
 
@@ -88,4 +88,4 @@ def _values(values: dict[str, float]) -> str:
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
-    return escape(f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value))
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

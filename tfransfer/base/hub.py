@@ -7,7 +7,6 @@ import keras
 
 from tfransfer.base.blocks import ALL, Block, top_blocks
 from tfransfer.base.build import BuiltBase
-from tfransfer.base.hub_files import find_module
 from tfransfer.base.hub_layer import HubLayer
 from tfransfer.base.preprocessing import entry
 from tfransfer.errors import SettingError
@@ -29,7 +28,7 @@ def build_hub(handle: str, image_size: int | None = None, say: Say = silent) -> 
         WeightsNotFoundError: The module is neither here nor to be had.
         BaseModelError: It is damaged, or takes or gives something else than pictures or texts and vectors.
     """
-    layer = HubLayer(find_module(handle), name="module")
+    layer = HubLayer(handle, name="module")
     size = _size(layer, image_size)
     given = entry(layer.input_kind, size)
     model = keras.Model(given, layer(given), name="hub_module")

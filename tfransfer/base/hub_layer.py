@@ -17,6 +17,7 @@ from tfransfer.base.hub_files import (
     ModuleFacts,
     VariableFacts,
     copy_module,
+    find_module,
     keep_module,
     module_hash,
     name_blocks,
@@ -50,7 +51,7 @@ class HubLayer(keras.layers.Layer):
         """Load a module.
 
         Args:
-            path: Folder of the SavedModel. It is loaded, so its author must be trusted.
+            path: What `find_module` takes: a folder, an archive, a URL. It is loaded, so its author must be trusted.
             trainable: Whether the variables that the module calls trainable are trained.
             pattern: Regular expression that the names of those trained must contain; None for all.
             statistics: "frozen" calls a module that has moving statistics for inference even in training, and leaves
@@ -70,7 +71,7 @@ class HubLayer(keras.layers.Layer):
         self._folder: Path | None = None
         self._may_unpack = False
         if path is not None:
-            self.facts, variables = self._load(Path(path))
+            self.facts, variables = self._load(find_module(str(path)))
         elif module is not None:
             self.facts = ModuleFacts.from_config(module)
             variables = [tf.Variable(tf.zeros(v.shape, v.dtype), name=v.name) for v in self.facts.variables]

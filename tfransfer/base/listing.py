@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tfransfer.base.records import BASES, Base
+from tfransfer.base.records import BASES, NGRAM_BUCKETS, NGRAM_FEATURES, NGRAMS, Base
 from tfransfer.base.weights import weights_here
 
 
@@ -12,7 +12,7 @@ class Listed:
 
     Attributes:
         name: What users write.
-        image_size: Default side of the input in pixels.
+        image_size: Default side of the input in pixels; 0 for a base that takes texts.
         smallest: Smallest side.
         features: Width of the pooled features.
         parameters: Weights without the top.
@@ -30,8 +30,9 @@ class Listed:
 
 
 def bases() -> list[Listed]:
-    """Every base of Keras Applications, and the built-in one, smallest first."""
-    return [_listed(base) for base in sorted(BASES.values(), key=lambda b: b.parameters)]
+    """Every base of Keras Applications and the built-in ones, smallest first, that for texts last."""
+    texts = Listed(NGRAMS, 0, 0, NGRAM_FEATURES, NGRAM_BUCKETS * NGRAM_FEATURES, True, True)
+    return [*(_listed(base) for base in sorted(BASES.values(), key=lambda b: b.parameters)), texts]
 
 
 def _listed(base: Base) -> Listed:

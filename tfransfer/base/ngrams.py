@@ -10,8 +10,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-NAME = "ngrams"
-BUCKETS, FEATURES = 1 << 16, 64
+from tfransfer.base.records import NGRAM_BUCKETS, NGRAM_FEATURES, NGRAMS
+
 _WORDS, _CHARACTERS = (1, 2), (3, 4, 5)
 
 
@@ -26,7 +26,9 @@ class NgramVectors(keras.layers.Layer):
         **options: As for keras.layers.Layer.
     """
 
-    def __init__(self, buckets: int = BUCKETS, features: int = FEATURES, seed: int = 0, **options: Any) -> None:
+    def __init__(
+        self, buckets: int = NGRAM_BUCKETS, features: int = NGRAM_FEATURES, seed: int = 0, **options: Any
+    ) -> None:
         super().__init__(**options)
         self.buckets, self.features, self.seed = buckets, features, seed
 
@@ -78,6 +80,6 @@ def ngrams(texts: tf.Tensor) -> tf.RaggedTensor:
 
 
 def ngram_model(seed: int = 0) -> keras.Model:
-    """The base: strings (batch,) to float32 (batch, FEATURES)."""
+    """The base: strings (batch,) to float32 (batch, NGRAM_FEATURES)."""
     texts = keras.Input((), dtype="string", name="text")
-    return keras.Model(texts, NgramVectors(seed=seed, name="vectors")(texts), name=NAME)
+    return keras.Model(texts, NgramVectors(seed=seed, name="vectors")(texts), name=NGRAMS)

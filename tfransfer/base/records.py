@@ -223,6 +223,8 @@ _TABLE: tuple[Base, ...] = (
 )
 
 DEFAULT, BUILT_IN = "mobilenet_v2", "mini"
+# The built-in base for texts, which is no network of Keras Applications: see `ngrams`.
+NGRAMS, NGRAM_BUCKETS, NGRAM_FEATURES = "ngrams", 1 << 16, 64
 BASES: dict[str, Base] = {base.name: base for base in _TABLE}
 
 
@@ -247,6 +249,6 @@ def find_base(name: str) -> Base:
     """
     if name in BASES:
         return BASES[name]
-    close = difflib.get_close_matches(name.lower().replace("-", "_"), BASES, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name.lower().replace("-", "_"), [*BASES, NGRAMS], n=1, cutoff=0.6)
     hint = f"did you mean {close[0]}?" if close else "`tfransfer bases` lists them."
     raise SettingError(f"no base is called {name!r}: {hint}")

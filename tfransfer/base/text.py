@@ -2,7 +2,8 @@
 
 from tfransfer.base.blocks import Block
 from tfransfer.base.build import RANDOM, BuiltBase
-from tfransfer.base.ngrams import NAME, ngram_model
+from tfransfer.base.ngrams import ngram_model
+from tfransfer.base.records import NGRAMS
 from tfransfer.hyperrules import UNTRAINED
 
 
@@ -15,4 +16,4 @@ def build_ngrams(seed: int = 0) -> BuiltBase:
     model = ngram_model(seed)
     vectors = model.layers[-1]
     block = Block("vectors", 1, 2, (vectors,), vectors.count_params(), None)
-    return BuiltBase(NAME, model, "none", 0, (block,), RANDOM, kind="text", pretraining=UNTRAINED)
+    return BuiltBase(NGRAMS, model, "none", 0, (block,), RANDOM, kind="text", pretraining=UNTRAINED)

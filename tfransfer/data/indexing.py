@@ -184,7 +184,7 @@ def _require_use(source: Source, classes: Sequence[str], examples: Sequence[Exam
     what = "picture" if source.kind == IMAGE else "text"
     empty = [name for i, name in enumerate(classes) if not counts[i]]
     if empty:
-        raise DataError(f"no readable {what} is left in {', '.join(map(repr, empty))}: see what was set aside there.")
+        raise DataError(f"no readable {what} is left in {', '.join(map(repr, empty))}: see the files set aside there.")
     if len(classes) < 2 and source.task == SINGLE_LABEL:
         raise DataError(_one_class(source, classes[0] if classes else "", what))
 
@@ -192,8 +192,9 @@ def _require_use(source: Source, classes: Sequence[str], examples: Sequence[Exam
 def _one_class(source: Source, name: str, what: str) -> str:
     inside = [p for p in (source.root / name).iterdir() if p.is_dir()] if (source.root / name).is_dir() else []
     hint = f" Did you mean {source.root / name}, which has {len(inside)} folders?" if len(inside) > 1 else ""
+    more = f"a folder with {what}s" if (source.root / name).is_dir() else f"{what}s"
     return (
-        f"{source.name} has one class only, {name!r}; a classifier needs two or more: add {what}s of what is not "
+        f"{source.name} has one class only, {name!r}; a classifier needs two or more: add {more} of what is not "
         f"{name!r}.{hint}"
     )
 

@@ -98,7 +98,7 @@ def _write(kind: Format, model: keras.Model, classes: Sequence[str], path: Path)
         raise ExportError(f"the model was written as {kind.name}, but no file appeared.")
 
 
-def require_saving(model: keras.Model, size: int) -> None:
+def require_saving(model: keras.Model, size: int, task: str) -> None:
     """See that a model can be written as `.keras` and loaded in a fresh process, before it is trained for hours.
 
     Raises:
@@ -106,4 +106,4 @@ def require_saving(model: keras.Model, size: int) -> None:
     """
     pictures = np.random.default_rng(0).integers(0, 256, (2, size, size, 3)).astype(np.uint8)
     with tempfile.TemporaryDirectory() as folder:
-        export_model(model, (), pictures, ["keras"], Path(folder))
+        export_model(model, (), pictures, ["keras"], Path(folder), task)
