@@ -318,7 +318,7 @@ def bases(name: str | None, as_json: bool) -> None:
         list_bases(terminal)
         return
     recipe = Recipe(base=name, weights="random")
-    if "/" not in name and "." not in name and name != NGRAMS:
+    if not set("/.:") & set(name) and name != NGRAMS:
         find_base(name)  # a mistyped name is said at once, without TensorFlow
     _load_pipeline()
     from tfransfer.opening import named_base  # here, because it imports TensorFlow

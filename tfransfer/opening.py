@@ -11,6 +11,7 @@ import keras
 from tfransfer.base.build import BuiltBase, base_from_model, build_base, build_default_base
 from tfransfer.base.hub import build_hub
 from tfransfer.base.hub_files import is_handle
+from tfransfer.base.kerashub import PREFIX, build_kerashub, is_preset
 from tfransfer.base.records import BUILT_IN, DEFAULT, NGRAMS, find_base, require_size
 from tfransfer.base.text import build_ngrams
 from tfransfer.data.index import TEXT, Dataset
@@ -42,7 +43,9 @@ def require_base(recipe: Recipe) -> None:
     Raises:
         SettingError: No base has this name, or the image size is below its smallest.
     """
-    if recipe.base == NGRAMS or (recipe.base and is_handle(recipe.base)):
+    if recipe.base == NGRAMS or (recipe.base and (is_preset(recipe.base) or is_handle(recipe.base))):
+        if recipe.weights:
+            raise SettingError(f"the base {recipe.base} brings its own weights; --weights is for Keras Applications.")
         return
     record = find_base(recipe.base or DEFAULT)
     require_size(record, recipe.image_size or record.image_size)
@@ -103,6 +106,8 @@ def named_base(recipe: Recipe, precision: str, say: Say) -> BuiltBase:
     with _dtype_policy(precision):
         if recipe.base == NGRAMS:
             return build_ngrams(recipe.seed)
+        if recipe.base and is_preset(recipe.base):
+            return build_kerashub(recipe.base.removeprefix(PREFIX), recipe.image_size, say)
         if recipe.base and is_handle(recipe.base):
             return build_hub(recipe.base, recipe.image_size, say)
         if recipe.base is None:

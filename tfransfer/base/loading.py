@@ -5,7 +5,7 @@ from pathlib import Path
 import keras
 
 from tfransfer import trust as trusted
-from tfransfer.base import hub_layer, ngrams  # noqa: F401  their layers must be known to Keras
+from tfransfer.base import hub_layer, kerashub, ngrams  # noqa: F401  their layers must be known to Keras
 from tfransfer.errors import BaseModelError, RunError
 
 

@@ -1,5 +1,6 @@
 """From [0, 255] RGB pixels to what a base wants, as layers in the graph that plain Keras saves and loads."""
 
+import json
 from typing import Any
 
 import keras
@@ -7,6 +8,8 @@ import keras
 # ImageNet's channel means and deviations, as `keras.applications.imagenet_utils.preprocess_input` has them.
 _MEAN = (0.485, 0.456, 0.406)
 _DEVIATION = (0.229, 0.224, 0.225)
+# In front of the arguments of keras.layers.Rescaling, as JSON.
+RESCALING = "rescaling "
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 
 
@@ -31,7 +34,8 @@ def preprocess(pixels: Any, kind: str) -> Any:
     Args:
         pixels: KerasTensor, float32, shape (batch, size, size, 3), RGB in [0, 255].
         kind: "none", "unit" ([0, 1]), "tf" ([-1, 1]), "torch" (mean and deviation of ImageNet), "caffe" (BGR, mean
-            removed), or "efficientnet_file" (see `efficientnet_from_file`).
+            removed), "rescaling" and the arguments of keras.layers.Rescaling as JSON, or "efficientnet_file" (see
+            `efficientnet_from_file`).
 
     Returns:
         KerasTensor of the same shape.
@@ -41,6 +45,8 @@ def preprocess(pixels: Any, kind: str) -> Any:
     if kind == "caffe":
         pixels = keras.ops.flip(pixels, axis=-1)
         return _rescaling(1.0, [-m for m in _CAFFE_MEAN_BGR])(pixels)
+    if kind.startswith(RESCALING):
+        return _rescaling(**json.loads(kind.removeprefix(RESCALING)))(pixels)
     if kind == "unit":
         return _rescaling(1 / 255, 0.0)(pixels)
     if kind == "tf":

@@ -93,9 +93,10 @@ def _replay(files: Sequence[tuple[Format, Path]], pictures: np.ndarray, model: A
 
 
 def own_modules(model: Any) -> list[str]:
-    """The modules with this project's own layers in a model, which a `.keras` file of it needs to be loaded."""
-    found = {type(layer).__module__ for layer in model._flatten_layers()}
-    return sorted(name for name in found if name.split(".")[0] == "tfransfer")
+    """The modules with this project's own layers in a model, and with operations that its files need."""
+    layers = model._flatten_layers()
+    own = {type(layer).__module__ for layer in layers if type(layer).__module__.split(".")[0] == "tfransfer"}
+    return sorted(own | {layer.operations_from for layer in layers if hasattr(layer, "operations_from")})
 
 
 def compare(

@@ -5,8 +5,8 @@ Run as a script by `parity`; it imports nothing of tfransfer, so that it sees wh
     python replay.py REQUEST.json
 
 The request names `files` (a list of {format, path}), `pictures` (an .npy file, uint8 (n, size, size, 3), or texts
-(n,)), `answers` (the .npz file to write) and `modules`, which hold layers that a `.keras` file needs. The answers hold,
-for the i-th file, `i/first` and `i/second` (two calls on the same pictures), for a SavedModel also `i/bytes` (the
+(n,)), `answers` (the .npz file to write) and `modules`, with the layers and operations that a file needs. The answers
+hold, for the i-th file, `i/first` and `i/second` (two calls on the same pictures), for a SavedModel also `i/bytes` (the
 pictures as PNG files), and `i/labels` where the file carries labels.
 """
 
@@ -42,6 +42,9 @@ def replay_saved_model(path: Path, pictures: np.ndarray, modules: list[str]) -> 
     """Answers of the signatures of a SavedModel."""
     import tensorflow as tf
 
+    for name in modules:
+        if name.split(".")[0] != "tfransfer":  # operations, such as those of tokenizers
+            importlib.import_module(name)
     loaded = tf.saved_model.load(str(path))
     batch = tf.constant(pictures)
     first, second = (_only(loaded.signatures["serving_default"](batch)) for _ in range(2))

@@ -83,7 +83,8 @@ def assemble(base: BuiltBase, classes: int, dropout: float, task: Task, seed: in
 
 def freeze_base(whole: TransferModel) -> Parts:
     """Freeze the whole base: the head phase."""
-    whole.base.model.trainable = False
+    for layer in all_layers(whole.base.model):  # KerasHub's layers do not hand on what their parent is set to
+        layer.trainable = False
     return Parts(model_to(whole.base, [POOLED_TAP]), _with_head(whole, None), tap=POOLED_TAP)
 
 
