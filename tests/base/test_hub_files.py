@@ -9,7 +9,8 @@ import hub_modules
 import pytest
 
 from tfransfer.base import hub_files
-from tfransfer.base.hub_files import find_module, is_handle, keep_module, module_hash, name_blocks, top_pattern
+from tfransfer.base.hub_blocks import name_blocks, top_pattern
+from tfransfer.base.hub_files import find_module, is_handle, keep_module, module_hash
 from tfransfer.errors import BaseModelError, SettingError, WeightsNotFoundError
 
 URL = "https://tfhub.dev/google/imagenet/mobilenet_v2_100_224/feature_vector/5"
