@@ -83,6 +83,17 @@ def test_tfds_by_name_with_its_own_class_names(tmp_path):
         assert scored_again(run) == run.metrics
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_builder_of_a_folder_with_splits_is_data(tmp_path, solid_folder):
+    tfds = pytest.importorskip("tensorflow_datasets")
+    for split, count in {"train": 12, "test": 4}.items():
+        solid_folder(f"shapes/{split}", {"red": count, "blue": count}, suffix=".jpg", size=30 + count)
+    data = tfransfer.load_data(tfds.folder_dataset.ImageFolder(str(tmp_path / "shapes")))
+    assert set(data.classes) == {"red", "blue"}
+    assert sum(data.counts()["test"].values()) == 8
+    assert data.counts()["validation"]  # which there was none of: cut from train
+
+
 def test_the_command_trains_on_prepared_tfds(tmp_path, command, solid_folder):
     pytest.importorskip("tensorflow_datasets")
     code, _, errors = command("train", "tfds:no_such_set", "--out", tmp_path / "run")

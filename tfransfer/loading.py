@@ -36,7 +36,7 @@ def load_data(
         source: A folder with one folder per class, or with train/validation/test folders above the classes; a table
             (.csv, .tsv, a pandas DataFrame, or a folder with a table per split); "tfds:NAME" of TensorFlow Datasets;
             "digits", scikit-learn's handwritten digits, which are built in; a pair (pictures or texts, labels) of
-            arrays or lists; or a tf.data.Dataset of such pairs, or one for each split in a dict.
+            arrays or lists; a tf.data.Dataset of such pairs, or one for each split in a dict; or a TFDS builder.
         path_column: Of a table: the column with paths of pictures, relative to the table.
         text_column: Of a table: the column with texts.
         label_column: Of a table: the column with labels, or several with 0 and 1, with commas between their names.

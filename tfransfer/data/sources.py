@@ -107,7 +107,7 @@ def _opened(data: Any, kind: str, reading: Reading, progress: Progress, say: Say
         return _unpacked_source(opened, str(data)), origin
     if hasattr(data, "columns") and hasattr(data, "isna"):
         return _frame(data, columns)
-    return _in_memory(data, reading), {}
+    return _in_memory(data, reading, progress), {}
 
 
 def _frame(frame: Any, columns: Columns) -> tuple[Source, dict[str, Any]]:
@@ -120,14 +120,17 @@ def _frame(frame: Any, columns: Columns) -> tuple[Source, dict[str, Any]]:
     return found, {"file": str(file), "columns": columns.to_dict(), "frame": True}
 
 
-def _in_memory(data: Any, reading: Reading) -> Source:
+def _in_memory(data: Any, reading: Reading, progress: Progress) -> Source:
+    if hasattr(data, "as_dataset") and hasattr(data, "info"):
+        opened = tfds.open_builder(data, reading.splits, progress=progress)
+        return _unpacked_source(opened, f"the TFDS builder {data.name}")
     if is_tf_dataset(data):
         return _unpacked_source(open_tf_dataset(data, reading.classes), "the tf.data.Dataset")
     if is_arrays(data):
         return _unpacked_source(open_arrays(data[0], data[1], reading.classes), "the arrays")
     raise SettingError(
         "data is a folder, a table (.csv, .tsv), 'tfds:NAME', 'digits', a pandas DataFrame, a pair (pictures or texts, "
-        f"labels) or a tf.data.Dataset of such pairs; it is {type(data).__name__}."
+        f"labels), a tf.data.Dataset of such pairs or a TFDS builder; it is {type(data).__name__}."
     )
 
 

@@ -57,7 +57,7 @@ def open_tfds(
         data_dir: Where prepared datasets are; None is TensorFlow Datasets' own place.
         splits: As for `open_builder`.
         progress: Shows how far the unpacking is.
-        say: Told that the dataset is being downloaded, and of what was left out.
+        say: Told that the dataset is being downloaded.
 
     Raises:
         SettingError: tensorflow-datasets is not installed.
@@ -68,12 +68,10 @@ def open_tfds(
     builder = _builder(name, data_dir)
     if not _is_ready(builder):
         _download(builder, name, say)
-    return open_builder(builder, splits, progress, say)
+    return open_builder(builder, splits, progress)
 
 
-def open_builder(
-    builder: Any, splits: dict[str, str] | None = None, progress: Progress = quiet, say: Say = silent
-) -> Unpacked:
+def open_builder(builder: Any, splits: dict[str, str] | None = None, progress: Progress = quiet) -> Unpacked:
     """Unpack a prepared `tfds.core.DatasetBuilder`, for example a `tfds.folder_dataset.ImageFolder`.
 
     Args:
@@ -81,7 +79,6 @@ def open_builder(
         splits: From "train", "validation" and "test" to what TensorFlow Datasets calls a split, slices included:
             {"train": "train[:80%]", "validation": "train[80%:]", "test": "test"}. None takes the builder's own.
         progress: Shows how far the unpacking is.
-        say: Told of what was left out.
 
     Raises:
         DataNotFoundError: The data is not prepared.
@@ -101,8 +98,6 @@ def open_builder(
         return Contents(tuple(rows), columns.classes, columns.task, (*notes, *left_out))
 
     unpacked = unpack("tfds", _facts(builder, wanted), fill)
-    for note in unpacked.notes:
-        say(note)
     return unpacked
 
 
