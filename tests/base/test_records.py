@@ -145,10 +145,10 @@ def test_image_size_below_the_smallest_is_refused():
 
 def test_listing_says_which_weights_are_here(monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    assert [row.name for row in bases() if row.weights_here] == ["mini"]
+    assert [row.name for row in bases() if row.weights_here] == ["mini", "ngrams"]
     models = tmp_path / "models"
     models.mkdir()
     (models / BASES["vgg16"].weights_file).write_bytes(b"weights")
-    assert [row.name for row in bases() if row.weights_here] == ["mini", "vgg16"]
-    assert [row.name for row in bases() if row.built_in] == ["mini"]
-    assert len(bases()) == len(BASES)
+    assert [row.name for row in bases() if row.weights_here] == ["mini", "vgg16", "ngrams"]
+    assert [row.name for row in bases() if row.built_in] == ["mini", "ngrams"]
+    assert len(bases()) == len(BASES) + 1
