@@ -4,6 +4,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pytest
 from PIL import Image
 
 from tfransfer.base.build import BuiltBase, base_from_model
@@ -29,6 +30,14 @@ def colour_folder(root: Path, per_class: int = 24, size: int = 24, noise: int = 
             picture = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
             picture.save(root / name / f"{number:03}{suffix}")
     return root
+
+
+def usable_tfds():
+    """tensorflow_datasets, or the test is skipped; beside an old TensorFlow it is there, but fails to load."""
+    tfds = pytest.importorskip("tensorflow_datasets")
+    if not hasattr(tfds, "features"):
+        pytest.skip("tensorflow_datasets does not load beside this TensorFlow", allow_module_level=True)
+    return tfds
 
 
 def colour_dataset(root: Path, **options) -> Dataset:

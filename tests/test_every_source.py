@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from small_world import usable_tfds
 
 import tfransfer
 from tfransfer.errors import DataError, DataNotFoundError, SettingError
@@ -74,7 +75,7 @@ def test_a_dataframe_is_found_again(tmp_path, solid_folder, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore")
 def test_tfds_by_name_with_its_own_class_names(tmp_path):
-    tfds = pytest.importorskip("tensorflow_datasets")
+    tfds = usable_tfds()
     with tfds.testing.mock_data(num_examples=60):
         data = tfransfer.load_data("tfds:tf_flowers")
         assert set(data.classes) <= {"dandelion", "daisy", "tulips", "sunflowers", "roses"}
@@ -85,7 +86,7 @@ def test_tfds_by_name_with_its_own_class_names(tmp_path):
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_builder_of_a_folder_with_splits_is_data(tmp_path, solid_folder):
-    tfds = pytest.importorskip("tensorflow_datasets")
+    tfds = usable_tfds()
     for split, count in {"train": 12, "test": 4}.items():
         solid_folder(f"shapes/{split}", {"red": count, "blue": count}, suffix=".jpg", size=30 + count)
     data = tfransfer.load_data(tfds.folder_dataset.ImageFolder(str(tmp_path / "shapes")))
@@ -95,7 +96,7 @@ def test_a_builder_of_a_folder_with_splits_is_data(tmp_path, solid_folder):
 
 
 def test_the_command_trains_on_prepared_tfds(tmp_path, command, solid_folder):
-    pytest.importorskip("tensorflow_datasets")
+    usable_tfds()
     code, _, errors = command("train", "tfds:no_such_set", "--out", tmp_path / "run")
     assert code == 1
     assert "no_such_set" in errors

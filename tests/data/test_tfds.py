@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from small_world import usable_tfds
 
 from tfransfer.data.tfds import open_builder, open_tfds
 from tfransfer.errors import DataError, DataNotFoundError, SettingError, WriteError
 
-tfds = pytest.importorskip("tensorflow_datasets")
+tfds = usable_tfds()
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 F = tfds.features
 JPEG = tf.io.encode_jpeg(np.full((6, 5, 3), 90, np.uint8)).numpy()

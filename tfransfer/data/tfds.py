@@ -108,6 +108,11 @@ def _tensorflow_datasets() -> Any:
         raise SettingError(
             f'data of TensorFlow Datasets needs a package that is missing ({error}): pip install "tfransfer[tfds]".'
         ) from error
+    if not hasattr(tensorflow_datasets, "features"):  # it logs why it could not be imported, and goes on
+        raise SettingError(
+            "tensorflow_datasets is installed, but does not load beside this TensorFlow (see the error above): install "
+            'a newer TensorFlow, or let pip choose both: pip install -U "tfransfer[tfds]".'
+        )
     return tensorflow_datasets
 
 
