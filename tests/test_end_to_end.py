@@ -100,7 +100,8 @@ def colours(tmp_path_factory, calibrated_weights):
     shutil.copy(data / "red" / "000.jpg", data / "red" / "copy of 000.jpg")
     (data / "blue" / "broken.jpg").write_bytes((data / "blue" / "001.jpg").read_bytes()[:700])
     words = ["train", data, "--base", "mobilenet", "--weights", calibrated_weights, "--image-size", 32,
-             "--unfreeze", 2, "--head-epochs", 10, "--fine-tune-epochs", 3, "--set", "head.learning_rate=0.005", "--set", "head.patience=0",
+             "--unfreeze", 2, "--head-epochs", 10, "--fine-tune-epochs", 3, "--set", "head.learning_rate=0.005",
+             "--set", "head.patience=0",
              "--out", place / "run", "--json"]  # fmt: skip
     return data, place / "run", command(*words)
 
