@@ -74,6 +74,27 @@ def test_features_are_those_of_the_same_network_in_keras(module, mobilenet_v2_we
     np.testing.assert_allclose(ours, theirs, atol=1e-3)
 
 
+def test_the_same_network_written_by_tf_keras_goes_the_same_way(photos, mobilenet_v2_weights, tmp_path, fresh_cache):
+    tf_keras = pytest.importorskip("tf_keras")
+    plain = build_base("mobilenet_v2", SIZE, str(mobilenet_v2_weights))
+    network = tf_keras.applications.MobileNetV2(
+        include_top=False, weights=None, input_shape=(SIZE, SIZE, 3), pooling="avg"
+    )
+    network.set_weights(plain.model.get_weights())
+    start = tf_keras.Input((SIZE, SIZE, 3))
+    published = tf_keras.Model(start, network(tf_keras.layers.Rescaling(2.0, offset=-1.0)(start)))
+    published.save(str(tmp_path / "module"), save_format="tf")
+    hub = build_hub(str(tmp_path / "module"))
+    pixels = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE, 3)).astype(np.float32)
+    ours, theirs = (model_to(base, [POOLED_TAP])(pixels, training=False) for base in (hub, plain))
+    np.testing.assert_allclose(ours, theirs, atol=1e-3)
+    run = tfransfer.train(photos, base=str(tmp_path / "module"), out=tmp_path / "run", head_epochs=2,
+                          fine_tune_epochs=1, unfreeze="block_15_|block_16_|Conv_1")  # fmt: skip
+    assert list(run.manifest["phases"]) == ["head", "fine_tune"]
+    assert set(run.manifest["exports"]) == {"keras", "savedmodel", "tflite"}
+    assert tfransfer.load_run(run.folder).evaluate() == run.metrics
+
+
 def test_head_losses_are_those_of_the_same_network_in_keras_step_by_step(
     photos, module, mobilenet_v2_weights, tmp_path, fresh_cache
 ):
