@@ -98,6 +98,21 @@ def test_features_of_pictures_are_those_of_keras_hub(presets, name):
     assert (base.kind, base.image_size, base.weights) == ("image", SIZE, "preset")
 
 
+def test_of_a_pair_for_pictures_and_texts_the_half_for_pictures_is_the_base(tmp_path):
+    pictures = models.SigLIPVisionEncoder(
+        patch_size=8, hidden_dim=8, num_layers=2, num_heads=2, intermediate_dim=16, image_shape=(SIZE, SIZE, 3)
+    )
+    texts = models.SigLIPTextEncoder(
+        vocabulary_size=9, embedding_dim=8, hidden_dim=8, num_layers=1, num_heads=2, intermediate_dim=16,
+        max_sequence_length=6,
+    )  # fmt: skip
+    converter = keras_hub.layers.SigLIPImageConverter(image_size=(SIZE, SIZE), scale=SCALE, offset=OFFSET)
+    base = build_kerashub(written(models.SigLIPBackbone(pictures, texts), tmp_path, converter))
+    expected = pictures({"images": converter(pixels())}, training=False)
+    np.testing.assert_allclose(base.model(rescaled(base, pixels()), training=False), expected, atol=1e-5)
+    assert [block.name for block in base.blocks] == ["encoder_block_0", "encoder_block_1"]
+
+
 def test_without_a_class_token_the_mean_over_tokens_serves(tmp_path):
     plain = models.ViTBackbone((SIZE, SIZE, 3), 8, 1, 2, 8, 16, use_class_token=False)
     said = []

@@ -29,6 +29,7 @@ _STACKS = {
 # How the layers of a block are named in KerasHub; what sets a block apart is the group.
 _BLOCK_NAMES = (
     r"(transformer_block_\d+|transformer_layer_\d+|f_net_layer_\d+|disentangled_attention_encoder_layer_\d+)$",
+    r".*(encoder_block_\d+)$",
     r"(layers_\d+|encoder_layer_\d+|hierarchical_encoder_\d+_\d+|group_\d+_inner_layer_\d+|stage_\d+)$",
     r"(block_\d+_\d+)$",
     r"(stack\d+_block\d+)_",
@@ -140,7 +141,8 @@ def build_kerashub(preset: str, image_size: int | None = None, say: Say = silent
 
     What a backbone says of an example is one vector or map. Of a sequence of tokens it is the class token where the
     backbone has one (ViT, DeiT, DINOv2 and 3, BERT, RoBERTa, DistilBERT, ALBERT, DeBERTa, FNet), else the mean
-    over the tokens, padding left out. Maps of pictures stay maps (ResNet, EfficientNet, MobileNet).
+    over the tokens, padding left out. Maps of pictures stay maps (ResNet, EfficientNet, MobileNet). Of
+    a pair of encoders for pictures and texts (SigLIP) that for pictures is the base.
 
     Args:
         preset: A preset's name, `kaggle://...`, `hf://...` or the folder of one.
@@ -155,6 +157,7 @@ def build_kerashub(preset: str, image_size: int | None = None, say: Say = silent
     hub = _keras_hub(preset)
     name, preset = PREFIX + preset, _found(hub, preset)
     backbone = _load(preset, lambda: hub.models.Backbone.from_preset(preset))
+    backbone = getattr(backbone, "vision_encoder", None) or backbone  # of a pair for pictures and texts (SigLIP)
     if not getattr(backbone, "inputs", None):
         raise BaseModelError(f"the backbone of {preset} is no Functional model, so it cannot be split; choose another.")
     _features(backbone)  # refused before anything is built
