@@ -219,8 +219,8 @@ def _finish(run: Run, session: Session, progress: Progress) -> None:
     run_folder.write_samples(run.folder / run_folder.SAMPLES, pictures[:_SAMPLES])
     made = export_model(model, run.classes, pictures, ["keras"], run.folder, run.task)
     run.manifest["exports"] = {e.format: e.to_dict() for e in made}
-    trust.remember(run.folder / run_folder.MODEL)
     run.manifest["model_hash"] = file_hash(run.folder / run_folder.MODEL)
+    trust.remember(run.folder / run_folder.MODEL, run.manifest["model_hash"])
 
 
 def _pictures(dataset: Dataset, examples: Sequence[Example], size: int) -> np.ndarray:

@@ -15,10 +15,15 @@ def _note(content: str) -> Path:
     return cache_home() / "trusted" / content
 
 
-def remember(file: Path) -> None:
-    """Note that a file was made here; where the cache cannot be written, the user will be asked to trust it."""
+def remember(file: Path, content: str) -> None:
+    """Note that a file was made here; where the cache cannot be written, the user will be asked to trust it.
+
+    Args:
+        file: Where it is now, for whoever looks into the cache.
+        content: Its `file_hash`.
+    """
     try:
-        write_text(_note(file_hash(file)), f"{file.absolute()}\n")
+        write_text(_note(content), f"{file.absolute()}\n")
     except (OSError, WriteError):
         return
 
