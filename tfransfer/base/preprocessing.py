@@ -28,6 +28,11 @@ def entry(kind: str, size: int) -> Any:
     return keras.Input((size, size, 3), dtype="float32", name="pixels")
 
 
+def reads_text(model: keras.Model) -> bool:
+    """Whether a model takes strings."""
+    return str(model.inputs[0].dtype) == "string"
+
+
 def preprocess(pixels: Any, kind: str) -> Any:
     """Put a base's preprocessing behind an input tensor.
 

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import tensorflow as tf
 
+from tfransfer.base.preprocessing import reads_text
 from tfransfer.data.flow import as_model_input, evaluation_flow, telling_lost_pictures
 from tfransfer.data.index import SEPARATOR, Dataset, Example
 from tfransfer.data.inputs import read_inputs
@@ -70,7 +71,7 @@ def inference(model: Any) -> Any:
     It is traced once for a model, whatever the batch, and always computes with the weights that the model has now.
     """
     if model not in _COMPILED:
-        dtype = tf.string if str(model.inputs[0].dtype) == "string" else tf.float32
+        dtype = tf.string if reads_text(model) else tf.float32
         spec = tf.TensorSpec((None, *model.input_shape[1:]), dtype)
         ask = tf.function(lambda given: tf.cast(model(given, training=False), tf.float32), input_signature=[spec])
         _COMPILED[model] = ask.get_concrete_function()  # which, unlike `ask`, does not keep the model alive

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfransfer.base.preprocessing import reads_text
 from tfransfer.base.saved import save_endpoints
 from tfransfer.data import pictures
 from tfransfer.errors import SettingError, did_you_mean
@@ -56,11 +57,6 @@ def write_saved_model(model: keras.Model, classes: Sequence[str], path: Path) ->
     extra = path / "assets.extra"
     extra.mkdir()
     (extra / LABELS_FILE).write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
-
-
-def reads_text(model: keras.Model) -> bool:
-    """Whether a model takes strings."""
-    return str(model.inputs[0].dtype) == "string"
 
 
 def output_name(model: keras.Model) -> str:

@@ -11,9 +11,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfransfer.base.preprocessing import reads_text
 from tfransfer.errors import SettingError
 from tfransfer.features import litert
-from tfransfer.features.engines import KERAS, LITERT, Engine, KerasEngine, largest_difference, reads_text
+from tfransfer.features.engines import KERAS, LITERT, Engine, KerasEngine, largest_difference
 from tfransfer.features.memory import EngineMemory
 from tfransfer.progress import Say, silent
 

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfransfer.base.preprocessing import reads_text
 from tfransfer.data.flow import as_model_input
 
 KERAS, LITERT = "keras", "litert"
@@ -51,11 +52,6 @@ class KerasEngine:
         filling = b"" if pixels.dtype == object else 0
         padded = np.pad(pixels, [(0, _BATCH - count), *[(0, 0)] * (pixels.ndim - 1)], constant_values=filling)
         return [values.numpy()[:count] for values in self._ask(padded)]
-
-
-def reads_text(model: keras.Model) -> bool:
-    """Whether a model takes strings."""
-    return str(model.inputs[0].dtype) == "string"
 
 
 def listed(values: object) -> list[tf.Tensor]:

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfransfer.base.preprocessing import reads_text
 from tfransfer.data import flow
 from tfransfer.data.index import Dataset
 from tfransfer.training.planning import Plan
@@ -84,7 +85,7 @@ def decoding_seconds(dataset: Dataset, size: int, count: int) -> tuple[np.ndarra
 def forward_seconds(model: keras.Model) -> float:
     """Seconds that a forward pass takes per example, on random numbers, or on the same words."""
     shape = (_TIMED, *model.input_shape[1:])
-    if str(model.inputs[0].dtype) == "string":
+    if reads_text(model):
         values = tf.fill(shape, _SENTENCE)
     else:
         values = tf.random.stateless_uniform(shape, (1, 2), dtype=tf.float32)
