@@ -506,7 +506,7 @@ def check_a_failed_replacement_leaves_the_old_run(folder, place, monkeypatch):
     tiny = recipe(head__epochs=1, fine_tune__epochs=0)
     pipeline.train(folder, tiny_model(), preprocessing="tf", recipe=tiny, out=place, exports=[])
     old = {p.name: p.read_bytes() for p in place.iterdir()}
-    monkeypatch.setattr(pipeline, "_finish", lambda *a: (_ for _ in ()).throw(WriteError("the disk is full")))
+    monkeypatch.setattr(pipeline, "finish_run", lambda *a: (_ for _ in ()).throw(WriteError("the disk is full")))
     with pytest.raises(WriteError):
         pipeline.train(
             folder, tiny_model(), preprocessing="tf", recipe=tiny, out=place, exports=[], overwrite=True, seed=9

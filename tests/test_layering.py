@@ -17,6 +17,7 @@ FOR_ALL = {
     "native_output",
     "allocator",
     "trust",
+    "stopping",
 }
 # What each part may know besides itself and what is for all. Below-of-below is allowed: training may know data.
 MAY_KNOW = {
@@ -30,6 +31,7 @@ MAY_KNOW = {
     "native_output": set(),
     "allocator": set(),
     "trust": set(),
+    "stopping": set(),
     "data": set(),
     "base": set(),
     "features": {"data", "base"},
@@ -44,7 +46,13 @@ MAY_KNOW = {
     "showing_bases": {"terminal", "base"},
     "loading": {"data"},
     "opening": {"data", "base", "training", "exports"},
+    "resuming": {"data", "base", "training", "runs", "run_folder"},
+    "beginning": {"data", "base", "training", "runs", "run_folder", "resuming"},
+    "finishing": {"data", "training", "exports", "runs", "run_folder", "scoring"},
     "pipeline": {
+        "beginning",
+        "resuming",
+        "finishing",
         "data",
         "base",
         "training",

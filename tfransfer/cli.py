@@ -21,6 +21,7 @@ from tfransfer.native_output import hidden_native_output
 from tfransfer.recipe import Recipe, parse_setting, read_recipe
 from tfransfer.showing import prediction_dict, show_metrics, show_predictions, show_run
 from tfransfer.showing_bases import list_bases, show_base
+from tfransfer.stopping import Stopped
 from tfransfer.tasks import TASKS
 from tfransfer.terminal import Terminal
 
@@ -53,8 +54,9 @@ def main() -> None:
         sys.exit(1)
     except OSError as error:
         _fail(error, 1)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("tfransfer: stopped before the end; the run is not finished.", err=True)
+    except (click.Abort, KeyboardInterrupt) as error:
+        cause = error if isinstance(error, Stopped) else error.__cause__  # click turns it into an Abort
+        click.echo(f"tfransfer: {cause if isinstance(cause, Stopped) else 'stopped before the end.'}", err=True)
         sys.exit(1)
     finally:
         sys.stdout = standard_output
@@ -136,7 +138,8 @@ def _reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--split-seed", type=int, default=0, help="Of the hash that decides splits. [default: 0]")
 @click.option("--splits", "splits_file", type=_DATA, metavar="FILE", help="Follow a recorded splits.csv.")
 @click.option("--out", type=_DATA, help="The run's folder. [default: saved_models/NAME OF THE DATA]")
-@click.option("--overwrite", is_flag=True, help="Replace the run that is there.")
+@click.option("--resume", is_flag=True, help="Go on with the run that is there, if it was stopped; else begin.")
+@click.option("--overwrite", is_flag=True, help="Replace the run that is there, once the new one is finished.")
 @click.option("--export", "exports", metavar="FORMAT,...", help="Besides .keras. [default: savedmodel,tflite]")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard logs to the run's folder.")
 @_JSON
@@ -147,6 +150,7 @@ def train(
     split_seed: int,
     splits_file: Path | None,
     out: Path | None,
+    resume: bool,
     overwrite: bool,
     exports: str | None,
     tensorboard: bool,
@@ -162,7 +166,10 @@ def train(
     recipe = read_recipe(recipe_file) if recipe_file else Recipe()
     settings |= dict(parse_setting(text) for text in set_)
     terminal = Terminal(as_json)
-    place = run_folder.place_for(name_of(data), out, overwrite)
+    place = run_folder.place_for(name_of(data), out)
+    _require_one_of(resume, overwrite)
+    if not resume:
+        run_folder.require_free(place, overwrite)
     pipeline = _load_pipeline()
     wanted = None if exports is None else _formats(exports)
     # Wrong usage is said before the pictures are read.
@@ -171,7 +178,7 @@ def train(
     loaded = pipeline.load_data(
         data,
         split_seed=split_seed,
-        splits_file=splits_file,
+        splits_file=(pipeline.resuming.splits_of(place) if resume else None) or splits_file,
         tfds_splits=_split_choices(reading.pop("splits_")),
         **reading,
         progress=terminal.progress,
@@ -182,6 +189,7 @@ def train(
         out=place,
         recipe=recipe,
         overwrite=overwrite,
+        resume=resume,
         exports=wanted,
         tensorboard=tensorboard,
         command=shlex.join(["tfransfer", *sys.argv[1:]]),
@@ -192,6 +200,11 @@ def train(
     show_run(terminal, run)
     terminal.emit({"run": str(run.folder), "kept": run.manifest["kept"], "metrics": run.metrics,
                    "exports": run.manifest["exports"], "seconds": run.manifest["seconds"]})  # fmt: skip
+
+
+def _require_one_of(resume: bool, overwrite: bool) -> None:
+    if resume and overwrite:
+        raise SettingError("--resume goes on with the run that is there, --overwrite replaces it: say one of them.")
 
 
 def _split_choices(given: tuple[str, ...]) -> dict[str, str] | None:

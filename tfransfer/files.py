@@ -45,6 +45,7 @@ _OUT_OF_SPACE_WORDS = (
 )
 
 
+_WRITING = ".writing-"
 OUT_REMEDY = "Name a folder that you may write to with --out."
 
 
@@ -100,13 +101,19 @@ def whole(path: Path, remedy: str = OUT_REMEDY) -> Iterator[Path]:
     """
     with telling_write_failures(path, remedy):
         path.parent.mkdir(parents=True, exist_ok=True)
-        room = Path(tempfile.mkdtemp(prefix=".writing-", dir=path.parent))
+        room = Path(tempfile.mkdtemp(prefix=_WRITING, dir=path.parent))
         try:
             temporary = room / path.name
             yield temporary
             _put(temporary, path, room)
         finally:
             shutil.rmtree(room, ignore_errors=True)
+
+
+def remove_halves(folder: Path) -> None:
+    """Remove what a killed process was writing to a folder with `whole`."""
+    for room in folder.glob(f"{_WRITING}*"):
+        shutil.rmtree(room, ignore_errors=True)
 
 
 def _put(temporary: Path, path: Path, room: Path) -> None:

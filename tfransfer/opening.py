@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from tfransfer.base.build import BuiltBase, base_from_model, build_base, build_default_base
+from tfransfer.base.build import OWN_MODEL, BuiltBase, base_from_model, build_base, build_default_base
 from tfransfer.base.hub import build_hub
 from tfransfer.base.hub_files import is_handle
 from tfransfer.base.kerashub import PREFIX, build_kerashub, is_preset
@@ -22,7 +22,8 @@ from tfransfer.progress import Say
 from tfransfer.recipe import LINEAR_PROBE, Augmentation, Recipe
 from tfransfer.tasks import SINGLE_LABEL, task_for
 from tfransfer.training import planning
-from tfransfer.training.loop import as_loss
+from tfransfer.training.losses import as_loss
+from tfransfer.training.planning import Plan
 from tfransfer.training.session import Session
 
 _STILL = Augmentation(flip=False, rotate=0, zoom=0, shift=0, brightness=0, contrast=0)
@@ -52,7 +53,13 @@ def require_base(recipe: Recipe) -> None:
 
 
 def open_session(
-    dataset: Dataset, recipe: Recipe, own_model: Any, loss: Any, metrics: Callable[[], list[Any]] | None, say: Say
+    dataset: Dataset,
+    recipe: Recipe,
+    own_model: Any,
+    loss: Any,
+    metrics: Callable[[], list[Any]] | None,
+    say: Say,
+    plan: Plan | None = None,
 ) -> Session:
     """Build the base and decide what the recipe leaves open.
 
@@ -63,6 +70,7 @@ def open_session(
         loss: As `pipeline.train` takes it.
         metrics: As `pipeline.train` takes it.
         say: Warned when the built-in base steps in.
+        plan: What was decided when the run was begun; None decides now.
 
     Returns:
         A session whose recipe names the base that was taken.
@@ -76,18 +84,19 @@ def open_session(
     if own_model is not None:
         precision = planning.own_precision(own_model, recipe)
         base = base_from_model(own_model, recipe.preprocessing, recipe.image_size)
-        recipe = replace(recipe, base=f"keras.Model {own_model.name}")  # a recipe file cannot hold the model itself
+        recipe = replace(recipe, base=f"{OWN_MODEL} {own_model.name}")  # a recipe file cannot hold the model itself
     else:
-        precision = planning.choose_precision(recipe.precision)
+        precision = plan.precision if plan else planning.choose_precision(recipe.precision)
         base = named_base(recipe, precision, say)
         recipe = replace(recipe, base=base.name)
         rebuild = partial(named_base, recipe, say=say)
 
     _require_fit(base, dataset, recipe)
-    plan = planning.make_plan(recipe, base, len(dataset.split("train")), precision)
+    resumed = plan is not None
+    plan = plan or planning.make_plan(recipe, base, len(dataset.split("train")), precision)
     task = task_for(dataset.task, dataset.targets(dataset.split("train")))
     made = Session(dataset, recipe, plan, base, task, as_loss(loss), metrics, rebuild)
-    if own_model is not None:
+    if own_model is not None and not resumed:
         require_saving(made.whole.model, plan.image_size, task.name)
     return made
 

@@ -1,33 +1,35 @@
 """The whole way: load data, train both phases, evaluate, predict, export. Wires the stages together."""
 
-import os
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
-from tfransfer import run_folder, runs, scoring, trust
+from tfransfer import beginning, resuming, run_folder, runs, scoring
 from tfransfer.allocator import keep_freed_memory
 from tfransfer.base.build import require_model
-from tfransfer.data import flow, kinds, splits
-from tfransfer.data.index import IMAGE, TEXT, Dataset, Example
+from tfransfer.data import kinds
+from tfransfer.data.index import IMAGE, TEXT, Dataset
 from tfransfer.data.inputs import is_single
 from tfransfer.errors import RunError, SettingError, WriteError
 from tfransfer.evaluation.predictions import Prediction, name_pictures, name_texts, predict_examples
 from tfransfer.evaluation.scores import score
 from tfransfer.exports.exporting import Export, export_model
 from tfransfer.exports.formats import require_formats
-from tfransfer.files import file_hash, write_json, write_text
+from tfransfer.files import write_json
+from tfransfer.finishing import finish_run
 from tfransfer.loading import load_data
 from tfransfer.opening import open_session, require_base, suited
 from tfransfer.progress import Progress, Say, quiet, silent
-from tfransfer.recipe import LINEAR_PROBE, HeadPhase, Recipe, write_recipe
+from tfransfer.recipe import HeadPhase, Recipe
+from tfransfer.resuming import Earlier
 from tfransfer.runs import Run
-from tfransfer.tasks import MULTI_LABEL, REGRESSION
+from tfransfer.stopping import Stopped, Stopping
 from tfransfer.training import planning
+from tfransfer.training.checkpoint import Checkpoint, Checkpoints
 from tfransfer.training.session import Session, train_phases
 
 _DEFAULT_EXPORTS = {IMAGE: ("savedmodel", "tflite"), TEXT: ("savedmodel",)}
@@ -40,7 +42,6 @@ _SHORTCUTS = {
     "views": "features.views",
     "engine": "features.engine",
 }
-_SAMPLES, _COMPARED = 16, 64
 
 
 def make_recipe(recipe: Recipe | None, settings: dict[str, Any], named_base: bool = True) -> Recipe:
@@ -74,6 +75,7 @@ def train(
     out: str | Path | None = None,
     recipe: Recipe | None = None,
     overwrite: bool = False,
+    resume: bool = False,
     exports: Sequence[str] | None = None,
     loss: Any = None,
     metrics: Callable[[], list[Any]] | None = None,
@@ -92,7 +94,9 @@ def train(
             leaves it to the recipe.
         out: The run's folder; None takes `saved_models/NAME OF THE DATA`.
         recipe: All settings; None takes the defaults.
-        overwrite: Replace the run that is in `out`.
+        overwrite: Replace the run that is in `out`, once the new one is finished.
+        resume: Go on with what a run that was stopped or killed left in `out`; where it left nothing, begin. The
+            result is that of a run that was never stopped.
         exports: Formats besides `.keras`; None takes SavedModel, and LiteRT where the model takes pictures.
         loss: A Keras loss on (targets, probabilities), in place of the task's.
         metrics: Builds further Keras metrics on (targets, probabilities).
@@ -108,6 +112,7 @@ def train(
 
     Raises:
         TransferError: Something is wrong with the data, the settings, the weights or the folder; its message says what.
+        Stopped: By SIGINT or SIGTERM; its message says how to go on. It is a KeyboardInterrupt.
     """
     began = time.time()
     keep_freed_memory()
@@ -116,122 +121,96 @@ def train(
         require_model(own_model)
     settings = settings | ({"base": base} if isinstance(base, str) else {})
     recipe = make_recipe(recipe, settings, named_base=own_model is None)
-    _require_factories(metrics=metrics, callbacks=callbacks)
+    beginning.require_factories(metrics=metrics, callbacks=callbacks)
     require_formats(exports or ())
-    place = run_folder.place_for(kinds.name_of(data), out, overwrite)
-    dataset = data if isinstance(data, Dataset) else load_data(data, progress=progress, say=say)
-    recipe = suited(recipe, dataset)
-    exports = _DEFAULT_EXPORTS[dataset.kind] if exports is None else exports
-    require_formats(exports, dataset.kind == TEXT)
-    session = open_session(dataset, recipe, own_model, loss, metrics, say)
-    session.decide_caching(say)
-    _say_plan(session, say)
-    with run_folder.fresh_folder(place, overwrite, dataset.root):
-        run = _start_run(place, session, command)
-        callback_factory = _callbacks(callbacks, place / "tensorboard" if tensorboard else None)
-        kept = train_phases(session, callback_factory, progress, say)
-        run_folder.write_table(place / run_folder.HISTORY, kept.history_rows())
-        run.manifest |= {"phases": kept.to_dict(), "kept": kept.kept}
-        _finish(run, session, progress)
-        run.write_manifest()
+    place = run_folder.place_for(kinds.name_of(data), out)
+    earlier = resuming.find_earlier(place) if resume else None
+    if earlier is None:
+        run_folder.require_free(place, overwrite)
+    else:
+        resuming.require_same_recipe(earlier, recipe)
+        if earlier.finished:
+            return _already_finished(earlier, place, exports, say)
+        resuming.say_what_goes_on(earlier, say)
+    stopping = Stopping()
+    try:
+        with stopping.listening():
+            dataset = data if isinstance(data, Dataset) else _load(data, place if resume else None, progress, say)
+            exports = _DEFAULT_EXPORTS[dataset.kind] if exports is None else exports
+            require_formats(exports, dataset.kind == TEXT)
+            session = _opened(earlier, dataset, recipe, own_model, loss, metrics, say)
+            grown = earlier.folder if earlier else None
+            with run_folder.growing_folder(place, overwrite, dataset.root, grown) as folder:
+                run = _begun(earlier, folder, session, command)
+                logs = folder / "tensorboard" if tensorboard else None
+                users = beginning.callback_factory(callbacks, logs, earlier is not None, say)
+                checkpoints = Checkpoints(folder / run_folder.STATE, stopping, partial(_note_progress, run))
+                finish_run(run, session, train_phases(session, users, progress, say, checkpoints), progress)
+            run.folder = place
+            _export_all(run, exports, began, say)
+    except Stopped as error:
+        go_on = resuming.command_to_go_on(command, place)
+        raise Stopped(f"stopped; what was done is kept. To go on with it:\n{go_on}") from error
+    return run
+
+
+def _load(data: Any, resumed: Path | None, progress: Progress, say: Say) -> Dataset:
+    return load_data(data, splits_file=resuming.splits_of(resumed) if resumed else None, progress=progress, say=say)
+
+
+def _export_all(run: Run, exports: Sequence[str], began: float, say: Say) -> None:
     try:
         if exports:
             export(run, *exports, say=say)
     finally:  # a format that fails does not cost the run
         run.manifest["seconds"] = round(time.time() - began, 1)
         run.write_manifest()
-    return run
 
 
-def _require_factories(**given: Any) -> None:
-    for name, value in given.items():
-        if value is not None and not callable(value):
-            raise SettingError(
-                f"{name} wants a function that makes fresh ones, because each phase has its own; "
-                f"it is a {type(value).__name__}. Write lambda {'phase' if name == 'callbacks' else ''}: [...]."
-            )
+def _opened(
+    earlier: Earlier | None,
+    dataset: Dataset,
+    recipe: Recipe,
+    own_model: Any,
+    loss: Any,
+    metrics: Callable[[], list[Any]] | None,
+    say: Say,
+) -> Session:
+    """The session of a new run, or of one that goes on with what an earlier one left."""
+    if earlier is None:
+        session = open_session(dataset, suited(recipe, dataset), own_model, loss, metrics, say)
+        session.decide_caching(say)
+        beginning.say_plan(session, say)
+        return session
+    resuming.require_same_data(earlier, dataset)
+    resuming.require_model_given(earlier, own_model)
+    session = open_session(dataset, earlier.recipe, own_model, loss, metrics, say, earlier.plan)
+    resuming.require_same_base(earlier, session.base)
+    session.decide_caching(say, earlier.caching)
+    return session
 
 
-def _start_run(place: Path, session: Session, command: str) -> Run:
-    """Write everything that is decided before the first step."""
-    dataset, plan = session.dataset, session.plan
-    splits.write_splits(place / run_folder.SPLITS, dataset)
-    run_folder.write_issues(place / run_folder.DATA_ISSUES, dataset.issues)
-    write_text(place / run_folder.LABELS, "".join(f"{name}\n" for name in dataset.classes))
-    write_recipe(place / run_folder.RECIPE, session.recipe, command or "made in Python with tfransfer.train")
-    manifest = {
-        "schema": run_folder.SCHEMA,
-        "versions": runs.versions(),
-        "task": session.task.name,
-        "classes": list(dataset.classes),
-        "seeds": {"seed": session.recipe.seed, "split_seed": dataset.split_seed},
-        "data": {
-            "source": dataset.source,
-            "origin": dataset.origin,
-            "kind": dataset.kind,
-            "root": os.path.abspath(dataset.root),
-            "counts": {name: dict(counts) for name, counts in dataset.counts().items()},
-            "set_aside": sum(issue.set_aside for issue in dataset.issues),
-            "notes": list(dataset.notes),
-        },
-        "plan": plan.to_dict() | {"features": session.caching.plan.to_dict()},
-    }
-    run = Run(place, manifest, dataset)
+def _begun(earlier: Earlier | None, folder: Path, session: Session, command: str) -> Run:
+    if earlier is None:
+        return beginning.start_run(folder, session, command)
+    return Run(folder, earlier.manifest, session.dataset)
+
+
+def _note_progress(run: Run, checkpoint: Checkpoint) -> None:
+    run.manifest["progress"] = resuming.progress_of(checkpoint)
     run.write_manifest()
+
+
+def _already_finished(earlier: Earlier, place: Path, exports: Sequence[str] | None, say: Say) -> Run:
+    """A run that came to its end, with the exports that it lacks."""
+    run_folder.put_in_place(earlier.folder, place)
+    run = runs.load_run(place)
+    say(f"{place} came to its end before")
+    wanted = _DEFAULT_EXPORTS[run.kind] if exports is None else exports
+    missing = [name for name in wanted if name not in run.manifest.get("exports", {})]
+    if missing:
+        export(run, *missing, say=say)
     return run
-
-
-def _say_plan(session: Session, say: Say) -> None:
-    dataset, plan = session.dataset, session.plan
-    sizes = ", ".join(f"{name} {len(dataset.split(name))}" for name in ("train", "validation", "test"))
-    what = f"{len(dataset.classes)} classes" if dataset.task != REGRESSION else f"a number, {dataset.classes[0]}"
-    say(f"data: {what}{', of which several may apply' if dataset.task == MULTI_LABEL else ''}; {sizes}")
-    for note in dataset.notes:
-        say(f"data: {note}")
-    second = f", then {plan.fine_tune_epochs} epochs with {', '.join(plan.unfrozen)} unfrozen" if plan.unfrozen else ""
-    size = f" at {plan.image_size} pixels" if plan.image_size else ""
-    say(f"base: {plan.base}{size}, weights from {plan.weights}, {plan.precision}")
-    head = "a linear probe" if session.recipe.head.method == LINEAR_PROBE else f"{plan.head_epochs} epochs for the head"
-    say(f"plan: {head}{second}, {plan.batch_size} {session.unit} a step")
-    say(session.caching.plan.sentence())
-    if predicted := session.caching.plan.predicted():
-        say(predicted)
-
-
-def _callbacks(users: Callable[[str], Sequence[Any]] | None, logs: Path | None) -> Callable[[str], Sequence[Any]]:
-    def make(phase: str) -> Sequence[Any]:
-        made = list(users(phase)) if users else []
-        if logs is not None:
-            made.append(keras.callbacks.TensorBoard(str(logs / phase), write_graph=False))
-        return made
-
-    return make
-
-
-def _finish(run: Run, session: Session, progress: Progress) -> None:
-    """Evaluate the kept model and save it."""
-    model = session.model_for_export()
-    run._model = model
-    scored = scoring.score_splits(run, model, session.dataset, progress)
-    write_json(run.folder / run_folder.METRICS, {name: score_of for name, (score_of, _) in scored.items()})
-    validation = session.dataset.split("validation")
-    pictures = _pictures(session.dataset, validation, session.plan.image_size)
-    run_folder.write_samples(run.folder / run_folder.SAMPLES, pictures[:_SAMPLES])
-    made = export_model(model, run.classes, pictures, ["keras"], run.folder, run.task)
-    run.manifest["exports"] = {e.format: e.to_dict() for e in made}
-    run.manifest["model_hash"] = file_hash(run.folder / run_folder.MODEL)
-    trust.remember(run.folder / run_folder.MODEL, run.manifest["model_hash"])
-
-
-def _pictures(dataset: Dataset, examples: Sequence[Example], size: int) -> np.ndarray:
-    """Some held-out pictures, spread over the split, uint8 (n, size, size, 3); or texts, (n,)."""
-    chosen = [examples[i] for i in np.unique(np.linspace(0, len(examples) - 1, _COMPARED).astype(int))]
-    order = np.random.default_rng(0).permutation(len(chosen))
-    ordered = [chosen[i] for i in order]
-    if dataset.kind == TEXT:
-        return np.array([example.text for example in ordered])
-    made = flow.evaluation_flow(dataset, ordered, np.zeros((len(ordered), 1), np.float32), size, len(ordered))
-    return next(iter(made.batches))[0].numpy()
 
 
 def evaluate(

@@ -214,7 +214,7 @@ class Recipe:
         Raises:
             SettingError: A key is unknown, or a value has the wrong type or range.
         """
-        return _section(cls, values, "")
+        return read_section(cls, values, "")
 
     def with_settings(self, settings: dict[str, Any]) -> "Recipe":
         """A copy in which dotted keys have new values, e.g. `{"head.epochs": 3}`.
@@ -238,7 +238,17 @@ def _without_none(values: dict[str, Any]) -> dict[str, Any]:
     return {k: _without_none(v) if isinstance(v, dict) else v for k, v in values.items() if v is not None}
 
 
-def _section(kind: type[Section], values: dict[str, Any], prefix: str) -> Section:
+def read_section(kind: type[Section], values: dict[str, Any], prefix: str = "") -> Section:
+    """Make a dataclass from plain values, as they come from TOML or JSON.
+
+    Args:
+        kind: The dataclass.
+        values: By the names of its fields.
+        prefix: Of the names in messages.
+
+    Raises:
+        SettingError: A key is unknown, or a value has the wrong type or range.
+    """
     hints = typing.get_type_hints(kind)
     made = {}
     for key, value in values.items():
@@ -256,9 +266,9 @@ def _value(hint: Any, value: Any, name: str) -> Any:
             return value
         if not isinstance(value, dict):
             raise SettingError(f"{name} is a section with settings of its own; it is {value!r}.")
-        return _section(hint, value, name + ".")
+        return read_section(hint, value, name + ".")
     if _fits(hint, value):
-        return float(value) if hint is float else value
+        return tuple(value) if isinstance(value, list) else float(value) if hint is float else value
     raise SettingError(f"{name} must be {_words(hint)}; it is {value!r}.")
 
 
@@ -274,6 +284,9 @@ def _fits(hint: Any, value: Any) -> bool:
         elif kind is float:
             if isinstance(value, int | float) and not isinstance(value, bool):
                 return True
+        elif typing.get_origin(kind) is tuple:
+            if isinstance(value, list | tuple) and all(isinstance(v, typing.get_args(kind)[0]) for v in value):
+                return True
         elif kind is int and isinstance(value, bool):
             continue
         elif isinstance(value, kind):
@@ -285,6 +298,9 @@ def _words(hint: Any) -> str:
     names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): ""}
     words = []
     for kind in _alternatives(hint):
+        if typing.get_origin(kind) is tuple:
+            words.append("a list")
+            continue
         words += [repr(a) for a in typing.get_args(kind)] if typing.get_origin(kind) is Literal else [names[kind]]
     return " or ".join(word for word in words if word)
 

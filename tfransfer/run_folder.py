@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import io
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,13 +13,15 @@ import numpy as np
 
 from tfransfer.data.index import Issue
 from tfransfer.errors import RunExistsError
-from tfransfer.files import telling_write_failures, whole, write_text
+from tfransfer.files import remove_halves, telling_write_failures, whole, write_text
 
 SCHEMA = 1
 MANIFEST, METRICS, HISTORY, RECIPE = "manifest.json", "metrics.json", "history.csv", "recipe.toml"
 SPLITS, LABELS, MODEL, SAMPLES = "splits.csv", "labels.txt", "model.keras", "samples.npz"
 RUNS_FOLDER = Path("saved_models")
 DATA_ISSUES, PREDICTIONS = "data_issues.csv", "predictions.csv"
+# From which an unfinished run goes on; see `training.checkpoint`.
+STATE = "state.npz"
 
 
 def require_free(folder: Path, overwrite: bool) -> None:
@@ -44,8 +45,10 @@ def _require_replaceable(folder: Path, overwrite: bool) -> None:
     if not folder.exists() or not any(folder.iterdir()):
         return
     if not overwrite:
+        unfinished = (folder / STATE).exists()
         raise RunExistsError(
-            f"{folder} exists already. Name another folder with --out, or say --overwrite to replace it."
+            f"{folder} exists already{' and is not finished: say --resume to go on with it' if unfinished else ''}. "
+            "Name another folder with --out, or say --overwrite to replace it."
         )
     if not (folder / MANIFEST).is_file():
         raise RunExistsError(
@@ -54,60 +57,72 @@ def _require_replaceable(folder: Path, overwrite: bool) -> None:
         )
 
 
-def place_for(name: str, out: str | Path | None, overwrite: bool) -> Path:
-    """The folder for a run, seen to be free: `out`, or one below `saved_models` with the data's name.
+def place_for(name: str, out: str | Path | None) -> Path:
+    """The folder for a run: `out`, or one below `saved_models` with the data's name."""
+    return Path(out) if out else RUNS_FOLDER / name
 
-    Raises:
-        RunExistsError: Something is there, and `overwrite` was not said.
-        WriteError: It cannot be written to.
-    """
-    place = Path(out) if out else RUNS_FOLDER / name
-    require_free(place, overwrite)
-    return place
+
+def aside_of(place: Path) -> Path:
+    """Where a run grows that is to replace the one in `place`, which stays whole until the new one is."""
+    return place.absolute().with_name(f".{place.absolute().name}.unfinished")
 
 
 @contextmanager
-def fresh_folder(folder: Path, overwrite: bool, data_root: Path) -> Iterator[None]:
-    """Make a run's folder; a run that is there is set aside until the new one is finished, and put back if it fails.
+def growing_folder(place: Path, overwrite: bool, data_root: Path, earlier: Path | None = None) -> Iterator[Path]:
+    """Make the folder that a run grows in, and put it where it belongs at the end.
+
+    What fails or is stopped with a state to go on from stays; what fails before that leaves nothing behind.
 
     Args:
-        folder: The run's folder.
+        place: Where the run shall stand.
         overwrite: Whether a run that is there may be replaced.
         data_root: Where the pictures are; a folder that holds them is never replaced.
+        earlier: The folder of an unfinished run that goes on.
+
+    Yields:
+        The folder to write to: `place`, or the one beside it where a run is to be replaced.
 
     Raises:
         RunExistsError: As `require_free`, or the pictures are inside the folder.
         WriteError: The folder cannot be made.
     """
-    require_free(folder, overwrite)
-    if folder.resolve() in (data_root.resolve(), *data_root.resolve().parents):
-        raise RunExistsError(f"the pictures are in {folder}; name another folder with --out, so that none is replaced.")
-    folder = Path(os.path.abspath(folder))
-    aside = folder.with_name(f".{folder.name}.replaced")
-    with telling_write_failures(folder):
-        _set_aside(folder, aside)
-        folder.mkdir(parents=True, exist_ok=True)
+    if earlier is None:
+        require_free(place, overwrite)
+    if place.resolve() in (data_root.resolve(), *data_root.resolve().parents):
+        raise RunExistsError(f"the pictures are in {place}; name another folder with --out, so that none is replaced.")
+    place = place.absolute()
+    folder = earlier.absolute() if earlier else _fresh(place)
+    remove_halves(folder)
     try:
-        yield
-    except BaseException:
-        if overwrite and aside.exists():
-            shutil.rmtree(folder)
-            aside.rename(folder)
-        elif not (folder / MANIFEST).exists():
+        yield folder
+    except Exception:
+        if not (folder / STATE).exists() and (folder != place or not (folder / MANIFEST).exists()):
             shutil.rmtree(folder)  # nothing worth keeping was written
         raise
-    if overwrite:
-        shutil.rmtree(aside, ignore_errors=True)
+    put_in_place(folder, place)
 
 
-def _set_aside(folder: Path, aside: Path) -> None:
-    if not folder.exists() or not any(folder.iterdir()):
+def _fresh(place: Path) -> Path:
+    with telling_write_failures(place):
+        replaces = place.exists() and any(place.iterdir())
+        folder = aside_of(place) if replaces else place
+        shutil.rmtree(aside_of(place), ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def put_in_place(folder: Path, place: Path) -> None:
+    """Let a finished run stand where it belongs; the run that was there goes then, not before."""
+    folder, place = folder.absolute(), place.absolute()
+    if folder == place:
         return
-    if aside.exists() and not (folder / MODEL).exists():
-        shutil.rmtree(folder)  # left unfinished by a killed replacement, whose older run is still aside
-        return
-    shutil.rmtree(aside, ignore_errors=True)
-    folder.rename(aside)
+    older = place.with_name(f".{place.name}.replaced")
+    with telling_write_failures(place):
+        shutil.rmtree(older, ignore_errors=True)
+        if place.exists():
+            place.rename(older)
+        folder.rename(place)
+        shutil.rmtree(older, ignore_errors=True)
 
 
 def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -146,6 +146,27 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """What a run's manifest says.
+
+    Raises:
+        DataNotFoundError: There is no such folder.
+        RunError: It holds no run, a damaged one, or one of a newer version.
+    """
+    if not folder.is_dir():
+        raise DataNotFoundError(f"the run folder {folder} does not exist.")
+    if not (folder / MANIFEST).is_file():
+        raise RunError(f"{folder} holds no run: {MANIFEST} is missing.")
+    manifest = _read_json(folder / MANIFEST)
+    schema = manifest.get("schema")
+    if schema != SCHEMA:
+        raise RunError(f"{folder} was written with manifest schema {schema}; this tfransfer reads {SCHEMA}. Update it.")
+    for key in ("classes", "plan", "data"):
+        if key not in manifest:
+            raise RunError(f"{folder / MANIFEST} is damaged: {key!r} is missing.")
+    return manifest
+
+
 def load_run(folder: str | Path, trust: bool = False) -> Run:
     """Open a run's folder. Its training data is not needed.
 
@@ -159,19 +180,10 @@ def load_run(folder: str | Path, trust: bool = False) -> Run:
         RunError: The folder holds no finished run, or one of a newer version.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise DataNotFoundError(f"the run folder {folder} does not exist.")
-    if not (folder / MANIFEST).is_file():
-        raise RunError(f"{folder} holds no run: {MANIFEST} is missing.")
-    manifest = _read_json(folder / MANIFEST)
-    schema = manifest.get("schema")
-    if schema != SCHEMA:
-        raise RunError(f"{folder} was written with manifest schema {schema}; this tfransfer reads {SCHEMA}. Update it.")
-    for key in ("classes", "plan", "data"):
-        if key not in manifest:
-            raise RunError(f"{folder / MANIFEST} is damaged: {key!r} is missing.")
+    manifest = read_manifest(folder)
     if not (folder / MODEL).is_file():
-        older = folder.absolute().with_name(f".{folder.absolute().name}.replaced")
-        hint = f" The older run that it was to replace is in {older}." if older.is_dir() else ""
-        raise RunError(f"{folder} holds no finished run: {MODEL} is missing. Train again with --overwrite.{hint}")
+        raise RunError(
+            f"{folder} holds no finished run: {MODEL} is missing. Go on with the command that began it and --resume, "
+            "or train anew with --overwrite."
+        )
     return Run(folder, manifest, trust=trust)

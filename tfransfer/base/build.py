@@ -15,6 +15,8 @@ from tfransfer.hyperrules import FULL, SMALL
 from tfransfer.progress import Say, silent
 
 RANDOM, BUILT_IN_WEIGHTS = "random", "built-in"
+# What the name of a base in a recipe begins with where it is a model of the user's own.
+OWN_MODEL = "keras.Model"
 _DEFAULT_SIZE = 224
 
 

@@ -3,14 +3,16 @@
 Decided before the first step and written to the manifest with the plan.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from tfransfer import hyperrules
+from tfransfer.base.build import BuiltBase
 from tfransfer.base.taps import POOLED_TAP, Tap, elements
 from tfransfer.data.index import IMAGE, Dataset
+from tfransfer.errors import RunError
 from tfransfer.features import budget, choosing
 from tfransfer.features.engines import KERAS, LITERT, Engine
 from tfransfer.features.memory import EngineMemory
@@ -142,8 +144,7 @@ def decide(dataset: Dataset, recipe: Recipe, plan: Plan, whole: TransferModel, s
     refused = _refusal(recipe, whole)
     if refused:
         return Caching(CachePlan(why=refused))
-    tap = tap_below(base.blocks, plan.unfreeze) if plan.fine_tune_epochs and base.module is None else None
-    tap = tap if tap is not None and elements(base, tap) else None
+    tap = _fine_tune_tap(base, plan)
     most = recipe.features.views or hyperrules.views(len(dataset.split("train")))
     most = (
         min(most, max(plan.head_epochs, plan.fine_tune_epochs)) if recipe.augment.moves and dataset.kind == IMAGE else 1
@@ -151,7 +152,7 @@ def decide(dataset: Dataset, recipe: Recipe, plan: Plan, whole: TransferModel, s
     space, needed = budget.room(recipe.features.budget), 0
     for taps in [(tap, POOLED_TAP), (POOLED_TAP,)] if tap else [(POOLED_TAP,)]:
         source = FeatureSource(dataset, base, taps, recipe.augment, recipe.features.dtype)
-        memory = EngineMemory({"frozen": source.prints, "size": base.image_size, "base": base.name})
+        memory = _memory(source)
         for views in range(most, 0, -1):
             wanted = _wanted(source, plan, views)
             needed = _bytes(source, _look(source, wanted, choosing.remembered_engine(memory, recipe.features.engine)))
@@ -159,6 +160,60 @@ def decide(dataset: Dataset, recipe: Recipe, plan: Plan, whole: TransferModel, s
                 fewer = "" if views == most and taps[0] is (tap or POOLED_TAP) else "no room for more"
                 return _opened(source, wanted, views, memory, recipe, plan, whole, fewer, say)
     return Caching(CachePlan(why=f"they need {size_text(needed)} and the store may take {size_text(space)}"))
+
+
+def decided_before(
+    dataset: Dataset, recipe: Recipe, plan: Plan, whole: TransferModel, decided: CachePlan, say: Say
+) -> Caching:
+    """Carry out what was decided when a run was begun; nothing is measured, so that the run stays the same.
+
+    Args:
+        dataset: With its splits.
+        recipe: The user's settings.
+        plan: What was decided before.
+        whole: The model, its base untrained.
+        decided: What was decided about the features.
+        say: Told of what was found damaged, or cannot be used.
+
+    Raises:
+        RunError: The engine that was chosen does not run here.
+    """
+    if not decided.head:
+        return Caching(decided)
+    tap = _fine_tune_tap(whole.base, plan) if decided.fine_tune else None
+    taps = (tap, POOLED_TAP) if tap else (POOLED_TAP,)
+    source = FeatureSource(dataset, whole.base, taps, recipe.augment, decided.dtype)
+    source.use_engine(decided.engine)
+    wanted = _wanted(source, plan, decided.views)
+    lacking = source.missing(wanted)
+    engine = None
+    if _rows(lacking):
+        pictures, _ = decoding_seconds(dataset, whole.base.image_size, choosing.SAMPLE)
+        engine = choosing.open_engine(
+            source.model, pictures, _rows(lacking), _memory(source), decided.engine, say
+        ).engine
+        _require_engine(engine, decided)
+    _say_damaged(source, say)
+    left = replace(decided, extract=_rows(lacking), bytes=_bytes(source, lacking), seconds=None, plain_seconds=None)
+    return Caching(left, source, wanted, engine)
+
+
+def _require_engine(engine: Engine, decided: CachePlan) -> None:
+    if engine.name != decided.engine:
+        raise RunError(
+            f"the run was begun with features from {decided.engine}, which does not run this base now; train anew with "
+            "--overwrite."
+        )
+
+
+def _fine_tune_tap(base: BuiltBase, plan: Plan) -> Tap | None:
+    """Where activations are kept for the fine-tune phase; None where it has no frozen part apart."""
+    tap = tap_below(base.blocks, plan.unfreeze) if plan.fine_tune_epochs and base.module is None else None
+    return tap if tap is not None and elements(base, tap) else None
+
+
+def _memory(source: FeatureSource) -> EngineMemory:
+    return EngineMemory({"frozen": source.prints, "size": source.base.image_size, "base": source.base.name})
 
 
 def _refusal(recipe: Recipe, whole: TransferModel) -> str:

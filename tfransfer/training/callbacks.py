@@ -1,10 +1,22 @@
 """Keras callbacks of this project's own."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
+
+
+def values_of(variables: Sequence[Any]) -> list[np.ndarray]:
+    """Copies of what Keras variables hold."""
+    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+
+
+def put_back(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
+    """Give Keras variables the values that `values_of` took."""
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 class KeepBest(keras.callbacks.Callback):
@@ -21,11 +33,14 @@ class KeepBest(keras.callbacks.Callback):
         patience: Epochs without a better one before the phase stops; 0 never stops it.
         headline: The metric, without `val_`; more is better.
         held_out: Validation examples of which the metric is a share; 0 where it is no share: the best epoch is kept.
+        variables: What is kept and put back: all that the phase can change; None takes the whole model's weights.
     """
 
-    def __init__(self, patience: int, headline: str = "top1", held_out: int = 0) -> None:
+    def __init__(
+        self, patience: int, headline: str = "top1", held_out: int = 0, variables: Sequence[Any] | None = None
+    ) -> None:
         super().__init__()
-        self.patience, self.headline, self.held_out = patience, headline, held_out
+        self.patience, self.headline, self.held_out, self._variables = patience, headline, held_out, variables
         self.best: tuple[float, float] = (-math.inf, -math.inf)
         self.best_epoch = self.kept_epoch = -1
         self.kept_logs: dict[str, float] = {}
@@ -39,9 +54,14 @@ class KeepBest(keras.callbacks.Callback):
             self.best, self.best_epoch = rank, epoch
         if epoch == self.best_epoch or rank[0] > self.best[0] - self._standard_error():
             self.kept_epoch, self.kept_logs = epoch, dict(logs)
-            self.weights = self.model.get_weights()
+            self.weights = values_of(self.variables)
         if self.patience and epoch - self.best_epoch >= self.patience:
             self.model.stop_training = True
+
+    @property
+    def variables(self) -> Sequence[Any]:
+        """What is kept and put back."""
+        return self.model.weights if self._variables is None else self._variables
 
     def _standard_error(self) -> float:
         share = min(max(self.best[0], 0.0), 1.0)
@@ -50,7 +70,7 @@ class KeepBest(keras.callbacks.Callback):
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Put the kept epoch's weights back."""
         if self.weights:
-            self.model.set_weights(self.weights)
+            put_back(self.variables, self.weights)
 
     def state(self) -> dict[str, Any]:
         """Plain values for `restore`."""

@@ -2,13 +2,14 @@
 
 Keras's own `fit` is not used because it fails on several workers (keras#20585) and puts `training=True` over frozen
 layers (keras#20285). Dropout and mixup follow from (seed, phase, step): before each call the counters of their seed
-generators are set from the step, so that no hidden state decides anything. Everything else is in `LoopState`.
+generators are set from the step, so that no hidden state decides anything. Everything else is in `LoopState`, which
+`Keeping` is given at every epoch's end, every few minutes, and when the run is asked to stop.
 """
 
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -16,8 +17,9 @@ import numpy as np
 import tensorflow as tf
 
 from tfransfer.data.flow import as_model_input, telling_lost_pictures
-from tfransfer.errors import SettingError, TransferError
+from tfransfer.errors import RunError, SettingError, TransferError
 from tfransfer.progress import Progress, quiet
+from tfransfer.training.keeping import Keeping
 from tfransfer.training.mixing import Mixing
 from tfransfer.training.model import Parts, matrix_products, quiet_frozen, seed_states
 
@@ -33,9 +35,10 @@ class LoopState:
     Attributes:
         epoch: The epoch that is running or comes next, from 0.
         step: Steps done in it.
-        arrays: Weights, optimizer variables and metric accumulators by name.
+        arrays: Weights of the trained part, optimizer variables and metric accumulators by name.
         history: A row per epoch done.
-        callbacks: What callbacks with a `state()` method said.
+        callbacks: What callbacks with a `state()` method said, by their place and class.
+        stopped: Whether a callback has ended the phase.
     """
 
     epoch: int = 0
@@ -43,6 +46,7 @@ class LoopState:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     callbacks: dict[str, Any] = field(default_factory=dict)
+    stopped: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ class Loop:
             self._mixing = Mixing(mixup) if mixup else None
         self.model.compile(optimizer=optimizer)
         self._seed_states = seed_states(parts.trained) + ([self._mixing.state] if self._mixing else [])
-        self._kept = False
+        self._kept, self._callbacks, self._keeping = False, list[keras.callbacks.Callback](), Keeping()
         self._train = tf.function(self._train_steps, reduce_retracing=True)
         self._validate = tf.function(self._validation_step, reduce_retracing=True)
 
@@ -120,6 +124,7 @@ class Loop:
         callbacks: Sequence[keras.callbacks.Callback] = (),
         progress: Progress = quiet,
         title: str = "training",
+        keeping: Keeping | None = None,
     ) -> list[dict[str, float]]:
         """Train to the end of the phase, from wherever the state stands.
 
@@ -129,20 +134,22 @@ class Loop:
             callbacks: Keras callbacks; batch hooks are called once per call of the compiled function.
             progress: Shows rate, loss and time left.
             title: What the progress display calls this phase.
+            keeping: Is given the state whenever it is due, and says when the phase shall stop in the middle.
 
         Returns:
             The history: a row per epoch with the metrics, `val_` metrics, learning rate, seconds and pictures a second.
 
         Raises:
             DivergedError: The training loss is not a number.
+            Stopped: `keeping` said so; it has the state.
         """
         listed = keras.callbacks.CallbackList(
             list(callbacks), model=self.model, epochs=epochs, steps=batches.steps, verbose=0
         )
-        self._kept = batches.kept
-        self._restore_callbacks(callbacks)
-        self.model.stop_training = False
+        self._kept, self._callbacks, self._keeping = batches.kept, list(callbacks), keeping or Keeping()
         listed.on_train_begin()
+        self._restore_callbacks(callbacks)  # now, because many begin anew in on_train_begin
+        self.model.stop_training = self.state.stopped
         try:
             with quiet_frozen(self.parts), matrix_products(self.parts.trained), telling_lost_pictures():
                 iterator = iter(batches.training(self.state.epoch, self.state.step))
@@ -178,9 +185,15 @@ class Loop:
         logs["images_per_second"] = (batches.steps - done_before) * batches.batch / max(seconds, 1e-9)
         callbacks.on_epoch_end(epoch, logs)
         self.state.history.append({"epoch": epoch + 1, **logs})
-        self.state.epoch, self.state.step = epoch + 1, 0
+        self.state.epoch, self.state.step, self.state.stopped = epoch + 1, 0, bool(self.model.stop_training)
         for metric in self.training_metrics:
             metric.reset_state()
+        self._keep(at_end=True)
+
+    def _keep(self, at_end: bool = False) -> None:
+        if at_end or self._keeping.due:
+            self._keeping.save(self.snapshot(self._callbacks))
+            self._keeping.stop_if_asked()
 
     def _call(
         self, batches: Batches, iterator: Iterator[Any], callbacks: keras.callbacks.CallbackList, advance: Callable
@@ -194,6 +207,7 @@ class Loop:
         self._require_finite(logs["loss"], "loss")
         advance(count * batches.batch, **logs)
         callbacks.on_train_batch_end(self.state.step - 1, logs)
+        self._keep()
 
     def _train_steps(self, iterator: Iterator[Any], count: tf.Tensor) -> None:
         for _ in tf.range(count):
@@ -222,6 +236,7 @@ class Loop:
             metric.reset_state()
         for batch in batches.validation:
             self.strategy.run(self._validate, args=(batch,))
+            self._keep()
         return _results(self.validation_metrics)
 
     def _require_finite(self, loss: float, name: str) -> None:
@@ -251,7 +266,7 @@ class Loop:
 
     def _named_variables(self) -> dict[str, Any]:
         groups = {
-            "weight": self.model.weights,
+            "weight": self.parts.trained.weights,
             "optimizer": self.optimizer.variables,
             "metric": [v for m in self.training_metrics for v in m.variables],
         }
@@ -260,20 +275,32 @@ class Loop:
     def snapshot(self, callbacks: Sequence[keras.callbacks.Callback] = ()) -> LoopState:
         """A copy of the state as plain values, between two calls of the compiled function."""
         arrays = {name: np.array(keras.ops.convert_to_numpy(v)) for name, v in self._named_variables().items()}
-        said = {type(c).__name__: c.state() for c in callbacks if hasattr(c, "state")}
-        return LoopState(self.state.epoch, self.state.step, arrays, [dict(row) for row in self.state.history], said)
+        said = {_place(n, c): c.state() for n, c in enumerate(callbacks) if hasattr(c, "state")}
+        return replace(self.state, arrays=arrays, history=[dict(row) for row in self.state.history], callbacks=said)
 
     def restore(self, state: LoopState) -> None:
-        """Go on from a snapshot: the next `run` continues in the middle of its epoch."""
-        for name, variable in self._named_variables().items():
+        """Go on from a snapshot: the next `run` continues in the middle of its epoch.
+
+        Raises:
+            RunError: The snapshot is of another model or optimizer.
+        """
+        variables = self._named_variables()
+        shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
+        if {name: array.shape for name, array in state.arrays.items()} != shapes:
+            raise RunError("the state that was kept is of another model or optimizer; train anew with --overwrite.")
+        for name, variable in variables.items():
             variable.assign(state.arrays[name])
-        self.state = LoopState(state.epoch, state.step, {}, [dict(r) for r in state.history], dict(state.callbacks))
+        self.state = replace(state, arrays={}, history=[dict(row) for row in state.history])
 
     def _restore_callbacks(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
-        for callback in callbacks:
-            said = self.state.callbacks.get(type(callback).__name__)
+        for number, callback in enumerate(callbacks):
+            said = self.state.callbacks.get(_place(number, callback))
             if said is not None and hasattr(callback, "restore"):
                 callback.restore(said)
+
+
+def _place(number: int, callback: keras.callbacks.Callback) -> str:
+    return f"{number}/{type(callback).__name__}"
 
 
 def _results(metrics: Sequence[Any]) -> dict[str, float]:
@@ -287,30 +314,3 @@ def _results(metrics: Sequence[Any]) -> dict[str, float]:
         if value.size != 1:
             raise SettingError(f"metric {name!r} gives {value.size} numbers; one is needed (average='macro', say).")
     return {name: float(value.reshape(())) for name, value in values.items()}
-
-
-class _FunctionLoss(keras.losses.Loss):
-    """A plain function of (targets, probabilities) as a Keras loss, which also takes sample weights."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__(name=getattr(function, "__name__", "loss"))
-        self.function = function
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        """The loss of each example."""
-        return self.function(y_true, y_pred)
-
-
-def as_loss(loss: Any) -> Any:
-    """A Keras loss from a loss, its name or a function; None stays None.
-
-    Raises:
-        SettingError: Keras knows no loss of this name.
-    """
-    if loss is None or isinstance(loss, keras.losses.Loss):
-        return loss
-    try:
-        found = keras.losses.get(loss)
-    except ValueError as error:
-        raise SettingError(f"Keras knows no loss {loss!r}.") from error
-    return found if isinstance(found, keras.losses.Loss) else _FunctionLoss(found)

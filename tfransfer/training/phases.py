@@ -11,8 +11,9 @@ import tensorflow as tf
 from tfransfer.errors import OutOfMemoryError
 from tfransfer.progress import Progress, Say, quiet, silent
 from tfransfer.tasks import Task
-from tfransfer.training.callbacks import KeepBest
-from tfransfer.training.loop import Batches, DivergedError, Loop
+from tfransfer.training.callbacks import KeepBest, put_back, values_of
+from tfransfer.training.keeping import Keeping
+from tfransfer.training.loop import Batches, DivergedError, Loop, LoopState
 from tfransfer.training.model import Parts, TransferModel
 
 HEAD, FINE_TUNE = "head", "fine_tune"
@@ -57,7 +58,7 @@ class PhaseResult:
         history: A row per epoch.
         kept_epoch: Whose weights were put back, from 1; 0 where no epoch was finished.
         validation: The kept epoch's `val_` metrics, without the prefix.
-        weights: The whole model's weights after the phase.
+        weights: What the variables of the phase's trained part hold after it.
         batch: Pictures per step, after a retry for want of memory.
         diverged: What was said when the loss stopped being a number; empty otherwise.
     """
@@ -83,6 +84,8 @@ def run_phase(
     strategy: tf.distribute.Strategy | None = None,
     progress: Progress = quiet,
     say: Say = silent,
+    keeping: Callable[[int], Keeping] = lambda batch: Keeping(),
+    start: LoopState | None = None,
 ) -> PhaseResult:
     """Train one phase; where a GPU's memory is too small, once more with half the batch.
 
@@ -98,20 +101,30 @@ def run_phase(
         strategy: As Loop takes it.
         progress: Shows how far it is.
         say: Told of a retry.
+        keeping: From a batch size to what keeps the phase's state while it runs.
+        start: Where the phase goes on; None begins it.
+
+    Raises:
+        DivergedError: The loss is no number, and there is no epoch of this phase to fall back to.
+        OutOfMemoryError: Half the batch does not fit into memory either.
+        Stopped: It was asked for; `keeping` has the state.
     """
-    before = whole.model.get_weights()
+    before = values_of(parts.trained.weights)
     batch = settings.batch
 
-    def once(size: int) -> PhaseResult:
-        return _run_once(whole, parts, settings, size, optimizer, batches, loss, metrics, callbacks, strategy, progress)
+    def once(size: int, start: LoopState | None = None) -> PhaseResult:
+        return _run_once(
+            whole, parts, settings, size, optimizer, batches, loss, metrics, callbacks, strategy, progress,
+            keeping(size), start,
+        )  # fmt: skip
 
     try:
-        return once(batch)
+        return once(batch, start)
     except tf.errors.ResourceExhaustedError as error:
         if batch < 2 or "No space left" in str(error):  # TensorFlow says the same of a full disk
             raise
         say(f"out of memory with {batch} pictures per step: once more with {batch // 2}")
-    whole.model.set_weights(before)
+    put_back(parts.trained.weights, before)
     try:
         return once(batch // 2)
     except tf.errors.ResourceExhaustedError as error:
@@ -132,6 +145,8 @@ def _run_once(
     callbacks: CallbackFactory,
     strategy: tf.distribute.Strategy | None,
     progress: Progress,
+    keeping: Keeping,
+    start: LoopState | None,
 ) -> PhaseResult:
     flow = batches(batch)
     seed = (settings.seed, PHASE_NUMBERS[settings.name])
@@ -139,19 +154,20 @@ def _run_once(
         whole.model, parts, optimizer(flow.steps * settings.epochs), loss, metrics, seed, strategy,
         settings.steps_per_call, settings.mixup,
     )  # fmt: skip
-    best = KeepBest(settings.patience, settings.headline, settings.held_out)
+    best = KeepBest(settings.patience, settings.headline, settings.held_out, parts.trained.weights)
+    if start is not None:
+        loop.restore(start)
     title = settings.name.replace("_", "-")
     diverged = ""
     try:
-        loop.run(flow, settings.epochs, [best, *callbacks(settings.name)], progress, title)
+        loop.run(flow, settings.epochs, [best, *callbacks(settings.name)], progress, title, keeping)
     except DivergedError as error:
         if not best.weights and settings.name == HEAD:
             raise
         diverged = str(error)
     validation = {k.removeprefix("val_"): v for k, v in best.kept_logs.items() if k.startswith("val_")}
-    return PhaseResult(
-        settings.name, loop.state.history, best.kept_epoch + 1, validation, whole.model.get_weights(), batch, diverged
-    )
+    weights = values_of(parts.trained.weights)
+    return PhaseResult(settings.name, loop.state.history, best.kept_epoch + 1, validation, weights, batch, diverged)
 
 
 def better(task: Task, head: PhaseResult, fine_tune: PhaseResult) -> PhaseResult:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import keras
@@ -19,8 +19,11 @@ from tfransfer.progress import Progress, Say
 from tfransfer.recipe import LINEAR_PROBE, Recipe
 from tfransfer.tasks import Task
 from tfransfer.training import optimizers, probe
-from tfransfer.training.caching import CachePlan, Caching, decide
-from tfransfer.training.loop import Batches, Loop, as_loss
+from tfransfer.training.caching import CachePlan, Caching, decide, decided_before
+from tfransfer.training.callbacks import put_back, values_of
+from tfransfer.training.checkpoint import Checkpoints
+from tfransfer.training.loop import Batches, Loop
+from tfransfer.training.losses import as_loss
 from tfransfer.training.model import Parts, TransferModel, assemble, freeze_base, unfreeze
 from tfransfer.training.phases import (
     FINE_TUNE,
@@ -64,9 +67,12 @@ class Session:
     rebuild: Callable[[str], BuiltBase] | None = None
     caching: Caching = field(default_factory=lambda: Caching(CachePlan(why="it was not decided")))
 
-    def decide_caching(self, say: Say) -> None:
-        """Decide what is kept of the frozen part, before anything is trained."""
-        self.caching = decide(self.dataset, self.recipe, self.plan, self.whole, say)
+    def decide_caching(self, say: Say, decided: CachePlan | None = None) -> None:
+        """Decide what is kept of the frozen part, before anything is trained; or carry out what was decided before."""
+        if decided is None:
+            self.caching = decide(self.dataset, self.recipe, self.plan, self.whole, say)
+        else:
+            self.caching = decided_before(self.dataset, self.recipe, self.plan, self.whole, decided, say)
 
     @property
     def unit(self) -> str:
@@ -150,15 +156,18 @@ class Session:
         callbacks: CallbackFactory,
         progress: Progress,
         say: Say,
+        checkpoints: Checkpoints | None = None,
     ) -> PhaseResult:
-        """Train one phase."""
+        """Train one phase, from where it was stopped if it was."""
+        checkpoints = checkpoints or Checkpoints()
+        found = checkpoints.start(phase)
         plan, recipe = self.plan, self.recipe
         epochs = plan.head_epochs if phase == HEAD else plan.fine_tune_epochs
         patience = recipe.head.patience if phase == HEAD else recipe.fine_tune.patience
         kept_head = phase == HEAD and self.caching.plan.head
         calls = max(plan.steps_per_call, _KEPT_HEAD_STEPS) if kept_head else plan.steps_per_call
         settings = PhaseSettings(
-            phase, epochs, patience, recipe.seed, plan.batch_size, calls, self.task.headline,
+            phase, epochs, patience, recipe.seed, found.batch if found else plan.batch_size, calls, self.task.headline,
             len(self.dataset.split("validation")) if self.task.share else 0, self._mixup(phase, parts),
         )  # fmt: skip
         return run_phase(
@@ -172,6 +181,8 @@ class Session:
             callbacks,
             progress=progress,
             say=say,
+            keeping=partial(checkpoints.keeping, phase),
+            start=found.loop if found else None,
         )
 
     def _mixup(self, phase: str, parts: Parts) -> float:
@@ -208,7 +219,7 @@ class Session:
         )
         row |= {f"val_{name}": value for name, value in said.items()}
         row |= {"inverse_penalty": strength, "seconds": time.perf_counter() - began}
-        return PhaseResult(HEAD, [{"epoch": 1, **row}], 1, said, self.whole.model.get_weights(), batch)
+        return PhaseResult(HEAD, [{"epoch": 1, **row}], 1, said, values_of(parts.trained.weights), batch)
 
 
 @dataclass
@@ -242,7 +253,13 @@ class Kept:
         }
 
 
-def train_phases(session: Session, callbacks: CallbackFactory, progress: Progress, say: Say) -> Kept:
+def train_phases(
+    session: Session,
+    callbacks: CallbackFactory,
+    progress: Progress,
+    say: Say,
+    checkpoints: Checkpoints | None = None,
+) -> Kept:
     """Train the head, then the top of the base; leave the model with the weights of the better phase.
 
     Args:
@@ -250,33 +267,64 @@ def train_phases(session: Session, callbacks: CallbackFactory, progress: Progres
         callbacks: Builds fresh Keras callbacks for each phase.
         progress: Shows how far it is.
         say: Told how each phase ended.
+        checkpoints: Where the state is kept, and found again.
+
+    Raises:
+        Stopped: It was asked for; the state is kept.
     """
-    recipe, plan, task = session.recipe, session.plan, session.task
+    plan, checkpoints = session.plan, checkpoints or Checkpoints()
+    names = [HEAD, FINE_TUNE] if plan.fine_tune_epochs else [HEAD]
     if plan.fine_tune_epochs:
         unfreeze(session.whole, plan.unfreeze)  # an impossible setting is said now, not after the head phase
-    session.caching.extract(recipe, progress, say)
-    head_optimizer = lambda steps: optimizers.head_optimizer(recipe.head.learning_rate)  # noqa: E731
-    parts = freeze_base(session.whole)
-    if recipe.head.method == LINEAR_PROBE:
-        head = session.probe(parts)
-    else:
-        head = session.run(HEAD, parts, head_optimizer, callbacks, progress, say)
-    say(_phase_line(task, head))
-    if not plan.fine_tune_epochs:
-        return Kept([head], HEAD)
-    settings = recipe.fine_tune
-    parts = unfreeze(session.whole, plan.unfreeze)
-    fine_tune_optimizer = lambda steps: optimizers.fine_tune_optimizer(  # noqa: E731
-        plan.fine_tune_learning_rate, steps, settings.warmup, settings.weight_decay, settings.clip_norm,
-        session.whole.model,
-    )  # fmt: skip
-    fine_tune = session.run(FINE_TUNE, parts, fine_tune_optimizer, callbacks, progress, say)
-    say(_phase_line(task, fine_tune))
-    kept = better(task, head, fine_tune)
-    if kept is head:
-        session.whole.model.set_weights(head.weights)
+    if not all(checkpoints.result(name) for name in names):
+        session.caching.extract(session.recipe, progress, say)
+    results = []
+    for name in names:
+        parts = freeze_base(session.whole) if name == HEAD else unfreeze(session.whole, plan.unfreeze)
+        before = values_of(parts.trained.weights)
+        result = checkpoints.result(name)
+        if result is not None:
+            put_back(parts.trained.weights, result.weights)
+        else:
+            result = _train_phase(session, name, parts, callbacks, progress, say, checkpoints)
+            checkpoints.finish(result)
+        say(_phase_line(session.task, result))
+        results.append(result)
+    if len(results) == 1:
+        return Kept(results, HEAD)
+    kept = better(session.task, *results)
+    if kept is results[0]:
+        put_back(parts.trained.weights, before)
         say("fine-tuning did not help on validation: it was rolled back, the head phase's model is kept")
-    return Kept([head, fine_tune], kept.name)
+    return Kept(results, kept.name)
+
+
+def _train_phase(
+    session: Session,
+    name: str,
+    parts: Parts,
+    callbacks: CallbackFactory,
+    progress: Progress,
+    say: Say,
+    checkpoints: Checkpoints,
+) -> PhaseResult:
+    recipe, plan = session.recipe, session.plan
+    if name == HEAD and recipe.head.method == LINEAR_PROBE:
+        return session.probe(parts)
+
+    def head_optimizer(steps: int) -> keras.optimizers.Optimizer:
+        return optimizers.head_optimizer(recipe.head.learning_rate)
+
+    def fine_tune_optimizer(steps: int) -> keras.optimizers.Optimizer:
+        settings = recipe.fine_tune
+        return optimizers.fine_tune_optimizer(
+            plan.fine_tune_learning_rate, steps, settings.warmup, settings.weight_decay, settings.clip_norm,
+            session.whole.model,
+        )  # fmt: skip
+
+    optimizer = head_optimizer if name == HEAD else fine_tune_optimizer
+    with checkpoints.stopping.patient():
+        return session.run(name, parts, optimizer, callbacks, progress, say, checkpoints)
 
 
 def _phase_line(task: Task, result: PhaseResult) -> str:

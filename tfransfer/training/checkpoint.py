@@ -1,0 +1,162 @@
+"""What survives when a training is stopped or killed: one file, written whole, from which both phases go on.
+
+It holds plain values and arrays only. Keras's BackupAndRestore is not used: with one folder for two phases the first
+one silently runs no epochs after a restart.
+"""
+
+import json
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfransfer.errors import RunError
+from tfransfer.files import whole
+from tfransfer.stopping import Stopping
+from tfransfer.training.keeping import Keeping
+from tfransfer.training.loop import LoopState
+from tfransfer.training.phases import PhaseResult
+
+# Seconds after which a state is saved in the middle of an epoch.
+EVERY = 300.0
+_SCHEMA = 1
+_PLAIN = "plain"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a training stands.
+
+    Attributes:
+        phase: The phase that is running; empty between phases and after the last.
+        batch: Pictures per step in it.
+        loop: Its state.
+        done: What the finished phases did, in order.
+    """
+
+    phase: str = ""
+    batch: int = 0
+    loop: LoopState = field(default_factory=LoopState)
+    done: tuple[PhaseResult, ...] = ()
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint whole or not at all.
+
+    Raises:
+        WriteError: The disk is full or not writable.
+    """
+    arrays: list[np.ndarray] = []
+    plain = json.dumps({"schema": _SCHEMA} | _without_arrays(checkpoint, arrays))
+    named: dict[str, Any] = {_PLAIN: np.array(plain)} | {str(n): array for n, array in enumerate(arrays)}
+    with whole(path) as temporary:
+        np.savez(temporary, **named)
+
+
+def read_checkpoint(path: Path) -> Checkpoint | None:
+    """Read a checkpoint; None where there is none.
+
+    Raises:
+        RunError: The file is damaged, or of another version.
+    """
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        plain = json.loads(str(arrays.pop(_PLAIN)))
+        if plain.pop("schema") != _SCHEMA:
+            raise RunError(f"{path} was written by another version of tfransfer; train anew with --overwrite.")
+        values = _with_arrays(plain, arrays)
+        values["loop"] = LoopState(**values["loop"])
+        values["done"] = tuple(PhaseResult(**one) for one in values["done"])
+        return Checkpoint(**values)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        raise RunError(f"{path} is damaged ({error}); train anew with --overwrite.") from error
+
+
+def _without_arrays(value: Any, arrays: list[np.ndarray]) -> Any:
+    """The same nesting with the arrays moved to a list and their places in it left behind."""
+    if isinstance(value, np.ndarray):
+        arrays.append(value)
+        return {"array": len(arrays) - 1}
+    if is_dataclass(value):
+        value = {part.name: getattr(value, part.name) for part in fields(value)}
+    if isinstance(value, dict):
+        return {"dict": {str(key): _without_arrays(inner, arrays) for key, inner in value.items()}}
+    if isinstance(value, list | tuple):
+        return [_without_arrays(inner, arrays) for inner in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _with_arrays(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    if isinstance(value, list):
+        return [_with_arrays(inner, arrays) for inner in value]
+    if isinstance(value, dict):
+        if "array" in value:
+            return arrays[str(value["array"])]
+        return {key: _with_arrays(inner, arrays) for key, inner in value["dict"].items()}
+    return value
+
+
+class Checkpoints:
+    """Where a training's state is kept.
+
+    Args:
+        path: The file; None keeps nothing.
+        stopping: Says that the run was asked to stop.
+        told: Called with each checkpoint after it was written, for the manifest.
+        every: Seconds after which a state is saved in the middle of an epoch.
+    """
+
+    def __init__(
+        self,
+        path: Path | None = None,
+        stopping: Stopping | None = None,
+        told: Callable[[Checkpoint], None] = lambda checkpoint: None,
+        every: float = EVERY,
+    ) -> None:
+        self.path, self.stopping, self._told, self._every = path, stopping or Stopping(), told, every
+        self._found = (read_checkpoint(path) if path else None) or Checkpoint()
+        self._done = list(self._found.done)
+
+    def result(self, phase: str) -> PhaseResult | None:
+        """What a phase did, where it is finished."""
+        return next((result for result in self._done if result.name == phase), None)
+
+    def start(self, phase: str) -> Checkpoint | None:
+        """Where a phase goes on, where it was stopped in the middle."""
+        return self._found if self._found.phase == phase and self._found.loop.arrays else None
+
+    def keeping(self, phase: str, batch: int) -> Keeping:
+        """What keeps a phase's state while it runs with so many pictures per step."""
+        return _PhaseKeeping(self, phase, batch, self._every)
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write, and tell."""
+        if self.path:
+            write_checkpoint(self.path, checkpoint)
+            self._told(checkpoint)
+
+    def running(self, phase: str, batch: int, state: LoopState) -> None:
+        """Keep the state of a phase that runs."""
+        self.save(Checkpoint(phase, batch, state, tuple(self._done)))
+
+    def finish(self, result: PhaseResult) -> None:
+        """Keep what a phase did."""
+        self._done.append(result)
+        self.save(Checkpoint(done=tuple(self._done)))
+
+
+class _PhaseKeeping(Keeping):
+    def __init__(self, checkpoints: Checkpoints, phase: str, batch: int, every: float) -> None:
+        super().__init__(every, checkpoints.stopping)
+        self._checkpoints, self._phase, self._batch = checkpoints, phase, batch
+
+    def save(self, state: LoopState) -> None:
+        """Write the state to the disk."""
+        self._checkpoints.running(self._phase, self._batch, state)
+        super().save(state)

@@ -1,0 +1,36 @@
+"""When a phase's state is kept, and when the phase stops in the middle because it was asked to."""
+
+import time
+from typing import Any
+
+from tfransfer.stopping import Stopping
+
+
+class Keeping:
+    """Keeps nothing and never stops; see `checkpoint.Checkpoints` for what does.
+
+    Args:
+        every: Seconds after which a state is due in the middle of an epoch.
+        stopping: Says that the run was asked to stop.
+    """
+
+    def __init__(self, every: float = float("inf"), stopping: Stopping | None = None) -> None:
+        self._every, self._stopping = every, stopping or Stopping()
+        self._last = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether a state shall be saved now."""
+        return self._stopping.wanted or time.monotonic() - self._last > self._every
+
+    def save(self, state: Any) -> None:
+        """Take a `LoopState`."""
+        self._last = time.monotonic()
+
+    def stop_if_asked(self) -> None:
+        """Stop here, after the state was saved.
+
+        Raises:
+            Stopped: It was asked for.
+        """
+        self._stopping.stop_if_asked()
