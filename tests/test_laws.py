@@ -87,7 +87,7 @@ def check_frozen_layers_are_in_inference_mode(dataset, base, trained_blocks):
     loop.parts = recorded
     batch = next(iter(world.pixel_batches("head", 1)(8).training(0, 0)))
     for _ in range(2):
-        loop._train_step(batch)
+        loop._train_step(batch, tf.constant(0))
     expected = parts.frozen(tf.cast(batch[0], tf.float32), training=False)
     for features in seen:
         np.testing.assert_allclose(features, expected, atol=1e-6)

@@ -48,11 +48,13 @@ MAY_KNOW = {
     "opening": {"data", "base", "training", "exports"},
     "resuming": {"data", "base", "training", "runs", "run_folder"},
     "beginning": {"data", "base", "training", "runs", "run_folder", "resuming"},
+    "together": {"training", "run_folder"},
     "finishing": {"data", "training", "exports", "runs", "run_folder", "scoring"},
     "pipeline": {
         "beginning",
         "resuming",
         "finishing",
+        "together",
         "data",
         "base",
         "training",

@@ -141,6 +141,7 @@ def _reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--resume", is_flag=True, help="Go on with the run that is there, if it was stopped; else begin.")
 @click.option("--overwrite", is_flag=True, help="Replace the run that is there, once the new one is finished.")
 @click.option("--export", "exports", metavar="FORMAT,...", help="Besides .keras. [default: savedmodel,tflite]")
+@click.option("--devices", default="auto", show_default=True, metavar="auto|cpu|gpu|gpu:0,1|tpu", help="What trains.")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard logs to the run's folder.")
 @_JSON
 def train(
@@ -153,6 +154,7 @@ def train(
     resume: bool,
     overwrite: bool,
     exports: str | None,
+    devices: str,
     tensorboard: bool,
     as_json: bool,
     **settings: Any,
@@ -171,6 +173,7 @@ def train(
     if not resume:
         run_folder.require_free(place, overwrite)
     pipeline = _load_pipeline()
+    opened = pipeline.choose_devices(devices)  # several workers meet before TensorFlow runs anything
     wanted = None if exports is None else _formats(exports)
     # Wrong usage is said before the pictures are read.
     pipeline.make_recipe(recipe, settings)
@@ -192,11 +195,14 @@ def train(
         resume=resume,
         exports=wanted,
         tensorboard=tensorboard,
+        devices=opened,
         command=shlex.join(["tfransfer", *sys.argv[1:]]),
         progress=terminal.progress,
         say=terminal.say,
         **settings,
     )
+    if not opened.chief:
+        return  # the chief tells what came of it
     show_run(terminal, run)
     terminal.emit({"run": str(run.folder), "kept": run.manifest["kept"], "metrics": run.metrics,
                    "exports": run.manifest["exports"], "seconds": run.manifest["seconds"]})  # fmt: skip

@@ -6,16 +6,23 @@ Kolesnikov et al., "Big Transfer (BiT)", ECCV 2020, choose a schedule from the n
 import math
 
 
-def batch_size(training_images: int) -> int:
-    """Pictures per step: 32, fewer when there are so few pictures that an epoch would have under ten steps.
+def batch_size(training_images: int, replicas: int = 1) -> int:
+    """Pictures per step over all devices: 32 for each, fewer where an epoch would have under ten steps.
 
     Args:
         training_images: Size of the training split, at least 1.
+        replicas: How many devices share a step.
 
     Returns:
-        A power of two between 4 and 32.
+        A power of two between 4 and 32 for each device.
     """
-    return max(4, min(32, 2 ** math.floor(math.log2(max(1, training_images / 10)))))
+    each = max(1, training_images / 10 / replicas)
+    return replicas * max(4, min(32, 2 ** math.floor(math.log2(each))))
+
+
+def head_learning_rate(batch: int) -> float:
+    """Learning rate of the head phase: 1e-3, and with the square root of the batch above 32 (see below)."""
+    return 1e-3 * math.sqrt(max(1.0, batch / 32))
 
 
 def head_epochs(training_images: int) -> int:

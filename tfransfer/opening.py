@@ -22,6 +22,7 @@ from tfransfer.progress import Say
 from tfransfer.recipe import LINEAR_PROBE, Augmentation, Recipe
 from tfransfer.tasks import SINGLE_LABEL, task_for
 from tfransfer.training import planning
+from tfransfer.training.devices import Devices
 from tfransfer.training.losses import as_loss
 from tfransfer.training.planning import Plan
 from tfransfer.training.session import Session
@@ -60,6 +61,7 @@ def open_session(
     metrics: Callable[[], list[Any]] | None,
     say: Say,
     plan: Plan | None = None,
+    devices: Devices | None = None,
 ) -> Session:
     """Build the base and decide what the recipe leaves open.
 
@@ -71,6 +73,7 @@ def open_session(
         metrics: As `pipeline.train` takes it.
         say: Warned when the built-in base steps in.
         plan: What was decided when the run was begun; None decides now.
+        devices: What trains; None is one device.
 
     Returns:
         A session whose recipe names the base that was taken.
@@ -80,25 +83,39 @@ def open_session(
         BaseModelError: The base cannot be built, or the model cannot be saved.
         WeightsNotFoundError: The weights of a base that was named cannot be had.
     """
+    devices = devices or Devices()
     rebuild: Callable[[str], BuiltBase] | None = None
     if own_model is not None:
         precision = planning.own_precision(own_model, recipe)
-        base = base_from_model(own_model, recipe.preprocessing, recipe.image_size)
+        if devices.scoped:
+            rebuild = partial(_copy_of, own_model, recipe)
+        with devices.strategy.scope():
+            base = (
+                rebuild(precision) if rebuild else base_from_model(own_model, recipe.preprocessing, recipe.image_size)
+            )
         recipe = replace(recipe, base=f"{OWN_MODEL} {own_model.name}")  # a recipe file cannot hold the model itself
     else:
         precision = plan.precision if plan else planning.choose_precision(recipe.precision)
-        base = named_base(recipe, precision, say)
+        with devices.strategy.scope():
+            base = named_base(recipe, precision, say)
         recipe = replace(recipe, base=base.name)
         rebuild = partial(named_base, recipe, say=say)
 
     _require_fit(base, dataset, recipe)
     resumed = plan is not None
-    plan = plan or planning.make_plan(recipe, base, len(dataset.split("train")), precision)
+    plan = plan or planning.make_plan(recipe, base, len(dataset.split("train")), precision, devices)
     task = task_for(dataset.task, dataset.targets(dataset.split("train")))
-    made = Session(dataset, recipe, plan, base, task, as_loss(loss), metrics, rebuild)
+    made = Session(dataset, recipe, plan, base, task, as_loss(loss), metrics, rebuild, devices=devices)
     if own_model is not None and not resumed:
         require_saving(made.whole.model, plan.image_size, task.name)
     return made
+
+
+def _copy_of(model: keras.Model, recipe: Recipe, precision: str) -> BuiltBase:
+    """A base from a copy of a user's model, whose variables are made where this is called."""
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    return base_from_model(copy, recipe.preprocessing, recipe.image_size)
 
 
 def _require_fit(base: BuiltBase, dataset: Dataset, recipe: Recipe) -> None:

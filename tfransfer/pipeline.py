@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tfransfer import beginning, resuming, run_folder, runs, scoring
+from tfransfer import beginning, resuming, run_folder, runs, scoring, together
 from tfransfer.allocator import keep_freed_memory
 from tfransfer.base.build import require_model
 from tfransfer.data import kinds
@@ -30,6 +30,7 @@ from tfransfer.runs import Run
 from tfransfer.stopping import Stopped, Stopping
 from tfransfer.training import planning
 from tfransfer.training.checkpoint import Checkpoint, Checkpoints
+from tfransfer.training.devices import AUTO, Devices, choose_devices
 from tfransfer.training.session import Session, train_phases
 
 _DEFAULT_EXPORTS = {IMAGE: ("savedmodel", "tflite"), TEXT: ("savedmodel",)}
@@ -81,6 +82,7 @@ def train(
     metrics: Callable[[], list[Any]] | None = None,
     callbacks: Callable[[str], Sequence[Any]] | None = None,
     tensorboard: bool = False,
+    devices: str | Devices = AUTO,
     command: str = "",
     progress: Progress = quiet,
     say: Say = silent,
@@ -102,6 +104,8 @@ def train(
         metrics: Builds further Keras metrics on (targets, probabilities).
         callbacks: From a phase's name, "head" or "fine_tune", to fresh Keras callbacks.
         tensorboard: Write TensorBoard logs to the run's folder.
+        devices: "auto", "cpu", "gpu", "gpu:0,1", "tpu", or what `choose_devices` gave; several workers must call that
+            before TensorFlow runs anything, `load_data` included.
         command: The command line that asks for this, for the recipe file.
         progress: Shows how far it is.
         say: Told in one line what was found and decided.
@@ -123,35 +127,53 @@ def train(
     recipe = make_recipe(recipe, settings, named_base=own_model is None)
     beginning.require_factories(metrics=metrics, callbacks=callbacks)
     require_formats(exports or ())
-    place = run_folder.place_for(kinds.name_of(data), out)
-    earlier = resuming.find_earlier(place) if resume else None
-    if earlier is None:
-        run_folder.require_free(place, overwrite)
-    else:
-        resuming.require_same_recipe(earlier, recipe)
-        if earlier.finished:
-            return _already_finished(earlier, place, exports, say)
-        resuming.say_what_goes_on(earlier, say)
+    devices = devices if isinstance(devices, Devices) else choose_devices(devices)
+    if not devices.chief:
+        progress, say = quiet, silent
+    say(f"devices: {devices.name}, {devices.why}") if devices.replicas > 1 else None
+    named = run_folder.place_for(kinds.name_of(data), out)
+    go_on = resuming.command_to_go_on(command, named)
     stopping = Stopping()
+
+    def job(place: Path) -> Run:
+        earlier = resuming.find_earlier(place) if resume else None
+        if earlier is None:
+            run_folder.require_free(place, overwrite)
+        else:
+            resuming.require_same_recipe(earlier, recipe)
+            if earlier.finished:
+                return _already_finished(earlier, place, exports, say)
+            resuming.say_what_goes_on(earlier, say)
+        dataset = data if isinstance(data, Dataset) else _load(data, place if resume else None, progress, say)
+        formats = _DEFAULT_EXPORTS[dataset.kind] if exports is None else exports
+        require_formats(formats, dataset.kind == TEXT)
+        session = _opened(earlier, dataset, recipe, own_model, loss, metrics, say, devices)
+        with run_folder.growing_folder(place, overwrite, dataset.root, earlier.folder if earlier else None) as folder:
+            run = _begun(earlier, folder, session, command)
+            logs = folder / "tensorboard" if tensorboard and devices.chief else None
+            users = beginning.callback_factory(callbacks, logs, earlier is not None, say)
+            checkpoints = Checkpoints(
+                folder / run_folder.STATE, stopping, partial(_note_progress, run), of_all=devices.any
+            )
+            kept = train_phases(session, users, progress, say, checkpoints)
+            run._model = session.model_for_export()
+            if devices.chief:
+                finish_run(run, session, kept, progress)
+        run.folder = place
+        if devices.chief:
+            _export_all(run, formats, began, say)
+        devices.meet()
+        return run
+
     try:
-        with stopping.listening():
-            dataset = data if isinstance(data, Dataset) else _load(data, place if resume else None, progress, say)
-            exports = _DEFAULT_EXPORTS[dataset.kind] if exports is None else exports
-            require_formats(exports, dataset.kind == TEXT)
-            session = _opened(earlier, dataset, recipe, own_model, loss, metrics, say)
-            grown = earlier.folder if earlier else None
-            with run_folder.growing_folder(place, overwrite, dataset.root, grown) as folder:
-                run = _begun(earlier, folder, session, command)
-                logs = folder / "tensorboard" if tensorboard else None
-                users = beginning.callback_factory(callbacks, logs, earlier is not None, say)
-                checkpoints = Checkpoints(folder / run_folder.STATE, stopping, partial(_note_progress, run))
-                finish_run(run, session, train_phases(session, users, progress, say, checkpoints), progress)
-            run.folder = place
-            _export_all(run, exports, began, say)
+        with (
+            stopping.listening(),
+            together.telling_lost_workers(devices, go_on),
+            together.own_place(devices, named, resume) as place,
+        ):
+            return job(place)
     except Stopped as error:
-        go_on = resuming.command_to_go_on(command, place)
         raise Stopped(f"stopped; what was done is kept. To go on with it:\n{go_on}") from error
-    return run
 
 
 def _load(data: Any, resumed: Path | None, progress: Progress, say: Say) -> Dataset:
@@ -175,18 +197,20 @@ def _opened(
     loss: Any,
     metrics: Callable[[], list[Any]] | None,
     say: Say,
+    devices: Devices,
 ) -> Session:
     """The session of a new run, or of one that goes on with what an earlier one left."""
     if earlier is None:
-        session = open_session(dataset, suited(recipe, dataset), own_model, loss, metrics, say)
-        session.decide_caching(say)
+        session = open_session(dataset, suited(recipe, dataset), own_model, loss, metrics, say, devices=devices)
+        together.decide_together(session, devices, say, None)
         beginning.say_plan(session, say)
         return session
     resuming.require_same_data(earlier, dataset)
     resuming.require_model_given(earlier, own_model)
-    session = open_session(dataset, earlier.recipe, own_model, loss, metrics, say, earlier.plan)
+    session = open_session(dataset, earlier.recipe, own_model, loss, metrics, say, earlier.plan, devices)
     resuming.require_same_base(earlier, session.base)
-    session.decide_caching(say, earlier.caching)
+    resuming.require_same_devices(earlier, devices)
+    together.decide_together(session, devices, say, earlier.caching)
     return session
 
 

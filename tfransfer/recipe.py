@@ -66,7 +66,7 @@ class HeadPhase:
 
     Attributes:
         epochs: Passes over the training split; None lets `hyperrules` decide.
-        learning_rate: Of Adam.
+        learning_rate: Of Adam; None lets `hyperrules` decide.
         dropout: In front of the Dense layer, in [0, 0.95].
         patience: Epochs without a better one on validation before the phase stops early; 0 never stops.
         method: "adam" trains by gradient steps; "linear-probe" solves the logistic regression on the pooled features
@@ -76,7 +76,7 @@ class HeadPhase:
     """
 
     epochs: int | None = None
-    learning_rate: float = 1e-3
+    learning_rate: float | None = None
     dropout: float = 0.2
     patience: int = 5
     method: Literal["adam", "linear-probe"] = "adam"
@@ -104,6 +104,9 @@ class FineTunePhase:
         clip_norm: Largest global norm of the gradients; 0 does not clip.
         patience: As in the head phase.
         mixup: As in the head phase, where the trained blocks begin.
+        layer_decay: Each block learns at this share of the rate of the block above it, in (0, 1]; 1 at the same rate.
+        average: Momentum of the moving average of the weights, which is validated and kept in their place, in [0, 1);
+            0 for none.
     """
 
     epochs: int | None = None
@@ -114,6 +117,8 @@ class FineTunePhase:
     clip_norm: float = 1.0
     patience: int = 5
     mixup: float = 0.3
+    layer_decay: float = 1.0
+    average: float = 0.0
 
     def __post_init__(self) -> None:
         _require(self.epochs is None or self.epochs >= 0, "fine_tune.epochs", "0 or more", self.epochs)
@@ -123,6 +128,8 @@ class FineTunePhase:
         _require(self.clip_norm >= 0, "fine_tune.clip_norm", "0 or more", self.clip_norm)
         _require(self.patience >= 0, "fine_tune.patience", "0 or more", self.patience)
         _in(self.mixup, 0, 10, "fine_tune.mixup")
+        _in(self.layer_decay, 0.01, 1, "fine_tune.layer_decay")
+        _in(self.average, 0, 0.99999, "fine_tune.average")
         if isinstance(self.unfreeze, str) and re.fullmatch(r"[+-]?[0-9]+", self.unfreeze):
             object.__setattr__(self, "unfreeze", int(self.unfreeze))
         if isinstance(self.unfreeze, int):
@@ -169,6 +176,7 @@ class Recipe:
         preprocessing: For a keras.Model as base: what its input wants ("none", "tf", "torch" or "caffe").
         image_size: Side of the square model input, in pixels.
         batch_size: Pictures per step, over all devices.
+        accumulate: In how many pieces each device works through its part of a step, where memory is short.
         seed: Of the order, the augmentation, the dropout and the head's first weights.
         class_weights: "balanced" weighs each class by the inverse of its share, "none" does not.
         label_smoothing: Share of each target that is spread over all classes, in [0, 0.9]; a linear probe has none.
@@ -184,6 +192,7 @@ class Recipe:
     preprocessing: Literal["none", "tf", "torch", "caffe"] | None = None
     image_size: int | None = None
     batch_size: int | None = None
+    accumulate: int = 1
     seed: int = 0
     class_weights: Literal["none", "balanced"] = "none"
     label_smoothing: float = 0.1
@@ -196,6 +205,7 @@ class Recipe:
     def __post_init__(self) -> None:
         _require(self.image_size is None or self.image_size >= 8, "image_size", "8 pixels or more", self.image_size)
         _require(self.batch_size is None or self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
+        _require(self.accumulate >= 1, "accumulate", "1 or more", self.accumulate)
         _require(0 <= self.seed < 2**31, "seed", "between 0 and 2147483647", self.seed)
         _in(self.label_smoothing, 0, 0.9, "label_smoothing")
         if self.head.method == LINEAR_PROBE:

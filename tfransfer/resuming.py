@@ -15,6 +15,7 @@ from tfransfer.progress import Say
 from tfransfer.recipe import Recipe, read_recipe, read_section
 from tfransfer.training.caching import CachePlan
 from tfransfer.training.checkpoint import Checkpoint
+from tfransfer.training.devices import Devices
 from tfransfer.training.planning import Plan
 
 
@@ -133,6 +134,19 @@ def require_same_base(earlier: Earlier, base: BuiltBase) -> None:
         raise BaseModelError(
             f"the base {base.name} is not the one that {earlier.folder} was begun with: its weights or layers differ. "
             "Give it the same ones, or train anew with --overwrite."
+        )
+
+
+def require_same_devices(earlier: Earlier, devices: Devices) -> None:
+    """See that as many devices train as when the run was begun.
+
+    Raises:
+        SettingError: There are more or fewer.
+    """
+    if earlier.plan.replicas != devices.replicas:
+        raise SettingError(
+            f"{earlier.folder} was begun on {earlier.plan.replicas} devices; {devices.replicas} are here: give it as "
+            "many with --devices, or train anew with --overwrite."
         )
 
 

@@ -35,21 +35,12 @@ class Stopping:
 
     @contextmanager
     def patient(self) -> Iterator[None]:
-        """A block that asks `stop_if_asked` itself. Whoever asks a second time does not want to wait for that."""
+        """A block that looks at `wanted` itself. Whoever asks a second time does not want to wait for that."""
         self._patient = True
         try:
             yield
         finally:
             self._patient = False
-
-    def stop_if_asked(self) -> None:
-        """Stop here.
-
-        Raises:
-            Stopped: It was asked for.
-        """
-        if self.wanted:
-            raise Stopped("stopped")
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         again, self.wanted = self.wanted, True

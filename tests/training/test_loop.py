@@ -28,7 +28,7 @@ def test_one_step_is_plain_gradient_descent_on_the_head(dataset):
     kernel, bias = model.get_layer("logits").get_weights()
     error = (np.asarray(model(tf.cast(pixels, tf.float32), training=False)) - targets.numpy()) / len(targets)
     loop = make_loop(world, parts, keras.optimizers.SGD(0.5))
-    loop._train(iter(batches.training(0, 0)), tf.constant(1))
+    loop._train(iter(batches.training(0, 0)), tf.constant(0), tf.constant(1))
     np.testing.assert_allclose(model.get_layer("logits").kernel, kernel - 0.5 * features.T @ error, atol=1e-5)
     np.testing.assert_allclose(model.get_layer("logits").bias, bias - 0.5 * error.sum(axis=0), atol=1e-5)
 
@@ -39,7 +39,7 @@ def test_class_weights_weigh_the_loss(dataset):
         world = session(dataset, head__dropout=0.0)
         loop = make_loop(world, freeze_base(world.whole), keras.optimizers.SGD(0.0))
         pixels, targets, weights = next(iter(world.pixel_batches("head", 1)(8).training(0, 0)))
-        loop._train_step((pixels, targets, weights * weight))
+        loop._train_step((pixels, targets, weights * weight), tf.constant(0))
         losses.append(float(loop.training_metrics[0].result()))
     assert losses[1] == pytest.approx(3 * losses[0], rel=1e-5)
 

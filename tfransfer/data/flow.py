@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from tfransfer.data import augment, pictures
 from tfransfer.data.index import TEXT, Dataset, Example, labels_of
+from tfransfer.data.share import ALL, Share
 from tfransfer.errors import DataError
 from tfransfer.recipe import Augmentation
 
@@ -172,7 +173,9 @@ def epoch_order(seed: tuple[int, int], epoch: tf.Tensor | int, examples: int) ->
     return tf.random.experimental.stateless_shuffle(tf.range(examples, dtype=tf.int64), seed=number)
 
 
-def evaluation_flow(dataset: Dataset, examples: Sequence[Example], targets: np.ndarray, size: int, batch: int) -> Flow:
+def evaluation_flow(
+    dataset: Dataset, examples: Sequence[Example], targets: np.ndarray, size: int, batch: int, share: Share = ALL
+) -> Flow:
     """Each example once, in the order given; the last batch may be smaller.
 
     Args:
@@ -180,16 +183,18 @@ def evaluation_flow(dataset: Dataset, examples: Sequence[Example], targets: np.n
         examples: What to read.
         targets: float32, shape (n, classes).
         size: Side of the pictures in pixels.
-        batch: Pictures per batch.
+        batch: Pictures per batch, of one replica.
+        share: This worker's part; what only fills a batch up has weight 0.
     """
     columns = _columns(dataset, examples, size)
     wanted = tf.constant(targets, tf.float32)
+    positions, weights = share.evaluated(len(examples), batch)
 
-    def load(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        return columns.read(position), wanted[position], tf.constant(1.0)
+    def load(position: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        return columns.read(position), wanted[position], weight
 
-    flow = tf.data.Dataset.range(len(examples)).map(load, num_parallel_calls=_PARALLEL)
-    steps = -(-len(examples) // batch)
+    flow = tf.data.Dataset.from_tensor_slices((positions, weights)).map(load, num_parallel_calls=_PARALLEL)
+    steps = -(-len(positions) // (batch * share.pieces))
     return Flow(untuned(flow.batch(batch).prefetch(_AHEAD)), steps, len(examples))
 
 
@@ -206,6 +211,7 @@ def training_flow(
     first_step: int = 0,
     epochs: int = 1,
     views: int | None = None,
+    share: Share = ALL,
 ) -> Flow:
     """All examples in a new order each epoch, varied; an incomplete last batch is dropped.
 
@@ -215,13 +221,14 @@ def training_flow(
         targets: float32, shape (n, classes).
         weights: float32, shape (n,).
         size: Side of the pictures in pixels.
-        batch: Pictures per batch; cut to the number of examples where there are fewer.
+        batch: Pictures per batch of all devices; cut to the number of examples where there are fewer.
         settings: How pictures are varied.
         seed: The run's seed and the phase's number.
         first_epoch: Epoch to begin with.
         first_step: Step of that epoch to begin with.
         epochs: The phase's number of epochs: the flow ends after epoch `epochs - 1`.
         views: Show view `epoch mod views` of each picture in place of a fresh variation.
+        share: This worker's part of each batch; each of its replicas gets one of the batches that come out.
     """
     columns = _columns(dataset, examples, size)
     wanted, weight = tf.constant(targets, tf.float32), tf.constant(weights, tf.float32)
@@ -230,8 +237,9 @@ def training_flow(
     root = tf.constant(seed, tf.int64)
 
     def order(epoch: tf.Tensor) -> tf.data.Dataset:
-        shuffled = epoch_order(seed, epoch, len(examples))
-        return tf.data.Dataset.from_tensor_slices((tf.fill([steps * batch], epoch), shuffled[: steps * batch]))
+        shuffled = tf.reshape(epoch_order(seed, epoch, len(examples))[: steps * batch], (steps, share.workers, -1))
+        own = tf.reshape(shuffled[:, share.worker], (-1,))
+        return tf.data.Dataset.from_tensor_slices((tf.fill(tf.shape(own), epoch), own))
 
     def load(epoch: tf.Tensor, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         pixels = columns.read(position)
@@ -241,8 +249,8 @@ def training_flow(
             pixels = columns.fresh(pixels, position, _fold(root, epoch), settings)
         return pixels, wanted[position], weight[position]
 
-    flow = tf.data.Dataset.range(first_epoch, epochs).flat_map(order).skip(first_step * batch)
-    flow = flow.map(load, num_parallel_calls=_PARALLEL).batch(batch, drop_remainder=True)
+    flow = tf.data.Dataset.range(first_epoch, epochs).flat_map(order).skip(first_step * batch // share.workers)
+    flow = flow.map(load, num_parallel_calls=_PARALLEL).batch(share.piece(batch), drop_remainder=True)
     return Flow(untuned(flow.prefetch(_AHEAD)), steps, steps * batch)
 
 

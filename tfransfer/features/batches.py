@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfransfer.data.flow import Flow, epoch_order, untuned
+from tfransfer.data.share import ALL, Share
 from tfransfer.features.store import Rows
 
 _AHEAD = 4
@@ -20,6 +21,7 @@ def training_batches(
     first_epoch: int,
     first_step: int,
     epochs: int,
+    share: Share = ALL,
 ) -> Flow:
     """All examples in a new order each epoch, epoch e from view e mod K; an incomplete last batch is dropped.
 
@@ -27,11 +29,12 @@ def training_batches(
         views: The rows of each view, in the order of the training split.
         targets: float32, shape (n, classes).
         weights: float32, shape (n,).
-        batch: Examples per batch; cut to the number of examples where there are fewer.
+        batch: Examples per batch of all devices; cut to the number of examples where there are fewer.
         seed: The run's seed and the phase's number.
         first_epoch: Epoch to begin with.
         first_step: Step of that epoch to begin with.
         epochs: The phase's number of epochs.
+        share: This worker's part of each batch; each of its replicas gets one of the batches that come out.
 
     Returns:
         Batches of (float32 features, float32 targets, float32 weights).
@@ -44,30 +47,34 @@ def training_batches(
         for epoch in range(first_epoch, epochs):
             order = epoch_order(seed, epoch, count).numpy()
             for step in range(first_step if epoch == first_epoch else 0, steps):
-                chosen = order[step * batch : (step + 1) * batch]
-                yield views[epoch % len(views)].take(chosen), targets[chosen], weights[chosen]
+                for chosen in share.of(order[step * batch : (step + 1) * batch]):
+                    yield views[epoch % len(views)].take(chosen), targets[chosen], weights[chosen]
 
-    return Flow(_as_dataset(batches, views[0], targets, batch), steps, steps * batch)
+    return Flow(_as_dataset(batches, views[0], targets, share.piece(batch)), steps, steps * batch)
 
 
-def evaluation_batches(rows: Rows, targets: np.ndarray, batch: int) -> Flow:
+def evaluation_batches(rows: Rows, targets: np.ndarray, batch: int, share: Share = ALL) -> Flow:
     """Each example once, in order; the last batch may be smaller.
 
     Args:
         rows: What to read.
         targets: float32, shape (n, classes).
-        batch: Examples per batch.
+        batch: Examples per batch, of one replica.
+        share: This worker's part; what only fills a batch up has weight 0.
 
     Returns:
-        Batches of (float32 features, float32 targets, float32 weights of one).
+        Batches of (float32 features, float32 targets, float32 weights).
     """
+    positions, weights = share.evaluated(len(rows), batch)
 
     def batches() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        for start in range(0, len(rows), batch):
-            chosen = np.arange(start, min(start + batch, len(rows)))
-            yield rows.take(chosen), targets[chosen], np.ones(len(chosen), np.float32)
+        for start in range(0, len(positions), batch):
+            chosen = positions[start : start + batch]
+            yield rows.take(chosen), targets[chosen], weights[start : start + batch]
 
-    return Flow(_as_dataset(batches, rows, targets, None), -(-len(rows) // batch), len(rows))
+    static = None if share.replicas == 1 else batch
+    steps = -(-len(positions) // (batch * share.pieces))
+    return Flow(_as_dataset(batches, rows, targets, static), steps, len(rows))
 
 
 def _as_dataset(batches: object, rows: Rows, targets: np.ndarray, batch: int | None) -> tf.data.Dataset:

@@ -71,6 +71,10 @@ class FeatureSource:
         if name != self.engine_name:
             self.engine_name, self._collections = name, {}
 
+    def look_again(self) -> None:
+        """Read anew what is kept: another process may have written."""
+        self._collections = {}
+
     def collection(self, tap: Tap, varied: bool) -> Collection:
         """Where a tap's rows are kept: clean views apart from varied ones, which depend on the augmentation."""
         key = (tap.name, varied)
@@ -106,13 +110,17 @@ class FeatureSource:
             lacking[tap.name] = {name for part in found for name in part}
         return lacking
 
-    def extract(self, wanted: "Wanted", engine: Engine, progress: Progress = quiet) -> int:
+    def extract(
+        self, wanted: "Wanted", engine: Engine, progress: Progress = quiet, worker: int = 0, workers: int = 1
+    ) -> int:
         """Run the frozen part over what is missing and keep what it says.
 
         Args:
             wanted: What is needed.
             engine: Whose name was given to `use_engine`.
             progress: Shows how far it is.
+            worker: This process's number, from 0.
+            workers: How many processes share the work; each takes the examples that fall to it by their content.
 
         Returns:
             How many pictures went through the engine.
@@ -122,7 +130,7 @@ class FeatureSource:
             WriteError: The disk is full or not writable.
         """
         lacking = self.missing(wanted)
-        groups = _groups(wanted, set().union(*lacking.values()))
+        groups = _groups(wanted, set().union(*lacking.values()), worker, workers)
         rows = sum(len(views) * len(examples) for views, examples in groups.items())
         if not rows:
             return 0
@@ -199,7 +207,7 @@ class Wanted:
                         yield example, view
 
 
-def _groups(wanted: Wanted, lacking: set[str]) -> dict[tuple[int, ...], list[Example]]:
+def _groups(wanted: Wanted, lacking: set[str], worker: int, workers: int) -> dict[tuple[int, ...], list[Example]]:
     """Examples with something lacking, by the views that lack, so that each file is decoded once."""
     views: dict[str, set[int]] = defaultdict(set)
     first: dict[str, Example] = {}
@@ -210,6 +218,6 @@ def _groups(wanted: Wanted, lacking: set[str]) -> dict[tuple[int, ...], list[Exa
                 views[example.content].update(n for n in numbers if row_name(example, n) in lacking)
     groups: dict[tuple[int, ...], list[Example]] = defaultdict(list)
     for content, lack in views.items():
-        if lack:
+        if lack and first[content].content_key % workers == worker:
             groups[tuple(sorted(lack))].append(first[content])
     return dict(groups)

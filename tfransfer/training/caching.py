@@ -20,6 +20,7 @@ from tfransfer.features.source import FeatureSource, Wanted
 from tfransfer.files import size_text
 from tfransfer.progress import Progress, Say
 from tfransfer.recipe import Recipe
+from tfransfer.training.devices import Devices
 from tfransfer.training.forecast import Forecast, decoding_seconds, forward_seconds
 from tfransfer.training.model import TransferModel, tap_below, unfreeze
 from tfransfer.training.planning import Plan
@@ -105,19 +106,24 @@ class Caching:
     wanted: Wanted | None = None
     engine: Engine | None = None
 
-    def extract(self, recipe: Recipe, progress: Progress, say: Say) -> None:
-        """Extract what is missing, after making room for it.
+    def extract(self, recipe: Recipe, progress: Progress, say: Say, devices: Devices) -> None:
+        """Extract what is missing, after making room for it; several workers share the work.
 
         Raises:
             DataError: A picture cannot be read any more.
             WriteError: The disk is full or not writable.
         """
         if self.source is None or self.wanted is None or self.engine is None:
+            devices.meet()
             return
         in_use = [self.source.collection(tap, varied).folder for tap in self.source.taps for varied in (False, True)]
         removed = budget.make_room(self.plan.bytes, recipe.features.budget, in_use)
         if removed:
             say(f"features: {removed} collections not used for the longest time were removed to make room")
+        if devices.workers > 1:
+            self.source.extract(self.wanted, self.engine, progress, devices.worker, devices.workers)
+            devices.meet()
+            self.source.look_again()  # at what the others wrote, where they write to the same folder
         self.source.extract(self.wanted, self.engine, progress)
         self._tell_widened(say)
 

@@ -110,6 +110,7 @@ class Checkpoints:
         stopping: Says that the run was asked to stop.
         told: Called with each checkpoint after it was written, for the manifest.
         every: Seconds after which a state is saved in the middle of an epoch.
+        of_all: As Keeping takes it.
     """
 
     def __init__(
@@ -118,8 +119,10 @@ class Checkpoints:
         stopping: Stopping | None = None,
         told: Callable[[Checkpoint], None] = lambda checkpoint: None,
         every: float = EVERY,
+        of_all: Callable[[bool], bool] = lambda wanted: wanted,
     ) -> None:
         self.path, self.stopping, self._told, self._every = path, stopping or Stopping(), told, every
+        self._of_all = of_all
         self._found = (read_checkpoint(path) if path else None) or Checkpoint()
         self._done = list(self._found.done)
 
@@ -133,7 +136,7 @@ class Checkpoints:
 
     def keeping(self, phase: str, batch: int) -> Keeping:
         """What keeps a phase's state while it runs with so many pictures per step."""
-        return _PhaseKeeping(self, phase, batch, self._every)
+        return _PhaseKeeping(self, phase, batch, self._every, self._of_all)
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write, and tell."""
@@ -152,8 +155,10 @@ class Checkpoints:
 
 
 class _PhaseKeeping(Keeping):
-    def __init__(self, checkpoints: Checkpoints, phase: str, batch: int, every: float) -> None:
-        super().__init__(every, checkpoints.stopping)
+    def __init__(
+        self, checkpoints: Checkpoints, phase: str, batch: int, every: float, of_all: Callable[[bool], bool]
+    ) -> None:
+        super().__init__(every, checkpoints.stopping, of_all)
         self._checkpoints, self._phase, self._batch = checkpoints, phase, batch
 
     def save(self, state: LoopState) -> None:

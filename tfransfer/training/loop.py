@@ -9,6 +9,7 @@ generators are set from the step, so that no hidden state decides anything. Ever
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,7 +20,10 @@ import tensorflow as tf
 from tfransfer.data.flow import as_model_input, telling_lost_pictures
 from tfransfer.errors import RunError, SettingError, TransferError
 from tfransfer.progress import Progress, quiet
+from tfransfer.training import optimizers
+from tfransfer.training.averaging import Averaging
 from tfransfer.training.keeping import Keeping
+from tfransfer.training.losses import BatchLoss
 from tfransfer.training.mixing import Mixing
 from tfransfer.training.model import Parts, matrix_products, quiet_frozen, seed_states
 
@@ -85,6 +89,8 @@ class Loop:
         strategy: A tf.distribute strategy in whose scope the model was built; the current one by default.
         steps_per_call: Steps in one call of the compiled function; results do not depend on it.
         mixup: Parameter of `Mixing`, between the frozen part and the trained one; 0 for none.
+        accumulate: In how many pieces a replica works through its part of a batch, for want of memory.
+        average: Momentum of `Averaging`, whose weights are validated and kept; 0 for none.
     """
 
     def __init__(
@@ -98,10 +104,14 @@ class Loop:
         strategy: tf.distribute.Strategy | None = None,
         steps_per_call: int = 1,
         mixup: float = 0.0,
+        accumulate: int = 1,
+        average: float = 0.0,
     ) -> None:
-        self.parts, self.optimizer, self.loss, self.seed = parts, optimizer, loss, seed
+        self.parts, self.optimizer, self.seed = parts, optimizer, seed
         self.strategy = strategy or tf.distribute.get_strategy()
-        self.steps_per_call = max(1, steps_per_call)
+        self.steps_per_call, self.accumulate = max(1, steps_per_call), accumulate
+        self._replicas = int(self.strategy.num_replicas_in_sync)
+        self.loss = BatchLoss(loss, self._replicas * self.accumulate)
         self.state = LoopState()
         # Callbacks expect a compiled model; compiling a twin that shares the layers leaves the user's model plain.
         self.model = keras.Model(model.input, model.output, name=model.name)
@@ -111,6 +121,9 @@ class Loop:
             self.training_metrics = [keras.metrics.Mean(name="loss"), *metrics()]
             self.validation_metrics = [keras.metrics.Mean(name="loss"), *metrics()]
             self._mixing = Mixing(mixup) if mixup else None
+            self._averaging = Averaging(self.variables, average) if average else None
+        if self._replicas > 1:
+            optimizers.gradients_are_summed(optimizer)
         self.model.compile(optimizer=optimizer)
         self._seed_states = seed_states(parts.trained) + ([self._mixing.state] if self._mixing else [])
         self._kept, self._callbacks, self._keeping = False, list[keras.callbacks.Callback](), Keeping()
@@ -152,7 +165,7 @@ class Loop:
         self.model.stop_training = self.state.stopped
         try:
             with quiet_frozen(self.parts), matrix_products(self.parts.trained), telling_lost_pictures():
-                iterator = iter(batches.training(self.state.epoch, self.state.step))
+                iterator = iter(self._distributed(batches.training(self.state.epoch, self.state.step)))
                 while self.state.epoch < epochs and not self.model.stop_training:
                     self._epoch(batches, iterator, listed, progress, f"{title} {self.state.epoch + 1}/{epochs}")
         except DivergedError:
@@ -177,13 +190,14 @@ class Loop:
                 self._call(batches, iterator, callbacks, advance)
             seconds = time.perf_counter() - began
             logs = _results(self.training_metrics)
-            logs |= {f"val_{name}": value for name, value in self.validate(batches).items()}
-            self._require_finite(logs["val_loss"], "validation loss")
-            advance(0, **logs)
-        logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
-        logs["seconds"] = time.perf_counter() - began
-        logs["images_per_second"] = (batches.steps - done_before) * batches.batch / max(seconds, 1e-9)
-        callbacks.on_epoch_end(epoch, logs)
+            with self._averaging.in_place() if self._averaging else nullcontext():
+                logs |= {f"val_{name}": value for name, value in self.validate(batches).items()}
+                self._require_finite(logs["val_loss"], "validation loss")
+                advance(0, **logs)
+                logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
+                logs["seconds"] = time.perf_counter() - began
+                logs["images_per_second"] = (batches.steps - done_before) * batches.batch / max(seconds, 1e-9)
+                callbacks.on_epoch_end(epoch, logs)
         self.state.history.append({"epoch": epoch + 1, **logs})
         self.state.epoch, self.state.step, self.state.stopped = epoch + 1, 0, bool(self.model.stop_training)
         for metric in self.training_metrics:
@@ -200,8 +214,7 @@ class Loop:
     ) -> None:
         step, count = self.state.step, min(self.steps_per_call, batches.steps - self.state.step)
         callbacks.on_train_batch_begin(step)
-        self._set_generators(self.state.epoch * batches.steps + step)
-        self._train(iterator, tf.constant(count))
+        self._train(iterator, tf.constant(self.state.epoch * batches.steps + step), tf.constant(count))
         self.state.step += count
         logs = _results(self.training_metrics)
         self._require_finite(logs["loss"], "loss")
@@ -209,34 +222,64 @@ class Loop:
         callbacks.on_train_batch_end(self.state.step - 1, logs)
         self._keep()
 
-    def _train_steps(self, iterator: Iterator[Any], count: tf.Tensor) -> None:
-        for _ in tf.range(count):
-            self.strategy.run(self._train_step, args=(next(iterator),))
+    def _distributed(self, flow: tf.data.Dataset) -> Any:
+        """Batches for each replica of this worker, which come out of the flow one after another."""
+        if self._replicas == 1:
+            return flow
+        return self.strategy.distribute_datasets_from_function(lambda context: flow)
 
-    def _train_step(self, batch: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> None:
+    def _train_steps(self, iterator: Iterator[Any], first: tf.Tensor, count: tf.Tensor) -> None:
+        for number in tf.range(count):
+            self.strategy.run(self._train_step, args=(next(iterator), first + number))
+            if self._averaging:
+                self._averaging.update(first + number)
+
+    def _train_step(self, batch: tuple[tf.Tensor, tf.Tensor, tf.Tensor], step: tf.Tensor) -> None:
         inputs, targets, weights = batch
+        self._set_generators(step)
         features = inputs
         if not self._kept:
             features = tf.stop_gradient(self.parts.frozen(as_model_input(inputs), training=False))
         if self._mixing:
             features, targets, weights = self._mixing(features, targets, weights)
+        pieces = [tf.split(values, self._pieces(targets)) for values in (features, targets, weights)]
+        found = [self._gradients(piece, len(pieces[0])) for piece in zip(*pieces, strict=True)]
+        gradients = found[0] if len(found) == 1 else [_added(parts) for parts in zip(*found, strict=True)]
+        self.optimizer.apply(self._over_replicas(gradients), self.variables)
+
+    def _over_replicas(self, gradients: list[tf.Tensor | None]) -> list[tf.Tensor | None]:
+        """The sum of all replicas' gradients; None stays where a variable has no part in the loss."""
+        if self._replicas == 1:
+            return gradients
+        context, there = tf.distribute.get_replica_context(), [g for g in gradients if g is not None]
+        summed = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, there))
+        return [None if gradient is None else next(summed) for gradient in gradients]
+
+    def _pieces(self, targets: tf.Tensor) -> int:
+        if self.accumulate == 1:
+            return 1
+        return math.gcd(self.accumulate, int(targets.shape[0]))
+
+    def _gradients(self, piece: tuple[tf.Tensor, ...], pieces: int) -> list[tf.Tensor | None]:
+        """What one of so many pieces adds to the whole batch's gradients."""
+        features, targets, weights = piece
         with tf.GradientTape() as tape:
             probabilities = self.parts.trained(features, training=True)
-            loss = self.loss(targets, probabilities, sample_weight=weights)
-            total = loss / self.strategy.num_replicas_in_sync + sum(self.parts.trained.losses)
+            loss = self.loss(targets, probabilities, weights)
+            total = (loss + sum(self.parts.trained.losses)) / (pieces * self._replicas)
             total = self.optimizer.scale_loss(total)
-        gradients = tape.gradient(total, [variable.value for variable in self.variables])
-        self.optimizer.apply(gradients, self.variables)
         self._update(self.training_metrics, loss, targets, probabilities)
+        return tape.gradient(total, [variable.value for variable in self.variables])
 
     def validate(self, batches: Batches) -> dict[str, float]:
         """Loss and metrics over the validation batches, in inference mode."""
         self._kept = batches.kept
         for metric in self.validation_metrics:
             metric.reset_state()
-        for batch in batches.validation:
+        for batch in self._distributed(batches.validation):
             self.strategy.run(self._validate, args=(batch,))
-            self._keep()
+            if not self._averaging:  # whose weights are not those that training goes on with
+                self._keep()
         return _results(self.validation_metrics)
 
     def _require_finite(self, loss: float, name: str) -> None:
@@ -250,25 +293,47 @@ class Loop:
         inputs, targets, weights = batch
         model = self.parts.trained if self._kept else self.model
         probabilities = model(as_model_input(inputs), training=False)
-        loss = self.loss(targets, probabilities, sample_weight=weights)
-        self._update(self.validation_metrics, loss, targets, probabilities)
+        loss = self.loss(targets, probabilities, weights)
+        counted = weights if self._replicas > 1 else None  # some may only fill up
+        self._update(self.validation_metrics, loss, targets, probabilities, counted)
 
     @staticmethod
-    def _update(metrics: list[Any], loss: tf.Tensor, targets: tf.Tensor, probabilities: tf.Tensor) -> None:
-        metrics[0].update_state(loss, sample_weight=tf.cast(tf.shape(targets)[0], tf.float32))
+    def _update(
+        metrics: list[Any],
+        loss: tf.Tensor,
+        targets: tf.Tensor,
+        probabilities: tf.Tensor,
+        counted: tf.Tensor | None = None,
+    ) -> None:
+        """Take in a batch's mean loss and outputs; `counted` is 0 for examples that do not count, else 1."""
+        size = tf.cast(tf.shape(targets)[0], tf.float32)
+        if counted is None:
+            metrics[0].update_state(loss, sample_weight=size)
+        else:
+            number = tf.reduce_sum(counted)
+            metrics[0].update_state(tf.math.divide_no_nan(loss * size, number), sample_weight=number)
+        more = {} if counted is None else {"sample_weight": counted}
         for metric in metrics[1:]:
-            metric.update_state(targets, probabilities)
+            metric.update_state(targets, probabilities, **more)
 
-    def _set_generators(self, step: int) -> None:
+    def _set_generators(self, step: tf.Tensor) -> None:
+        """Let dropout and mixup follow from the step, and differ from replica to replica."""
+        context = tf.distribute.get_replica_context()
+        replica = context.replica_id_in_sync_group if self._replicas > 1 and context else 0
         for number, state in enumerate(self._seed_states):
-            mixed = np.random.SeedSequence([*self.seed, number]).generate_state(1)[0]
-            state.assign(np.array([mixed, step], dtype=state.dtype))
+            seeds = [
+                np.random.SeedSequence([*self.seed, number, *([r] if r else [])]).generate_state(1)[0]
+                for r in range(self._replicas)
+            ]
+            seed = tf.gather(tf.constant(seeds, state.dtype), replica)
+            state.value.assign(tf.stack([seed, tf.cast(step, state.dtype)]))
 
     def _named_variables(self) -> dict[str, Any]:
         groups = {
             "weight": self.parts.trained.weights,
             "optimizer": self.optimizer.variables,
             "metric": [v for m in self.training_metrics for v in m.variables],
+            "average": self._averaging.averages if self._averaging else [],
         }
         return {f"{group}/{i}": variable for group, variables in groups.items() for i, variable in enumerate(variables)}
 
@@ -297,6 +362,10 @@ class Loop:
             said = self.state.callbacks.get(_place(number, callback))
             if said is not None and hasattr(callback, "restore"):
                 callback.restore(said)
+
+
+def _added(parts: Sequence[tf.Tensor | None]) -> tf.Tensor | None:
+    return None if parts[0] is None else tf.add_n([tf.convert_to_tensor(part) for part in parts])
 
 
 def _place(number: int, callback: keras.callbacks.Callback) -> str:

@@ -1,9 +1,11 @@
-"""A user's loss, whatever it is given as, as a Keras loss."""
+"""A loss as a Keras loss, whatever it is given as, and what it says of a batch."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from tfransfer.errors import SettingError
 
@@ -33,3 +35,26 @@ def as_loss(loss: Any) -> Any:
     except ValueError as error:
         raise SettingError(f"Keras knows no loss {loss!r}.") from error
     return found if isinstance(found, keras.losses.Loss) else _FunctionLoss(found)
+
+
+class BatchLoss:
+    """What a Keras loss says of a batch, or of a piece of one, however many replicas there are.
+
+    Keras divides a loss by the number of replicas where it sees a tf.distribute strategy, which metrics must not see.
+
+    Args:
+        loss: Reduced by the mean over examples, or by the sum.
+        pieces: Into how many equal pieces all batches are cut; a sum over one is taken for that much of the whole.
+    """
+
+    def __init__(self, loss: keras.losses.Loss, pieces: int = 1) -> None:
+        self._sums = getattr(loss, "reduction", None) == "sum"
+        self._each, self._pieces = copy.copy(loss), pieces
+        self._each.reduction = "none"
+
+    def __call__(self, targets: tf.Tensor, outputs: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        """The loss of a piece: float32, shape ()."""
+        values = self._each(targets, outputs, sample_weight=weights)
+        if self._sums:
+            return tf.reduce_sum(values) * self._pieces
+        return tf.reduce_sum(values) / tf.cast(tf.size(values), values.dtype)

@@ -116,6 +116,22 @@ def unfreeze(whole: TransferModel, setting: int | str) -> Parts:
     return Parts(model_to(whole.base, [tap]), _with_head(whole, suffix), _noisy_and_frozen(suffix), tap)
 
 
+def layer_shares(whole: TransferModel, decay: float) -> list[float]:
+    """Each trainable variable's share of the learning rate: 1 in the head, less by `decay` with each block below it."""
+    depths = {
+        id(variable): depth
+        for depth, block in enumerate(reversed(whole.base.blocks), start=1)
+        for layer in block.layers
+        for variable in layer.variables
+    }
+    lowest = len(whole.base.blocks) + 1
+    inside = {id(variable) for variable in whole.base.model.variables}
+    return [
+        decay ** depths.get(id(variable), lowest if id(variable) in inside else 0)
+        for variable in whole.model.trainable_variables
+    ]
+
+
 def tap_below(blocks: Sequence[Block], setting: int | str) -> Tap | None:
     """Where the frozen part ends when the fine-tune phase unfreezes `setting`; None where it has no part apart.
 

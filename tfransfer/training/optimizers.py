@@ -1,5 +1,7 @@
 """Optimizers and schedules of the two phases."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -13,7 +15,13 @@ def head_optimizer(learning_rate: float) -> keras.optimizers.Optimizer:
 
 
 def fine_tune_optimizer(
-    learning_rate: float, steps: int, warmup: float, weight_decay: float, clip_norm: float, model: keras.Model
+    learning_rate: float,
+    steps: int,
+    warmup: float,
+    weight_decay: float,
+    clip_norm: float,
+    model: keras.Model,
+    shares: Sequence[float] | None = None,
 ) -> keras.optimizers.Optimizer:
     """AdamW with warm-up and cosine decay, weight decay on kernels only, gradients clipped by their global norm.
 
@@ -24,6 +32,7 @@ def fine_tune_optimizer(
         weight_decay: 0 for none.
         clip_norm: 0 for none.
         model: Whose biases and norms are left out of the weight decay.
+        shares: Of the learning rate, one for each of the model's trainable variables; None gives all the same.
     """
     rising = hyperrules.warmup_steps(steps, warmup)
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -32,7 +41,8 @@ def fine_tune_optimizer(
         warmup_target=learning_rate if rising else None,
         warmup_steps=rising,
     )
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=weight_decay, global_clipnorm=clip_norm or None)
+    kind = keras.optimizers.AdamW if shares is None else partial(LayerwiseAdamW, shares)
+    optimizer = kind(schedule, weight_decay=weight_decay, global_clipnorm=clip_norm or None)
     if weight_decay:
         optimizer.exclude_from_weight_decay(var_list=not_decayed(model))
     return optimizer
@@ -48,3 +58,42 @@ def scaled(optimizer: keras.optimizers.Optimizer, dtype_policy: str) -> keras.op
     if dtype_policy == "mixed_float16":
         return keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer
+
+
+class LayerwiseAdamW(keras.optimizers.AdamW):
+    """AdamW in which each variable has its own share of the learning rate, in its weight decay too.
+
+    Source: J. Howard and S. Ruder, "Universal Language Model Fine-tuning for Text Classification", ACL 2018
+    (discriminative fine-tuning).
+
+    Args:
+        shares: One for each variable that the optimizer is built with, in that order.
+        learning_rate: As for AdamW, and so are the options.
+        **options: Of AdamW.
+    """
+
+    def __init__(self, shares: Sequence[float], learning_rate: Any, **options: Any) -> None:
+        super().__init__(learning_rate, **options)
+        self._shares = tuple(shares)
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """One variable's update, at its own rate."""
+        super().update_step(gradient, variable, learning_rate * self._shares[self._get_variable_index(variable)])
+
+    def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
+        whole = getattr(self, "weight_decay")  # noqa: B009  Keras gives it no type
+        for share in sorted(set(self._shares)):
+            own = [v for v in variables if self._shares[self._get_variable_index(v)] == share]
+            setattr(self, "weight_decay", whole * share if whole else whole)  # noqa: B010
+            super()._apply_weight_decay(own)
+        setattr(self, "weight_decay", whole)  # noqa: B010
+
+
+def gradients_are_summed(optimizer: keras.optimizers.Optimizer) -> None:
+    """Tell an optimizer that its gradients are those of all replicas already.
+
+    Keras would sum them after clipping each replica's by itself, which is another training than one device's.
+    """
+    for part in (optimizer, getattr(optimizer, "inner_optimizer", None)):
+        if part is not None:
+            part._all_reduce_sum_gradients = list

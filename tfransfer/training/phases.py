@@ -1,6 +1,7 @@
 """The two phases: the head learns on a frozen base, then the base's top blocks learn too; the better one is kept."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +37,8 @@ class PhaseSettings:
         batch: Pictures per step.
         steps_per_call: As Loop takes it.
         mixup: As Loop takes it.
+        accumulate: As Loop takes it.
+        average: As Loop takes it.
     """
 
     name: str
@@ -47,6 +50,8 @@ class PhaseSettings:
     headline: str = "top1"
     held_out: int = 0
     mixup: float = 0.0
+    accumulate: int = 1
+    average: float = 0.0
 
 
 @dataclass
@@ -109,8 +114,9 @@ def run_phase(
         OutOfMemoryError: Half the batch does not fit into memory either.
         Stopped: It was asked for; `keeping` has the state.
     """
-    before = values_of(parts.trained.weights)
-    batch = settings.batch
+    before, batch = values_of(parts.trained.weights), settings.batch
+    replicas = strategy.num_replicas_in_sync if strategy else 1
+    half = batch // 2 // replicas * replicas
 
     def once(size: int, start: LoopState | None = None) -> PhaseResult:
         return _run_once(
@@ -121,15 +127,15 @@ def run_phase(
     try:
         return once(batch, start)
     except tf.errors.ResourceExhaustedError as error:
-        if batch < 2 or "No space left" in str(error):  # TensorFlow says the same of a full disk
+        if not half or "No space left" in str(error):  # TensorFlow says the same of a full disk
             raise
-        say(f"out of memory with {batch} pictures per step: once more with {batch // 2}")
+        say(f"out of memory with {batch} pictures per step: once more with {half}")
     put_back(parts.trained.weights, before)
     try:
-        return once(batch // 2)
+        return once(half)
     except tf.errors.ResourceExhaustedError as error:
         raise OutOfMemoryError(
-            f"out of memory with {batch // 2} pictures per step, too: set a smaller batch size or image size."
+            f"out of memory with {half} pictures per step, too: set a smaller batch size or image size."
         ) from error
 
 
@@ -150,9 +156,11 @@ def _run_once(
 ) -> PhaseResult:
     flow = batches(batch)
     seed = (settings.seed, PHASE_NUMBERS[settings.name])
+    with strategy.scope() if strategy else nullcontext():
+        made = optimizer(flow.steps * settings.epochs)
     loop = Loop(
-        whole.model, parts, optimizer(flow.steps * settings.epochs), loss, metrics, seed, strategy,
-        settings.steps_per_call, settings.mixup,
+        whole.model, parts, made, loss, metrics, seed, strategy,
+        settings.steps_per_call, settings.mixup, settings.accumulate, settings.average,
     )  # fmt: skip
     best = KeepBest(settings.patience, settings.headline, settings.held_out, parts.trained.weights)
     if start is not None:

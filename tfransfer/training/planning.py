@@ -11,6 +11,7 @@ from tfransfer.base.blocks import ALL, NONE, top_blocks
 from tfransfer.base.build import BuiltBase
 from tfransfer.errors import SettingError
 from tfransfer.recipe import Recipe
+from tfransfer.training.devices import Devices
 
 _TENSOR_CORES = (7, 0)
 
@@ -32,6 +33,9 @@ class Plan:
         precision: The dtype policy of the base.
         steps_per_call: Training steps in one call of the compiled function.
         instead_of: The base whose weights could not be had, where the built-in one stands in for it.
+        head_learning_rate: Of the head phase.
+        devices: What trains.
+        replicas: How many devices share a step.
     """
 
     base: str
@@ -46,13 +50,18 @@ class Plan:
     precision: str
     steps_per_call: int
     instead_of: str = ""
+    head_learning_rate: float = 1e-3
+    devices: str = ""
+    replicas: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)
 
 
-def make_plan(recipe: Recipe, base: BuiltBase, training_images: int, precision: str) -> Plan:
+def make_plan(
+    recipe: Recipe, base: BuiltBase, training_images: int, precision: str, devices: Devices | None = None
+) -> Plan:
     """Decide what the recipe leaves open.
 
     Args:
@@ -60,11 +69,13 @@ def make_plan(recipe: Recipe, base: BuiltBase, training_images: int, precision: 
         base: The base, built.
         training_images: Size of the training split.
         precision: The dtype policy the base was built with.
+        devices: What trains; None is one device.
 
     Raises:
-        SettingError: The base has no such block.
+        SettingError: The base has no such block, or the devices cannot share a batch equally.
     """
-    batch = min(recipe.batch_size or hyperrules.batch_size(training_images), training_images)
+    devices = devices or Devices()
+    batch = _shared_batch(recipe.batch_size, training_images, devices)
     head_epochs = recipe.head.epochs or hyperrules.head_epochs(training_images)
     setting = recipe.fine_tune.unfreeze
     _require_trainable(recipe, base)
@@ -87,7 +98,24 @@ def make_plan(recipe: Recipe, base: BuiltBase, training_images: int, precision: 
         precision=precision,
         steps_per_call=steps_per_call(),
         instead_of=base.instead_of,
+        head_learning_rate=recipe.head.learning_rate or hyperrules.head_learning_rate(batch),
+        devices=devices.name,
+        replicas=devices.replicas,
     )
+
+
+def _shared_batch(asked: int | None, images: int, devices: Devices) -> int:
+    """Pictures per step, of which each device gets as many as any other."""
+    if images < devices.replicas:
+        raise SettingError(f"{images} training examples are too few for {devices.name}; ask for fewer with --devices.")
+    if asked and asked % devices.replicas:
+        lower = asked - asked % devices.replicas
+        fitting = [str(size) for size in (lower, lower + devices.replicas) if size]
+        raise SettingError(
+            f"batch_size is {asked}, which {devices.replicas} devices cannot share equally; say {' or '.join(fitting)}."
+        )
+    batch = min(asked or hyperrules.batch_size(images, devices.replicas), images)
+    return batch - batch % devices.replicas
 
 
 def _require_trainable(recipe: Recipe, base: BuiltBase) -> None:

@@ -22,9 +22,10 @@ from tfransfer.training import optimizers, probe
 from tfransfer.training.caching import CachePlan, Caching, decide, decided_before
 from tfransfer.training.callbacks import put_back, values_of
 from tfransfer.training.checkpoint import Checkpoints
+from tfransfer.training.devices import Devices
 from tfransfer.training.loop import Batches, Loop
 from tfransfer.training.losses import as_loss
-from tfransfer.training.model import Parts, TransferModel, assemble, freeze_base, unfreeze
+from tfransfer.training.model import Parts, TransferModel, assemble, freeze_base, layer_shares, unfreeze
 from tfransfer.training.phases import (
     FINE_TUNE,
     HEAD,
@@ -55,6 +56,7 @@ class Session:
         metrics: Builds the user's further metrics, or None.
         rebuild: Builds the base again under another dtype policy; None for a model of the user's own.
         caching: What is kept of the frozen part; see `decide_caching`.
+        devices: What trains; the base was built in its scope.
     """
 
     dataset: Dataset
@@ -66,6 +68,7 @@ class Session:
     metrics: Callable[[], list[Any]] | None = None
     rebuild: Callable[[str], BuiltBase] | None = None
     caching: Caching = field(default_factory=lambda: Caching(CachePlan(why="it was not decided")))
+    devices: Devices = field(default_factory=Devices)
 
     def decide_caching(self, say: Say, decided: CachePlan | None = None) -> None:
         """Decide what is kept of the frozen part, before anything is trained; or carry out what was decided before."""
@@ -82,15 +85,20 @@ class Session:
     @cached_property
     def whole(self) -> TransferModel:
         """The model, assembled once."""
-        return self._assemble(self.base)
+        with self.devices.strategy.scope():
+            return self._assemble(self.base)
+
+    def assemble(self) -> TransferModel:
+        """Make the model now, where it is not made yet."""
+        return self.whole
 
     def _assemble(self, base: BuiltBase) -> TransferModel:
         dropout, seed = self.recipe.head.dropout, self.recipe.seed
         return assemble(base, len(self.dataset.classes), dropout, self.task, seed)
 
     def model_for_export(self) -> keras.Model:
-        """The model in float32: a base in mixed precision is built again and takes over the weights."""
-        if self.plan.precision == "float32" or self.rebuild is None:
+        """The model in float32, on one device: where it is another, it is built again and takes over the weights."""
+        if self.rebuild is None or (self.plan.precision == "float32" and not self.devices.scoped):
             return self.whole.model
         plain = self._assemble(self.rebuild("float32")).model
         plain.set_weights(self.whole.model.get_weights())
@@ -105,16 +113,16 @@ class Session:
         """From a batch size to batches of pixels, varied anew in each epoch, or the views that would be kept."""
         data, recipe, size = self.dataset, self.recipe, self.plan.image_size
         train, held_out, targets, weights, held_out_targets = self._columns()
-        seed = (recipe.seed, PHASE_NUMBERS[phase])
+        seed, share = (recipe.seed, PHASE_NUMBERS[phase]), self.devices.share
 
         def make(batch: int) -> Batches:
             def training(first_epoch: int, first_step: int) -> Any:
                 return flow.training_flow(
                     data, train, targets, weights, size, batch, recipe.augment, seed, first_epoch, first_step, epochs,
-                    views,
+                    views, share,
                 ).batches  # fmt: skip
 
-            validation = flow.evaluation_flow(data, held_out, held_out_targets, size, batch)
+            validation = flow.evaluation_flow(data, held_out, held_out_targets, size, share.piece(batch), share)
             return Batches(training, len(train) // batch, batch, validation.batches, validation.steps, unit=self.unit)
 
         return make
@@ -123,15 +131,17 @@ class Session:
         """From a batch size to batches of the frozen part's kept values."""
         train, held_out, targets, weights, held_out_targets = self._columns()
         seed, tap = (self.recipe.seed, PHASE_NUMBERS[phase]), parts.tap or POOLED_TAP
-        source = self._source()
+        source, share = self._source(), self.devices.share
         views = [source.rows(tap, train, view) for view in range(min(self.caching.plan.views, epochs))]
         validation_rows = source.rows(tap, held_out, 0)
 
         def make(batch: int) -> Batches:
             def training(first_epoch: int, first_step: int) -> Any:
-                return training_batches(views, targets, weights, batch, seed, first_epoch, first_step, epochs).batches
+                return training_batches(
+                    views, targets, weights, batch, seed, first_epoch, first_step, epochs, share
+                ).batches
 
-            validation = evaluation_batches(validation_rows, held_out_targets, batch)
+            validation = evaluation_batches(validation_rows, held_out_targets, share.piece(batch), share)
             return Batches(training, len(train) // batch, batch, validation.batches, validation.steps, True, self.unit)
 
         return make
@@ -169,6 +179,7 @@ class Session:
         settings = PhaseSettings(
             phase, epochs, patience, recipe.seed, found.batch if found else plan.batch_size, calls, self.task.headline,
             len(self.dataset.split("validation")) if self.task.share else 0, self._mixup(phase, parts),
+            recipe.accumulate, recipe.fine_tune.average if phase == FINE_TUNE else 0.0,
         )  # fmt: skip
         return run_phase(
             self.whole,
@@ -179,6 +190,7 @@ class Session:
             self._loss(),
             self._metrics,
             callbacks,
+            self.devices.strategy,
             progress=progress,
             say=say,
             keeping=partial(checkpoints.keeping, phase),
@@ -277,7 +289,7 @@ def train_phases(
     if plan.fine_tune_epochs:
         unfreeze(session.whole, plan.unfreeze)  # an impossible setting is said now, not after the head phase
     if not all(checkpoints.result(name) for name in names):
-        session.caching.extract(session.recipe, progress, say)
+        session.caching.extract(session.recipe, progress, say, session.devices)
     results = []
     for name in names:
         parts = freeze_base(session.whole) if name == HEAD else unfreeze(session.whole, plan.unfreeze)
@@ -313,13 +325,14 @@ def _train_phase(
         return session.probe(parts)
 
     def head_optimizer(steps: int) -> keras.optimizers.Optimizer:
-        return optimizers.head_optimizer(recipe.head.learning_rate)
+        return optimizers.head_optimizer(plan.head_learning_rate)
 
     def fine_tune_optimizer(steps: int) -> keras.optimizers.Optimizer:
         settings = recipe.fine_tune
         return optimizers.fine_tune_optimizer(
             plan.fine_tune_learning_rate, steps, settings.warmup, settings.weight_decay, settings.clip_norm,
             session.whole.model,
+            None if settings.layer_decay == 1 else layer_shares(session.whole, settings.layer_decay),
         )  # fmt: skip
 
     optimizer = head_optimizer if name == HEAD else fine_tune_optimizer

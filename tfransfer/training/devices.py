@@ -1,0 +1,205 @@
+"""Which devices train: one, several of one machine, several machines, or a TPU; tf.distribute does the work.
+
+A batch is that of all devices together, so that the result does not depend on how many they are; see `hyperrules` for
+how it and the learning rates grow where nothing is said. Each replica takes an equal piece of it; gradients are summed.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tfransfer.data.share import Share
+from tfransfer.errors import SettingError, TransferError
+
+AUTO, CPU, GPU, TPU = "auto", "cpu", "gpu", "tpu"
+_FORM = re.compile(r"(cpu|gpu)(?::([0-9]+(?:,[0-9]+)*))?")
+# What the others say when a worker is gone.
+LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError)
+
+
+class WorkerLostError(TransferError, ConnectionError):
+    """A worker of several died, or cannot be reached."""
+
+
+@dataclass(frozen=True)
+class Devices:
+    """What trains.
+
+    Attributes:
+        strategy: Of tf.distribute, in whose scope model and optimizer are made.
+        name: For people and the manifest, e.g. "2 GPUs".
+        why: In a few words.
+        worker: This process's number.
+        workers: How many processes train together.
+    """
+
+    strategy: tf.distribute.Strategy = field(default_factory=tf.distribute.get_strategy)
+    name: str = "one device"
+    why: str = "there is no other"
+    worker: int = 0
+    workers: int = 1
+
+    @property
+    def chief(self) -> bool:
+        """Whether this process decides, and writes the run's folder."""
+        return self.worker == 0
+
+    @property
+    def replicas(self) -> int:
+        """How many devices there are, over all workers."""
+        return int(self.strategy.num_replicas_in_sync)
+
+    @property
+    def scoped(self) -> bool:
+        """Whether variables must be made in the strategy's scope: those made elsewhere cannot be trained there."""
+        return self.strategy is not tf.distribute.get_strategy() or tf.distribute.has_strategy()
+
+    @property
+    def share(self) -> Share:
+        """This process's part of each batch."""
+        return Share(self.worker, self.workers, self.replicas // self.workers)
+
+    def agreed(self, value: bytes | None) -> bytes:
+        """What the chief says, at every worker; each must ask at the same point.
+
+        Args:
+            value: The chief's; what the others give is not looked at.
+        """
+        said = value if self.chief else b""
+        if self.workers == 1:
+            return said or b""
+        size = int(self._sum(np.array([len(said or b"")], np.int32))[0])
+        padded = np.frombuffer((said or b"").ljust(-(-size // 4) * 4, b"\0"), np.int32)
+        if not self.chief:
+            padded = np.zeros(-(-size // 4), np.int32)
+        return self._sum(padded).tobytes()[:size]
+
+    def meet(self) -> None:
+        """Wait until every worker is here."""
+        if self.workers > 1:
+            self._sum(np.zeros(1, np.int32))
+
+    def any(self, wanted: bool) -> bool:
+        """Whether any worker says so; each must ask at the same point."""
+        return wanted if self.workers == 1 else bool(self._sum(np.array([wanted], np.int32))[0])
+
+    def _sum(self, values: np.ndarray) -> np.ndarray:
+        """The sum of the workers' int32 arrays of one shape (n,)."""
+        return np.asarray(self._summing(tf.constant(values)))
+
+    @cached_property
+    def _summing(self) -> Any:
+        def once(values: tf.Tensor) -> tf.Tensor:
+            """Only the first replica of each worker has a say."""
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            speaks = tf.equal(replica % (self.replicas // self.workers), 0)
+            return tf.where(speaks, values, tf.zeros_like(values))
+
+        @tf.function(input_signature=[tf.TensorSpec((None,), tf.int32)])
+        def summing(values: tf.Tensor) -> tf.Tensor:
+            said = self.strategy.run(once, args=(values,))
+            return self.strategy.reduce(tf.distribute.ReduceOp.SUM, said, axis=None)
+
+        return summing
+
+
+def choose_devices(setting: str = AUTO, environment: Mapping[str, str] | None = None) -> Devices:
+    """Open the devices that a training runs on. Several workers must all do so before TensorFlow runs anything.
+
+    Args:
+        setting: "auto", "cpu", "gpu", some of these such as "gpu:0,1", or "tpu".
+        environment: Where TF_CONFIG and SLURM say who else there is; None takes the process's own.
+
+    Raises:
+        SettingError: There is no such device, or the environment contradicts itself.
+    """
+    environment = os.environ if environment is None else environment
+    if setting == TPU or (setting == AUTO and any(name in environment for name in ("COLAB_TPU_ADDR", "TPU_NAME"))):
+        return _tpu()
+    form = _FORM.fullmatch(setting)
+    if setting != AUTO and form is None:
+        raise SettingError(f"devices is {setting!r}; expected auto, cpu, gpu, tpu, or some such as gpu:0,1.")
+    resolver, why = _cluster(environment)
+    if resolver is not None:
+        return _workers(resolver, why)
+    return _chosen(*form.groups()) if form else _found()
+
+
+def _found() -> Devices:
+    gpus = tf.config.list_logical_devices("GPU")
+    if len(gpus) > 1:
+        return _mirrored([gpu.name for gpu in gpus], "GPUs", "all that there are")
+    return Devices(name="one GPU" if gpus else "the CPU", why="the only one" if gpus else "there is no GPU")
+
+
+def _chosen(kind: str, numbers: str | None) -> Devices:
+    there = tf.config.list_logical_devices(kind.upper())
+    wanted = [int(number) for number in numbers.split(",")] if numbers else list(range(len(there)))
+    if not wanted or max(wanted) >= len(there) or len(set(wanted)) != len(wanted):
+        found = f"{len(there)} {kind.upper()}{'' if len(there) == 1 else 's'}"
+        raise SettingError(f"devices is {kind}{':' + numbers if numbers else ''!r}, but TensorFlow finds {found} here.")
+    names = [there[number].name for number in wanted]
+    if len(names) > 1:
+        return _mirrored(names, f"{kind.upper()}s", "asked for")
+    strategy = tf.distribute.OneDeviceStrategy(names[0])
+    return Devices(strategy, f"one {kind.upper()}", "asked for")
+
+
+def _mirrored(names: list[str], kind: str, why: str) -> Devices:
+    cpu = all("CPU" in name for name in names)
+    cross = tf.distribute.ReductionToOneDevice() if cpu else None
+    return Devices(tf.distribute.MirroredStrategy(names, cross_device_ops=cross), f"{len(names)} {kind}", why)
+
+
+def _cluster(environment: Mapping[str, str]) -> tuple[tf.distribute.cluster_resolver.ClusterResolver | None, str]:
+    """Who else trains, where TF_CONFIG or SLURM says so."""
+    if "TF_CONFIG" in environment:
+        count, number = _read_config(environment["TF_CONFIG"])
+        if count > 1 and not 0 <= number < count:
+            raise SettingError(f"TF_CONFIG says that this is worker {number} of {count}.")
+        return (tf.distribute.cluster_resolver.TFConfigClusterResolver() if count > 1 else None), "TF_CONFIG"
+    tasks = environment.get("SLURM_STEP_NUM_TASKS", environment.get("SLURM_NTASKS", "1"))
+    if "SLURM_PROCID" in environment and tasks.isdigit() and int(tasks) > 1:
+        return tf.distribute.cluster_resolver.SlurmClusterResolver(), "SLURM"
+    return None, ""
+
+
+def _read_config(text: str) -> tuple[int, int]:
+    """How many workers TF_CONFIG names, and which of them this is."""
+    try:
+        config = json.loads(text)
+        chiefs, workers = config["cluster"].get("chief", []), config["cluster"].get("worker", [])
+        number = int(config["task"]["index"]) + (len(chiefs) if config["task"]["type"] == "worker" else 0)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SettingError(f"TF_CONFIG cannot be read: {type(error).__name__}: {error}.") from error
+    return len(chiefs) + len(workers), number
+
+
+def _workers(resolver: tf.distribute.cluster_resolver.ClusterResolver, why: str) -> Devices:
+    try:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+    except RuntimeError as error:
+        raise SettingError(
+            "several workers must be opened before TensorFlow runs anything: call choose_devices first, or use the "
+            f"command ({error})."
+        ) from error
+    cluster = resolver.cluster_spec().as_dict()
+    chiefs, workers = len(cluster.get("chief", [])), len(cluster.get("worker", []))
+    number = int(resolver.task_id or 0) + (chiefs if resolver.task_type == "worker" else 0)
+    return Devices(strategy, f"{chiefs + workers} workers", f"{why} names them", number, chiefs + workers)
+
+
+def _tpu() -> Devices:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
+        strategy = tf.distribute.TPUStrategy(resolver)
+    except (ValueError, tf.errors.OpError, RuntimeError) as error:
+        raise SettingError(f"there is no TPU to be reached ({str(error).splitlines()[0]}).") from error
+    return Devices(strategy, f"a TPU of {strategy.num_replicas_in_sync} cores", "it is there")
