@@ -42,6 +42,7 @@ MAY_KNOW = {
     "scoring": {"data", "evaluation", "runs", "run_folder"},
     "showing": {"terminal"},
     "showing_bases": {"terminal", "base"},
+    "showing_findings": {"terminal"},
     "loading": {"data"},
     "opening": {"data", "base", "training", "exports"},
     "pipeline": {
@@ -56,12 +57,15 @@ MAY_KNOW = {
         "loading",
         "opening",
     },
+    "doctor": {"data", "base", "features", "training", "loading", "opening"},
     "terminal": set(),
     "cli": {
         "pipeline",
+        "doctor",
         "terminal",
         "showing",
         "showing_bases",
+        "showing_findings",
         "opening",
         "data",
         "base",
@@ -70,7 +74,7 @@ MAY_KNOW = {
         "run_folder",
     },
     "__main__": {"cli"},
-    "__init__": {"data", "base", "loading", "pipeline", "runs"},
+    "__init__": {"data", "base", "loading", "pipeline", "doctor", "runs"},
 }
 
 

@@ -21,6 +21,7 @@ from tfransfer.native_output import hidden_native_output
 from tfransfer.recipe import Recipe, parse_setting, read_recipe
 from tfransfer.showing import prediction_dict, show_metrics, show_predictions, show_run
 from tfransfer.showing_bases import list_bases, show_base
+from tfransfer.showing_findings import show_diagnosis
 from tfransfer.tasks import TASKS
 from tfransfer.terminal import Terminal
 
@@ -76,19 +77,26 @@ def _fail(error: Exception, code: int) -> None:
 
 _DATA = click.Path(path_type=Path)
 _TRUST = click.option("--trust", is_flag=True, help="Load the program that a model on a TF-Hub module holds.")
+_BASE = click.option("--base", help=f"Pretrained base; `tfransfer bases` lists them. [default: {DEFAULT}]")
+_WEIGHTS = click.option("--weights", metavar="FILE|random", help="The base's weights, in place of Keras's download.")
+_IMAGE_SIZE = click.option(
+    "--image-size", type=int, help="Side of the model's input in pixels. [default: the base's own]"
+)
+_SPLIT_SEED = click.option("--split-seed", type=int, default=0, help="Of the hash that decides splits. [default: 0]")
+_SPLITS = click.option("--splits", "splits_file", type=_DATA, metavar="FILE", help="Follow a recorded splits.csv.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object on standard output.")
 
 
 def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The settings of `train`; their defaults stand in Recipe."""
     options = [
-        click.option("--base", help=f"Pretrained base; `tfransfer bases` lists them. [default: {DEFAULT}]"),
-        click.option("--weights", metavar="FILE|random", help="The base's weights, in place of Keras's download."),
+        _BASE,
+        _WEIGHTS,
         click.option("--recipe", "recipe_file", type=_DATA, help="Settings from a TOML file."),
         click.option(
             "--set", "set_", metavar="KEY=VALUE", multiple=True, help="One setting, e.g. fine_tune.mixup=0.2."
         ),
-        click.option("--image-size", type=int, help="Side of the model's input in pixels. [default: the base's own]"),
+        _IMAGE_SIZE,
         click.option("--batch-size", type=int, help="Images per step. [default: from the size of the data]"),
         click.option("--head-epochs", type=int, help="Epochs of the first phase. [default: from the size of the data]"),
         click.option("--fine-tune-epochs", type=int, help="Epochs of the second phase; 0 leaves it out."),
@@ -133,8 +141,8 @@ def _reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.argument("data")
 @_training_options
 @_reading_options
-@click.option("--split-seed", type=int, default=0, help="Of the hash that decides splits. [default: 0]")
-@click.option("--splits", "splits_file", type=_DATA, metavar="FILE", help="Follow a recorded splits.csv.")
+@_SPLIT_SEED
+@_SPLITS
 @click.option("--out", type=_DATA, help="The run's folder. [default: saved_models/NAME OF THE DATA]")
 @click.option("--overwrite", is_flag=True, help="Replace the run that is there.")
 @click.option("--export", "exports", metavar="FORMAT,...", help="Besides .keras. [default: savedmodel,tflite]")
@@ -204,6 +212,50 @@ def _split_choices(given: tuple[str, ...]) -> dict[str, str] | None:
 
 def _formats(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip() and name.strip() != "none"]
+
+
+@cli.command()
+@click.argument("data")
+@_reading_options
+@_BASE
+@_WEIGHTS
+@_IMAGE_SIZE
+@_SPLIT_SEED
+@_SPLITS
+@click.option("--suspects/--no-suspects", default=True, help="Judge the labels by a probe. [default: --suspects]")
+@click.option("--fix", type=_DATA, metavar="FILE", help="Write a cleaned splits file for `train --splits FILE`.")
+@click.option(
+    "--out",
+    type=_DATA,
+    metavar="FILE",
+    default=run_folder.DATA_ISSUES,
+    help="Table of everything found. [default: data_issues.csv]",
+)
+@_JSON
+def check(data: str, fix: Path | None, out: Path, as_json: bool, **options: Any) -> None:
+    """Find what is wrong with DATA, which is what `train` takes: damaged files, duplicates, leaks, suspect labels.
+
+    Nothing in DATA is changed. Exit 0 where nothing hard was found, 1 where something was, 2 for wrong usage.
+    """
+    terminal = Terminal(as_json)
+    _load_pipeline()
+    from tfransfer import doctor  # here, because it imports TensorFlow
+
+    options["tfds_splits"] = _split_choices(options.pop("splits_"))
+    found = doctor.check(data, **options, progress=terminal.progress, say=terminal.say)
+    show_diagnosis(terminal, found)
+    found.write_csv(out)
+    terminal.say(f"everything found: {out}")
+    said = found.to_dict() | {"table": str(out), "fixed": None}
+    if fix is not None:
+        made = found.fix(fix)
+        terminal.say(
+            f"{fix}: {len(made.removed)} left out, {len(made.moved)} on another side; train with --splits {fix}"
+        )
+        said["fixed"] = {"file": str(fix), "removed": list(made.removed), "moved": list(made.moved)}
+    terminal.emit(said)
+    if found.hard:
+        sys.exit(1)
 
 
 @cli.command()

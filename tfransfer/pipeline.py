@@ -12,10 +12,10 @@ import numpy as np
 from tfransfer import run_folder, runs, scoring, trust
 from tfransfer.allocator import keep_freed_memory
 from tfransfer.base.build import require_model
-from tfransfer.data import flow, kinds, splits
+from tfransfer.data import flow, kinds, splits, survey
 from tfransfer.data.index import IMAGE, TEXT, Dataset, Example
 from tfransfer.data.inputs import is_single
-from tfransfer.errors import RunError, SettingError, WriteError
+from tfransfer.errors import DataError, RunError, SettingError, WriteError
 from tfransfer.evaluation.predictions import Prediction, name_pictures, name_texts, predict_examples
 from tfransfer.evaluation.scores import score
 from tfransfer.exports.exporting import Export, export_model
@@ -120,6 +120,9 @@ def train(
     require_formats(exports or ())
     place = run_folder.place_for(kinds.name_of(data), out, overwrite)
     dataset = data if isinstance(data, Dataset) else load_data(data, progress=progress, say=say)
+    if dataset.refusal:
+        raise DataError(dataset.refusal)
+    survey.say_findings(survey.index_findings(dataset), say)
     recipe = suited(recipe, dataset)
     exports = _DEFAULT_EXPORTS[dataset.kind] if exports is None else exports
     require_formats(exports, dataset.kind == TEXT)
