@@ -430,6 +430,15 @@ def test_a_fix_replaces_no_other_file(data):
     found.fix("splits.csv")
 
 
+@pytest.mark.parametrize("option", ["--fix", "--out"])
+def test_a_file_that_stays_is_named_before_any_work(option, data, command, monkeypatch):
+    monkeypatch.setattr("tfransfer.doctor.check", lambda *a, **k: pytest.fail("the data was read"))
+    Path("notes.csv").write_text("mine\n")
+    code, _, said = command("check", data, option, "notes.csv")
+    assert code == 1
+    assert "notes.csv is another file" in said
+
+
 def test_a_fix_does_not_replace_the_table_that_is_checked(drawn):
     rows = [(p.relative_to(drawn.parent), p.parent.name, "train") for p in sorted(drawn.glob("*/*"))]
     for number, (path, label, _) in enumerate(rows):

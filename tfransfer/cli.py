@@ -241,6 +241,10 @@ def check(data: str, fix: Path | None, out: Path, as_json: bool, **options: Any)
     _load_pipeline()
     from tfransfer import doctor  # here, because it imports TensorFlow
 
+    # A file that will not be replaced is named before minutes of work, not after.
+    doctor.require_replaceable(out, doctor.ISSUE_COLUMNS)
+    if fix is not None:
+        doctor.require_replaceable(fix, doctor.SPLITS_COLUMNS)
     options["tfds_splits"] = _split_choices(options.pop("splits_"))
     found = doctor.check(data, **options, progress=terminal.progress, say=terminal.say)
     show_diagnosis(terminal, found)

@@ -29,7 +29,7 @@ from tfransfer.training.suspects import Suspects, condensed, judge, text_feature
 
 # Of the suspects, the terminal and the table show what confident learning believes; at most this share of the data.
 _SHARE = 0.1
-_ISSUE_COLUMNS = ("path", "kind", "severity", "group", "detail", "set_aside")
+ISSUE_COLUMNS = ("path", "kind", "severity", "group", "detail", "set_aside")
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Diagnosis:
             WriteError: It cannot be written, or another file is there.
         """
         own = self.dataset.origin.get("file")
-        _require_replaceable(Path(file), SPLITS_COLUMNS, Path(own) if own else None)
+        require_replaceable(Path(file), SPLITS_COLUMNS, Path(own) if own else None)
         made = cleaning.cleaned(self.dataset, self.findings, self.groups)
         write_splits(Path(file), made.dataset)
         return made
@@ -121,10 +121,10 @@ class Diagnosis:
         Raises:
             WriteError: It cannot be written, or another file is there.
         """
-        _require_replaceable(Path(file), _ISSUE_COLUMNS)
+        require_replaceable(Path(file), ISSUE_COLUMNS)
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(_ISSUE_COLUMNS)
+        writer.writerow(ISSUE_COLUMNS)
         for number, found in enumerate(self.findings, start=1):
             for path in found.paths or ("",):
                 aside = str(found.set_aside).lower()
@@ -153,13 +153,16 @@ class Diagnosis:
         return f"Diagnosis({len(self.dataset.examples)} examples; {counts}; {labels})"
 
 
-def _require_replaceable(file: Path, columns: Sequence[str], data: Path | None = None) -> None:
+def require_replaceable(file: Path, columns: Sequence[str], data: Path | None = None) -> None:
     """See that nothing but an earlier file of the same kind is replaced.
 
     Args:
         file: Where to write.
         columns: Of the file that will be written.
         data: A table that is being checked, which may have the same columns.
+
+    Raises:
+        WriteError: Something else is there.
     """
     if not file.exists():
         return

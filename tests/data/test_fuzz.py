@@ -370,7 +370,7 @@ def test_a_bomb_takes_little_memory(bomb, tmp_path):
 def test_an_enormous_file_is_set_aside_unread(tmp_path):
     with (tmp_path / "long.png").open("wb") as stream:
         stream.write(next(iter(picture_files().values())))
-        stream.truncate(3 << 30)
+        stream.truncate(audit.MAX_BYTES + 1)
     fact = audit.examine(tmp_path, "long.png")
     assert isinstance(fact, Issue)
     assert fact.kind == "too large"

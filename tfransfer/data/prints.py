@@ -17,7 +17,7 @@ _RADIUS = 10
 _ALIKE = 0.95
 _BANDS, _BAND_BITS = 4, 16
 # Where a print has more neighbours than this, being alike says nothing; it also bounds the time.
-_MOST_NEIGHBOURS = 64
+_MOST_NEIGHBOURS = 32
 
 
 def alike_pairs(thumbnails: np.ndarray) -> np.ndarray:

@@ -6,12 +6,14 @@ examples labelled so get. What is believed to be of another class is suspect; th
 label, the higher it ranks.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
@@ -64,7 +66,8 @@ def judge(features: Any, labels: np.ndarray, together: Sequence[str] | None = No
     folds = fold_of_each(labels, together or [str(i) for i in range(len(labels))], seed)
     probabilities = np.zeros((len(labels), classes.max() + 1))
     # Threads of BLAS that wait for each other made this fifty times slower on a busy machine.
-    with threadpool_limits(1):
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a ranking needs no last digit
         for fold in range(_FOLDS):
             learn, ask = kept[folds[kept] != fold], np.flatnonzero(folds == fold)
             if len(ask) and len(np.unique(labels[learn])) > 1:
