@@ -202,10 +202,10 @@ def load_run(folder: str | Path, trust: bool = False) -> Run:
     for key in ("classes", "plan", "data"):
         if key not in manifest:
             raise RunError(f"{folder / MANIFEST} is damaged: {key!r} is missing.")
-    for key, expected in _unsound(manifest).items():
-        raise RunError(f"{folder / MANIFEST} is damaged: {key!r} must be {expected}; it is {str(manifest[key])[:100]}.")
     if not (folder / MODEL).is_file():
         older = folder.absolute().with_name(f".{folder.absolute().name}.replaced")
         hint = f" The older run that it was to replace is in {older}." if older.is_dir() else ""
         raise RunError(f"{folder} holds no finished run: {MODEL} is missing. Train again with --overwrite.{hint}")
+    for key, expected in _unsound(manifest).items():
+        raise RunError(f"{folder / MANIFEST} is damaged: {key!r} must be {expected}; it is {str(manifest[key])[:100]}.")
     return Run(folder, manifest, trust=trust)
