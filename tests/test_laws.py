@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 from small_world import SIZE, colour_folder, read_picture, recipe, session, tiny_base, tiny_model
 
-from tfransfer import files, pipeline, run_folder, runs, scoring
+from tfransfer import files, finishing, job, pipeline, run_folder, runs, scoring
 from tfransfer.base import build
 from tfransfer.base.preprocessing import preprocess
 from tfransfer.base.taps import model_to, pooled
@@ -506,14 +506,14 @@ def check_a_failed_replacement_leaves_the_old_run(folder, place, monkeypatch):
     tiny = recipe(head__epochs=1, fine_tune__epochs=0)
     pipeline.train(folder, tiny_model(), preprocessing="tf", recipe=tiny, out=place, exports=[])
     old = {p.name: p.read_bytes() for p in place.iterdir()}
-    monkeypatch.setattr(pipeline, "finish_run", lambda *a: (_ for _ in ()).throw(WriteError("the disk is full")))
+    monkeypatch.setattr(finishing, "finish_run", lambda *a: (_ for _ in ()).throw(WriteError("the disk is full")))
     with pytest.raises(WriteError):
         pipeline.train(
             folder, tiny_model(), preprocessing="tf", recipe=tiny, out=place, exports=[], overwrite=True, seed=9
         )
     assert place.is_dir(), "the old run is gone"
     assert {p.name: p.read_bytes() for p in place.iterdir()} == old
-    assert [p.name for p in place.parent.iterdir()] == [place.name]
+    assert {p.name for p in place.parent.iterdir()} == {place.name, run_folder.aside_of(place).name}
 
 
 def test_law_7_a_failed_replacement_leaves_the_old_run(colour_photos, tmp_path, monkeypatch):
@@ -521,7 +521,7 @@ def test_law_7_a_failed_replacement_leaves_the_old_run(colour_photos, tmp_path, 
 
 
 def test_law_7_breaks_when_the_old_run_is_removed_first(colour_photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(run_folder, "_set_aside", lambda place, aside: shutil.rmtree(place, ignore_errors=True))
+    monkeypatch.setattr(run_folder, "_fresh", lambda place: (shutil.rmtree(place), place.mkdir(), place)[2])
     broken(check_a_failed_replacement_leaves_the_old_run, colour_photos, tmp_path / "run", monkeypatch)
 
 
@@ -538,7 +538,7 @@ def test_law_7_pictures_inside_the_run_folder_are_never_replaced(colour_photos, 
 def test_law_7_breaks_when_nobody_looks(colour_photos, tmp_path, monkeypatch):
     careless = lambda place, overwrite: (place / run_folder.MANIFEST).write_text("new")  # noqa: E731
     monkeypatch.setattr(run_folder, "require_free", careless)
-    monkeypatch.setattr(pipeline, "open_session", lambda *a: (_ for _ in ()).throw(RunExistsError("too late")))
+    monkeypatch.setattr(job, "open_session", lambda *a: (_ for _ in ()).throw(RunExistsError("too late")))
     broken(check_runs_are_not_overwritten, colour_photos, tmp_path / "run")
 
 

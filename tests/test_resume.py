@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from small_world import recipe, tiny_model
 
-from tfransfer import opening, pipeline, run_folder
+from tfransfer import finishing, opening, pipeline, run_folder
 from tfransfer.errors import BaseModelError, DataError, RunError, SettingError, WriteError
 from tfransfer.stopping import Stopped
 from tfransfer.training import checkpoint
@@ -67,7 +67,7 @@ def check_resumed_is_never_stopped(data, out, undisturbed, monkeypatch, phase, e
     ended = []
     stopped(data, out, phase, epoch, step)
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "finish_run", lambda run, session, kept, progress: ended.append((session, kept)))
+        patch.setattr(finishing, "finish_run", lambda run, session, kept, progress: ended.append((session, kept)))
         pipeline.train(data, tiny_model(), out=out, resume=True, **TINY)
     session, kept = ended[0]
     for a, b in zip(session.whole.model.get_weights(), undisturbed.model.get_weights(), strict=True):

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from tfransfer.base.hub_layer import HubLayer
     from tfransfer.base.listing import bases
     from tfransfer.data.index import Dataset
+    from tfransfer.doctor import Diagnosis, check
     from tfransfer.errors import TransferError
     from tfransfer.loading import load_data
     from tfransfer.pipeline import evaluate, export, predict, train
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Augmentation": "recipe",
     "Dataset": "data.index",
+    "Diagnosis": "doctor",
     "FineTunePhase": "recipe",
     "HeadPhase": "recipe",
     "HubLayer": "base.hub_layer",
@@ -24,6 +26,7 @@ _HOMES = {
     "Run": "runs",
     "TransferError": "errors",
     "bases": "base.listing",
+    "check": "doctor",
     "evaluate": "pipeline",
     "export": "pipeline",
     "load_data": "loading",
@@ -35,6 +38,7 @@ _HOMES = {
 __all__ = [
     "Augmentation",
     "Dataset",
+    "Diagnosis",
     "FineTunePhase",
     "HeadPhase",
     "HubLayer",
@@ -42,6 +46,7 @@ __all__ = [
     "Run",
     "TransferError",
     "bases",
+    "check",
     "evaluate",
     "export",
     "load_data",

@@ -4,25 +4,37 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from tfransfer import __version__, run_folder, runs
-from tfransfer.base.records import DEFAULT, NGRAMS, find_base
+from tfransfer.base.records import NGRAMS, find_base
 from tfransfer.cache_home import cache_home
 from tfransfer.data.kinds import name_of
 from tfransfer.errors import SettingError, TransferError
 from tfransfer.features import budget
 from tfransfer.files import size_text
 from tfransfer.native_output import hidden_native_output
+from tfransfer.options import (
+    BASE,
+    IMAGE_SIZE,
+    JSON,
+    PATH,
+    READING,
+    SPLIT_SEED,
+    SPLITS,
+    TRUST,
+    WEIGHTS,
+    reading_options,
+    training_options,
+)
 from tfransfer.recipe import Recipe, parse_setting, read_recipe
 from tfransfer.showing import prediction_dict, show_metrics, show_predictions, show_run
 from tfransfer.showing_bases import list_bases, show_base
+from tfransfer.showing_findings import show_diagnosis
 from tfransfer.stopping import Stopped
-from tfransfer.tasks import TASKS
 from tfransfer.terminal import Terminal
 
 
@@ -56,7 +68,10 @@ def main() -> None:
         _fail(error, 1)
     except (click.Abort, KeyboardInterrupt) as error:
         cause = error if isinstance(error, Stopped) else error.__cause__  # click turns it into an Abort
-        click.echo(f"tfransfer: {cause if isinstance(cause, Stopped) else 'stopped before the end.'}", err=True)
+        click.echo(
+            f"tfransfer: {cause if isinstance(cause, Stopped) else 'stopped before the end; the run is not finished.'}",
+            err=True,
+        )
         sys.exit(1)
     finally:
         sys.stdout = standard_output
@@ -76,74 +91,19 @@ def _fail(error: Exception, code: int) -> None:
     sys.exit(code)
 
 
-_DATA = click.Path(path_type=Path)
-_TRUST = click.option("--trust", is_flag=True, help="Load the program that a model on a TF-Hub module holds.")
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object on standard output.")
-
-
-def _training_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The settings of `train`; their defaults stand in Recipe."""
-    options = [
-        click.option("--base", help=f"Pretrained base; `tfransfer bases` lists them. [default: {DEFAULT}]"),
-        click.option("--weights", metavar="FILE|random", help="The base's weights, in place of Keras's download."),
-        click.option("--recipe", "recipe_file", type=_DATA, help="Settings from a TOML file."),
-        click.option(
-            "--set", "set_", metavar="KEY=VALUE", multiple=True, help="One setting, e.g. fine_tune.mixup=0.2."
-        ),
-        click.option("--image-size", type=int, help="Side of the model's input in pixels. [default: the base's own]"),
-        click.option("--batch-size", type=int, help="Images per step. [default: from the size of the data]"),
-        click.option("--head-epochs", type=int, help="Epochs of the first phase. [default: from the size of the data]"),
-        click.option("--fine-tune-epochs", type=int, help="Epochs of the second phase; 0 leaves it out."),
-        click.option("--unfreeze", metavar="N|NAME|all|none", help="Top blocks to fine-tune. [default: a sixth]"),
-        click.option("--head", type=click.Choice(["adam", "linear-probe"]), help="How the head learns."),
-        click.option("--cache/--no-cache", default=None, help="Keep what the frozen part says. [default: --cache]"),
-        click.option("--views", type=int, help="Kept views of each training image. [default: from the data's size]"),
-        click.option("--class-weights", type=click.Choice(["none", "balanced"]), help="For classes of uneven size."),
-        click.option("--seed", type=int, help="Of order, augmentation, dropout and the head. [default: 0]"),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-_READING = (
-    "path_column", "text_column", "label_column", "split_column", "group_column", "separator", "task", "data_dir",
-    "splits_",
-)  # fmt: skip
-
-
-def _reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """How DATA is read where it is a table or of TensorFlow Datasets."""
-    options = [
-        click.option("--path-column", metavar="NAME", help="Of a table: pictures' paths, relative to it."),
-        click.option("--text-column", metavar="NAME", help="Of a table: texts."),
-        click.option("--label-column", metavar="NAME[,NAME]", help="Of a table: labels, or several 0/1 columns."),
-        click.option("--split-column", metavar="NAME", help="Of a table: train, validation or test."),
-        click.option("--group-column", metavar="NAME", help="Column whose groups stay on one side; of a folder, in "
-                     "DATA/metadata.csv."),
-        click.option("--separator", default=";", help="Between several classes in one cell. [default: ;]"),
-        click.option("--task", type=click.Choice(TASKS), help="Of a table. [default: told from its labels]"),
-        click.option("--data-dir", type=_DATA, help="Of tfds: the folder with prepared data."),
-        click.option("--split", "splits_", multiple=True, metavar="NAME=SPLIT", help="Of tfds, 'train=train[:80%]'."),
-    ]  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
 @cli.command()
 @click.argument("data")
-@_training_options
-@_reading_options
-@click.option("--split-seed", type=int, default=0, help="Of the hash that decides splits. [default: 0]")
-@click.option("--splits", "splits_file", type=_DATA, metavar="FILE", help="Follow a recorded splits.csv.")
-@click.option("--out", type=_DATA, help="The run's folder. [default: saved_models/NAME OF THE DATA]")
+@training_options
+@reading_options
+@SPLIT_SEED
+@SPLITS
+@click.option("--out", type=PATH, help="The run's folder. [default: saved_models/NAME OF THE DATA]")
 @click.option("--resume", is_flag=True, help="Go on with the run that is there, if it was stopped; else begin.")
 @click.option("--overwrite", is_flag=True, help="Replace the run that is there, once the new one is finished.")
 @click.option("--export", "exports", metavar="FORMAT,...", help="Besides .keras. [default: savedmodel,tflite]")
 @click.option("--devices", default="auto", show_default=True, metavar="auto|cpu|gpu|gpu:0,1|tpu", help="What trains.")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard logs to the run's folder.")
-@_JSON
+@JSON
 def train(
     data: str,
     recipe_file: Path | None,
@@ -164,7 +124,7 @@ def train(
     DATA may also be a table of pictures or texts (.csv, .tsv), tfds:NAME, or `digits`, which is built in:
     scikit-learn's handwritten digits, trained on the built-in base with no network.
     """
-    reading = {name: settings.pop(name) for name in _READING}
+    reading = {name: settings.pop(name) for name in READING}
     recipe = read_recipe(recipe_file) if recipe_file else Recipe()
     settings |= dict(parse_setting(text) for text in set_)
     terminal = Terminal(as_json)
@@ -181,7 +141,7 @@ def train(
     loaded = pipeline.load_data(
         data,
         split_seed=split_seed,
-        splits_file=(pipeline.resuming.splits_of(place) if resume else None) or splits_file,
+        splits_file=(pipeline.splits_of(place) if resume else None) or splits_file,
         tfds_splits=_split_choices(reading.pop("splits_")),
         **reading,
         progress=terminal.progress,
@@ -226,8 +186,56 @@ def _formats(text: str) -> list[str]:
 
 
 @cli.command()
+@click.argument("data")
+@reading_options
+@BASE
+@WEIGHTS
+@IMAGE_SIZE
+@SPLIT_SEED
+@SPLITS
+@click.option("--suspects/--no-suspects", default=True, help="Judge the labels by a probe. [default: --suspects]")
+@click.option("--fix", type=PATH, metavar="FILE", help="Write a cleaned splits file for `train --splits FILE`.")
+@click.option(
+    "--out",
+    type=PATH,
+    metavar="FILE",
+    default=run_folder.DATA_ISSUES,
+    help="Table of everything found. [default: data_issues.csv]",
+)
+@JSON
+def check(data: str, fix: Path | None, out: Path, as_json: bool, **options: Any) -> None:
+    """Find what is wrong with DATA, which is what `train` takes: damaged files, duplicates, leaks, suspect labels.
+
+    Nothing in DATA is changed. Exit 0 where nothing hard was found, 1 where something was, 2 for wrong usage.
+    """
+    terminal = Terminal(as_json)
+    _load_pipeline()
+    from tfransfer import doctor  # here, because it imports TensorFlow
+
+    # A file that will not be replaced is named before minutes of work, not after.
+    doctor.require_replaceable(out, doctor.ISSUE_COLUMNS)
+    if fix is not None:
+        doctor.require_replaceable(fix, doctor.SPLITS_COLUMNS)
+    options["tfds_splits"] = _split_choices(options.pop("splits_"))
+    found = doctor.check(data, **options, progress=terminal.progress, say=terminal.say)
+    show_diagnosis(terminal, found)
+    found.write_csv(out)
+    terminal.say(f"everything found: {out}")
+    said = found.to_dict() | {"table": str(out), "fixed": None}
+    if fix is not None:
+        made = found.fix(fix)
+        terminal.say(
+            f"{fix}: {len(made.removed)} left out, {len(made.moved)} on another side; train with --splits {fix}"
+        )
+        said["fixed"] = {"file": str(fix), "removed": list(made.removed), "moved": list(made.moved)}
+    terminal.emit(said)
+    if found.hard:
+        sys.exit(1)
+
+
+@cli.command()
 @click.argument("action", type=click.Choice(["show", "verify", "clear"]), default="show")
-@_JSON
+@JSON
 def cache(action: str, as_json: bool) -> None:
     """Show, verify or clear what is kept between runs: features, converted bases, read folders."""
     terminal = Terminal(as_json)
@@ -272,11 +280,11 @@ def _clear_cache(terminal: Terminal) -> None:
 
 
 @cli.command()
-@click.argument("run", type=_DATA)
+@click.argument("run", type=PATH)
 @click.argument("data", required=False)
 @click.option("--predictions", is_flag=True, help="Write predictions.csv to the run's folder.")
-@_TRUST
-@_JSON
+@TRUST
+@JSON
 def evaluate(run: Path, data: str | None, predictions: bool, trust: bool, as_json: bool) -> None:
     """Score RUN on its recorded validation and test pictures, or on all pictures of a folder DATA."""
     terminal = Terminal(as_json)
@@ -291,11 +299,11 @@ def evaluate(run: Path, data: str | None, predictions: bool, trust: bool, as_jso
 
 
 @cli.command()
-@click.argument("run", type=_DATA)
+@click.argument("run", type=PATH)
 @click.argument("inputs", nargs=-1, required=True)
 @click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="Classes shown per picture.")
-@_TRUST
-@_JSON
+@TRUST
+@JSON
 def predict(run: Path, inputs: tuple[str, ...], top: int, trust: bool, as_json: bool) -> None:
     """Name what is on pictures: INPUTS are files and folders, or texts for a run on texts. Needs no training data."""
     terminal = Terminal(as_json)
@@ -313,10 +321,10 @@ def predict(run: Path, inputs: tuple[str, ...], top: int, trust: bool, as_json: 
 
 
 @cli.command()
-@click.argument("run", type=_DATA)
+@click.argument("run", type=PATH)
 @click.option("--to", "formats", required=True, metavar="FORMAT,...", help="keras, savedmodel, tflite.")
-@_TRUST
-@_JSON
+@TRUST
+@JSON
 def export(run: Path, formats: str, trust: bool, as_json: bool) -> None:
     """Export RUN's model; each file is loaded again and compared first. Needs no training data."""
     terminal = Terminal(as_json)
@@ -329,7 +337,7 @@ def export(run: Path, formats: str, trust: bool, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("name", required=False)
-@_JSON
+@JSON
 def bases(name: str | None, as_json: bool) -> None:
     """List the pretrained bases, or show the blocks of base NAME, which may be a TF-Hub module."""
     terminal = Terminal(as_json)

@@ -145,6 +145,19 @@ def write_text(path: Path, text: str, remedy: str = OUT_REMEDY) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+def read_json(path: Path) -> Any:
+    """The value that a JSON file in UTF-8 holds.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is no JSON, or nested deeper than Python follows.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+
+
 def write_json(path: Path, value: Any, remedy: str = OUT_REMEDY) -> None:
     """Write a JSON file (two spaces, UTF-8) whole or not at all; `remedy` as for `telling_write_failures`."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=_plain) + "\n", remedy)

@@ -29,6 +29,7 @@ def load_data(
     max_pixels: int = audit.MAX_PIXELS,
     progress: Progress = quiet,
     say: Say = silent,
+    strict: bool = True,
 ) -> Dataset:
     """Index pictures or texts and decide their splits.
 
@@ -53,6 +54,7 @@ def load_data(
         max_pixels: Pictures with more are set aside.
         progress: Shows how far it is.
         say: Told what was set aside.
+        strict: Refuse data that cannot be trained on; else the dataset's `refusal` says why it cannot.
 
     Raises:
         DataNotFoundError: It does not exist.
@@ -72,4 +74,5 @@ def load_data(
         max_pixels=max_pixels,
         progress=progress,
         say=say,
+        strict=strict,
     )

@@ -1,39 +1,37 @@
 """The whole way: load data, train both phases, evaluate, predict, export. Wires the stages together."""
 
-import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from tfransfer import beginning, resuming, run_folder, runs, scoring, together
+from tfransfer import beginning, run_folder, runs, scoring
 from tfransfer.allocator import keep_freed_memory
 from tfransfer.base.build import require_model
 from tfransfer.data import kinds
-from tfransfer.data.index import IMAGE, TEXT, Dataset
+from tfransfer.data.index import TEXT
 from tfransfer.data.inputs import is_single
-from tfransfer.errors import RunError, SettingError, WriteError
+from tfransfer.errors import SettingError, WriteError
 from tfransfer.evaluation.predictions import Prediction, name_pictures, name_texts, predict_examples
 from tfransfer.evaluation.scores import score
-from tfransfer.exports.exporting import Export, export_model
+from tfransfer.exports.exporting import Export
 from tfransfer.exports.formats import require_formats
 from tfransfer.files import write_json
-from tfransfer.finishing import finish_run
+from tfransfer.finishing import export_run
+from tfransfer.job import Job
 from tfransfer.loading import load_data
-from tfransfer.opening import open_session, require_base, suited
+from tfransfer.opening import require_base
 from tfransfer.progress import Progress, Say, quiet, silent
 from tfransfer.recipe import HeadPhase, Recipe
-from tfransfer.resuming import Earlier
+from tfransfer.resuming import splits_of
 from tfransfer.runs import Run
-from tfransfer.stopping import Stopped, Stopping
 from tfransfer.training import planning
-from tfransfer.training.checkpoint import Checkpoint, Checkpoints
 from tfransfer.training.devices import AUTO, Devices, choose_devices
-from tfransfer.training.session import Session, train_phases
 
-_DEFAULT_EXPORTS = {IMAGE: ("savedmodel", "tflite"), TEXT: ("savedmodel",)}
+__all__ = [
+    "choose_devices", "evaluate", "export", "load_data", "make_recipe", "predict", "require_formats", "splits_of",
+    "train",
+]  # fmt: skip
+
 _SHORTCUTS = {
     "head_epochs": "head.epochs",
     "fine_tune_epochs": "fine_tune.epochs",
@@ -118,7 +116,6 @@ def train(
         TransferError: Something is wrong with the data, the settings, the weights or the folder; its message says what.
         Stopped: By SIGINT or SIGTERM; its message says how to go on. It is a KeyboardInterrupt.
     """
-    began = time.time()
     keep_freed_memory()
     own_model = None if base is None or isinstance(base, str) else base
     if own_model is not None:
@@ -128,113 +125,14 @@ def train(
     beginning.require_factories(metrics=metrics, callbacks=callbacks)
     require_formats(exports or ())
     devices = devices if isinstance(devices, Devices) else choose_devices(devices)
-    if not devices.chief:
+    if not devices.chief:  # who does what the chief does
         progress, say = quiet, silent
-    say(f"devices: {devices.name}, {devices.why}") if devices.replicas > 1 else None
-    named = run_folder.place_for(kinds.name_of(data), out)
-    go_on = resuming.command_to_go_on(command, named)
-    stopping = Stopping()
-
-    def job(place: Path) -> Run:
-        earlier = resuming.find_earlier(place) if resume else None
-        if earlier is None:
-            run_folder.require_free(place, overwrite)
-        else:
-            resuming.require_same_recipe(earlier, recipe)
-            if earlier.finished:
-                return _already_finished(earlier, place, exports, say)
-            resuming.say_what_goes_on(earlier, say)
-        dataset = data if isinstance(data, Dataset) else _load(data, place if resume else None, progress, say)
-        formats = _DEFAULT_EXPORTS[dataset.kind] if exports is None else exports
-        require_formats(formats, dataset.kind == TEXT)
-        session = _opened(earlier, dataset, recipe, own_model, loss, metrics, say, devices)
-        with run_folder.growing_folder(place, overwrite, dataset.root, earlier.folder if earlier else None) as folder:
-            run = _begun(earlier, folder, session, command)
-            logs = folder / "tensorboard" if tensorboard and devices.chief else None
-            users = beginning.callback_factory(callbacks, logs, earlier is not None, say)
-            checkpoints = Checkpoints(
-                folder / run_folder.STATE, stopping, partial(_note_progress, run), of_all=devices.any
-            )
-            kept = train_phases(session, users, progress, say, checkpoints)
-            run._model = session.model_for_export()
-            if devices.chief:
-                finish_run(run, session, kept, progress)
-        run.folder = place
-        if devices.chief:
-            _export_all(run, formats, began, say)
-        devices.meet()
-        return run
-
-    try:
-        with (
-            stopping.listening(),
-            together.telling_lost_workers(devices, go_on),
-            together.own_place(devices, named, resume) as place,
-        ):
-            return job(place)
-    except Stopped as error:
-        raise Stopped(f"stopped; what was done is kept. To go on with it:\n{go_on}") from error
-
-
-def _load(data: Any, resumed: Path | None, progress: Progress, say: Say) -> Dataset:
-    return load_data(data, splits_file=resuming.splits_of(resumed) if resumed else None, progress=progress, say=say)
-
-
-def _export_all(run: Run, exports: Sequence[str], began: float, say: Say) -> None:
-    try:
-        if exports:
-            export(run, *exports, say=say)
-    finally:  # a format that fails does not cost the run
-        run.manifest["seconds"] = round(time.time() - began, 1)
-        run.write_manifest()
-
-
-def _opened(
-    earlier: Earlier | None,
-    dataset: Dataset,
-    recipe: Recipe,
-    own_model: Any,
-    loss: Any,
-    metrics: Callable[[], list[Any]] | None,
-    say: Say,
-    devices: Devices,
-) -> Session:
-    """The session of a new run, or of one that goes on with what an earlier one left."""
-    if earlier is None:
-        session = open_session(dataset, suited(recipe, dataset), own_model, loss, metrics, say, devices=devices)
-        together.decide_together(session, devices, say, None)
-        beginning.say_plan(session, say)
-        return session
-    resuming.require_same_data(earlier, dataset)
-    resuming.require_model_given(earlier, own_model)
-    session = open_session(dataset, earlier.recipe, own_model, loss, metrics, say, earlier.plan, devices)
-    resuming.require_same_base(earlier, session.base)
-    resuming.require_same_devices(earlier, devices)
-    together.decide_together(session, devices, say, earlier.caching)
-    return session
-
-
-def _begun(earlier: Earlier | None, folder: Path, session: Session, command: str) -> Run:
-    if earlier is None:
-        return beginning.start_run(folder, session, command)
-    return Run(folder, earlier.manifest, session.dataset)
-
-
-def _note_progress(run: Run, checkpoint: Checkpoint) -> None:
-    run.manifest["progress"] = resuming.progress_of(checkpoint)
-    run.write_manifest()
-
-
-def _already_finished(earlier: Earlier, place: Path, exports: Sequence[str] | None, say: Say) -> Run:
-    """A run that came to its end, with the exports that it lacks."""
-    run_folder.put_in_place(earlier.folder, place)
-    run = runs.load_run(place)
-    say(f"{place} came to its end before")
-    wanted = _DEFAULT_EXPORTS[run.kind] if exports is None else exports
-    missing = [name for name in wanted if name not in run.manifest.get("exports", {})]
-    if missing:
-        export(run, *missing, say=say)
-    return run
+    if devices.scoped:
+        say(f"devices: {devices.name}, {devices.why}")
+    return Job(
+        data, recipe, run_folder.place_for(kinds.name_of(data), out), devices, progress, say, own_model, overwrite,
+        resume, exports, loss, metrics, callbacks, tensorboard, command,
+    ).run()  # fmt: skip
 
 
 def evaluate(
@@ -322,19 +220,4 @@ def export(run: Run | str | Path, *formats: str, say: Say = silent) -> list[Expo
     if not formats:
         raise SettingError("name at least one format to export to, for example tflite.")
     require_formats(formats)
-    run = run if isinstance(run, Run) else runs.load_run(run)
-    require_formats(formats, run.kind == TEXT)
-    try:
-        with np.load(run.folder / run_folder.SAMPLES, allow_pickle=False) as archive:
-            pictures = archive["pictures"]
-    except (OSError, ValueError, KeyError) as error:
-        raise RunError(
-            f"{run.folder / run_folder.SAMPLES} is missing or damaged, so no export could be checked."
-        ) from error
-    made: list[Export] = []
-    for name in dict.fromkeys(formats):  # one by one, so that one that fails does not take the others along
-        say(f"export: writing and checking {name}")
-        made += export_model(run.model, run.classes, pictures, [name], run.folder, run.task)
-        run.manifest.setdefault("exports", {})[name] = made[-1].to_dict()
-        run.write_manifest()
-    return made
+    return export_run(run if isinstance(run, Run) else runs.load_run(run), formats, say)

@@ -162,6 +162,9 @@ def require_model_given(earlier: Earlier, own_model: Any) -> None:
 
 def say_what_goes_on(earlier: Earlier, say: Say) -> None:
     """Tell where the run stands, and what differs from when it was begun."""
+    if earlier.finished:
+        say(f"{earlier.folder} came to its end before")
+        return
     progress = earlier.manifest["progress"]
     phase = str(progress.get("phase", "")).replace("_", "-")
     where = f"in epoch {progress['epoch'] + 1} of the {phase} phase" if phase else "before the first epoch was done"

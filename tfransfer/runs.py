@@ -1,18 +1,17 @@
 """A run: the folder that a training leaves, and what can be asked of it later, elsewhere, without the training data."""
 
 import csv
-import json
 import platform
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from tfransfer import __version__
-from tfransfer.data.index import IMAGE, Dataset
+from tfransfer.data.index import IMAGE, TEXT, Dataset
 from tfransfer.errors import DataNotFoundError, RunError
-from tfransfer.files import write_json
+from tfransfer.files import read_json, write_json
 from tfransfer.run_folder import HISTORY, MANIFEST, METRICS, MODEL, SCHEMA
-from tfransfer.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from tfransfer.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL, TASKS
 
 _HEADLINES = {
     SINGLE_LABEL: ("top1", "top-1"),
@@ -83,13 +82,19 @@ class Run:
     @property
     def metrics(self) -> dict[str, Any]:
         """What `metrics.json` says: for each split, top1, log_loss and more."""
-        return _read_json(self.folder / METRICS)
+        said = _read_object(self.folder / METRICS)
+        if not all(isinstance(of_split, dict) for of_split in said.values()):
+            raise RunError(f"{self.folder / METRICS} is damaged: expected an object for each split.")
+        return said
 
     @property
     def history(self) -> list[dict[str, str]]:
         """The rows of `history.csv`."""
-        with (self.folder / HISTORY).open(encoding="utf-8", newline="") as stream:
-            return list(csv.DictReader(stream))
+        try:
+            with (self.folder / HISTORY).open(encoding="utf-8", newline="") as stream:
+                return list(csv.DictReader(stream))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise RunError(f"{self.folder / HISTORY} is damaged: {error}.") from error
 
     @property
     def model(self) -> Any:
@@ -129,17 +134,17 @@ class Run:
     def __repr__(self) -> str:
         test = self.metrics.get("test", {}) if (self.folder / METRICS).is_file() else {}
         key, name = _HEADLINES[self.task]
-        scored = f", test {name} {test[key]:.3f}" if test.get(key) is not None else ""
+        scored = f", test {name} {test[key]:.3f}" if isinstance(test.get(key), int | float) else ""
         what = self.task if self.task == REGRESSION else f"{len(self.classes)} classes"
         return f"Run({str(self.folder)!r}: {self.manifest['plan']['base']}, {what}{scored})"
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_object(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = read_json(path)
     except FileNotFoundError as error:
         raise RunError(f"{path} is missing: the run did not come to its end.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise RunError(f"{path} is damaged: {error}.") from error
     if not isinstance(value, dict):
         raise RunError(f"{path} is damaged: expected an object, it holds {type(value).__name__}.")
@@ -157,14 +162,43 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise DataNotFoundError(f"the run folder {folder} does not exist.")
     if not (folder / MANIFEST).is_file():
         raise RunError(f"{folder} holds no run: {MANIFEST} is missing.")
-    manifest = _read_json(folder / MANIFEST)
+    manifest = _read_object(folder / MANIFEST)
     schema = manifest.get("schema")
     if schema != SCHEMA:
         raise RunError(f"{folder} was written with manifest schema {schema}; this tfransfer reads {SCHEMA}. Update it.")
     for key in ("classes", "plan", "data"):
         if key not in manifest:
             raise RunError(f"{folder / MANIFEST} is damaged: {key!r} is missing.")
+    for key, expected in _unsound(manifest).items():
+        raise RunError(f"{folder / MANIFEST} is damaged: {key!r} must be {expected}; it is {str(manifest[key])[:100]}.")
     return manifest
+
+
+def _unsound(manifest: dict[str, Any]) -> dict[str, str]:
+    """What is expected under each key of a manifest that holds something else."""
+    classes, data, plan = manifest["classes"], manifest["data"], manifest["plan"]
+    thresholds = manifest.get("thresholds")
+    sound = {
+        "classes": (_all(classes, str), "a list of names"),
+        "task": (manifest.get("task", SINGLE_LABEL) in TASKS, f"one of {', '.join(TASKS)}"),
+        "thresholds": (thresholds is None or _all(thresholds, int | float), "a list of numbers"),
+        "plan": (_has(plan, base=str, image_size=int), "an object with a base and an image_size"),
+        "data": (
+            _has(data, root=str) and data.get("kind", IMAGE) in (IMAGE, TEXT) and _has(data.get("origin", {})),
+            "an object with a root, a kind and an origin",
+        ),
+        "exports": (_has(manifest.get("exports", {})), "an object"),
+    }
+    return {key: expected for key, (right, expected) in sound.items() if not right}
+
+
+def _all(values: Any, kind: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, kind) for value in values)
+
+
+def _has(value: Any, **kinds: type) -> bool:
+    """Whether this is an object with these keys."""
+    return isinstance(value, dict) and all(isinstance(value.get(key), kind) for key, kind in kinds.items())
 
 
 def load_run(folder: str | Path, trust: bool = False) -> Run:

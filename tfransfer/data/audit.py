@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import stat
 import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +18,12 @@ from PIL import Image, UnidentifiedImageError
 from tfransfer.data import pictures
 from tfransfer.data.index import FileFacts, Issue
 from tfransfer.data.remembered import RememberedFacts
+from tfransfer.files import size_text
 from tfransfer.progress import Progress, quiet
 
 MAX_PIXELS = 100_000_000
+# As much as that many pixels take in a file that is not compressed.
+MAX_BYTES = 4 * MAX_PIXELS
 _EXIF_ORIENTATION = 0x0112
 _TENSORFLOW_READS = ("JPEG", "MPO", "PNG")
 _PILLOW_READS = ("GIF", "BMP", "WEBP")
@@ -44,6 +48,11 @@ def examine(root: Path, path: str, max_pixels: int = MAX_PIXELS) -> FileFacts | 
     except UnicodeEncodeError:
         return Issue(path, "name", "its name is not UTF-8; rename it")
     try:
+        status = (root / path).stat()
+        if not stat.S_ISREG(status.st_mode):
+            return Issue(path, "unreadable", "no ordinary file; what it is might never end")
+        if status.st_size > MAX_BYTES:
+            return Issue(path, "too large", f"{size_text(status.st_size)}, the limit is {size_text(MAX_BYTES)}")
         encoded = (root / path).read_bytes()
     except OSError as error:
         return Issue(path, "unreadable", f"cannot be read: {error.strerror}")

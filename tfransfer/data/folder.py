@@ -58,12 +58,14 @@ def folder_source(root: Path, group: GroupOf | None = None, group_column: str | 
     rows = _by_class(_pictures(files))
     _require_classes(root, rows)
     _require_plain_names(rows)
-    notes = _notes_on_folders(root, rows)
+    empty = _empty_classes(root, rows)
+    notes = [f"the folder {issue.path!r} holds no {audit.READABLE} pictures, so it is no class" for issue in empty]
     if group is None and group_column:
         group = _groups_from_metadata(root, group_column, rows, notes)
     if group:
         rows = [replace(row, group=group(row.path)) for row in rows]
-    return Source(root, tuple(rows), str(root), issues=_left_out(files, rows), notes=notes)
+    issues = [*_left_out(files, rows), *empty]
+    return Source(root, tuple(rows), str(root), issues=issues, notes=notes)
 
 
 def load_labelled(
@@ -171,12 +173,14 @@ def _left_out(files: list[str], found: list[Row]) -> list[Issue]:
     ]
 
 
-def _notes_on_folders(root: Path, found: list[Row]) -> list[str]:
-    """Class folders that say nothing would otherwise be missing without a word."""
+def _empty_classes(root: Path, found: list[Row]) -> list[Issue]:
+    """Class folders that hold nothing would otherwise be missing without a word."""
     sides = {f.path.split("/")[0] for f in found if f.split}
     names = {name for place in ([root / side for side in sides] or [root]) for name in _folders(place)}
     empty = sorted(names - {f.target for f in found})
-    return [f"the folder {name!r} holds no {audit.READABLE} pictures, so it is no class" for name in empty]
+    return [
+        Issue(name, "empty class", f"it holds no {audit.READABLE} pictures, so it is no class", False) for name in empty
+    ]
 
 
 def _split_folders(names: set[str]) -> dict[str, str]:

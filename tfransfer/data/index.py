@@ -125,6 +125,7 @@ class Dataset:
         origin: Plain values with which the source can be opened again.
         task: "single-label", "multi-label" or "regression".
         kind: "image" or "text".
+        refusal: Why it cannot be trained on; empty where it can, and always unless it was read with `strict=False`.
     """
 
     root: Path
@@ -137,6 +138,7 @@ class Dataset:
     origin: dict[str, Any] = field(default_factory=dict)
     task: str = SINGLE_LABEL
     kind: str = IMAGE
+    refusal: str = ""
 
     def split(self, name: str) -> tuple[Example, ...]:
         """The examples of one split, in a fixed order (by path)."""

@@ -46,6 +46,7 @@ def index(
     max_pixels: int = audit.MAX_PIXELS,
     progress: Progress = quiet,
     say: Say = silent,
+    strict: bool = True,
 ) -> Dataset:
     """Examine what a source found and decide the splits.
 
@@ -56,6 +57,7 @@ def index(
         max_pixels: Pictures with more are set aside.
         progress: Shows how far the reading is.
         say: Told in one line what was set aside.
+        strict: Refuse what cannot be trained on; else the dataset says why it cannot, and has no splits.
 
     Raises:
         DataNotFoundError: `splits_file` does not exist.
@@ -64,13 +66,20 @@ def index(
     named = {name for row in source.rows for name in _names(row)}
     classes = source.classes if source.task == REGRESSION else _present(source, named)
     examples, issues = examined(source, classes, max_pixels, progress)
-    _require_use(source, classes, examples)
-    decided = splits.decide(source.name, classes, examples, split_seed, splits_file, source.task)
+    refusal = ""
+    try:
+        _require_readable(source, issues)
+        _require_use(source, classes, examples)
+        decided = splits.decide(source.name, classes, examples, split_seed, splits_file, source.task)
+    except DataError as error:
+        if strict:
+            raise
+        decided, refusal = splits.Decided(tuple(sorted(examples, key=lambda e: e.path)), [], ()), str(error)
     issues += decided.issues
     say_issues(issues, say)
     return Dataset(
         source.root, classes, decided.examples, tuple(issues), (*source.notes, *decided.notes), split_seed,
-        task=source.task, kind=source.kind,
+        task=source.task, kind=source.kind, refusal=refusal,
     )  # fmt: skip
 
 
@@ -101,6 +110,7 @@ def index_known(
             f"{', '.join(map(repr, classes[:10]))}.{did_you_mean(unknown[0], classes)}"
         )
     examples, issues = examined(source, classes, max_pixels, progress)
+    _require_readable(source, issues)
     say_issues(issues, say)
     return Dataset(source.root, classes, tuple(examples), tuple(issues), task=source.task, kind=source.kind)
 
@@ -108,18 +118,13 @@ def index_known(
 def examined(
     source: Source, classes: Sequence[str], max_pixels: int, progress: Progress
 ) -> tuple[list[Example], list[Issue]]:
-    """Examples of the rows that can be read, and what was set aside.
-
-    Raises:
-        DataError: More than half cannot be read.
-    """
+    """Examples of the rows that can be read, and what was set aside."""
     if source.kind == TEXT:
         facts = _read_texts(source.rows)
     else:
         found = audit.examine_all(source.root, dict.fromkeys(row.path for row in source.rows), max_pixels, progress)
         facts = [found[row.path] for row in source.rows]
     bad = list(dict.fromkeys(fact for fact in facts if isinstance(fact, Issue)))
-    _require_readable(source, bad)
     positions = {name: number for number, name in enumerate(classes)}
     examples = [
         _example(row, fact, source.task, positions)
@@ -199,7 +204,8 @@ def _one_class(source: Source, name: str, what: str) -> str:
     )
 
 
-def _require_readable(source: Source, bad: list[Issue]) -> None:
+def _require_readable(source: Source, issues: list[Issue]) -> None:
+    bad = issues[len(source.issues) :]
     if len(bad) * 2 <= len({row.path for row in source.rows}):
         return
     kinds = Counter(issue.kind for issue in bad).most_common()

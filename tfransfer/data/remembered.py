@@ -18,7 +18,7 @@ import tensorflow as tf
 from tfransfer.cache_home import cache_home
 from tfransfer.data.index import FileFacts, Issue
 from tfransfer.errors import WriteError
-from tfransfer.files import write_text
+from tfransfer.files import read_json, write_text
 
 _FORMAT = 2
 _FACTS, _ISSUE = "facts", "issue"
@@ -44,7 +44,7 @@ class RememberedFacts:
 
     def _load(self) -> dict[str, list[Any]]:
         try:
-            said = json.loads(self.file.read_text(encoding="utf-8"))
+            said = read_json(self.file)
             files = dict(said["files"])
             return files if said["decides"] == self._decides and said["blake2b"] == _sum(files) else {}
         except (OSError, ValueError, KeyError, TypeError):

@@ -62,6 +62,7 @@ def load(
     max_pixels: int = folder.audit.MAX_PIXELS,
     progress: Progress = quiet,
     say: Say = silent,
+    strict: bool = True,
 ) -> Dataset:
     """Index data from any source.
 
@@ -74,6 +75,7 @@ def load(
         max_pixels: Pictures with more are set aside.
         progress: Shows how far it is.
         say: Told what was set aside.
+        strict: As for `indexing.index`.
 
     Raises:
         DataNotFoundError: It does not exist.
@@ -82,7 +84,7 @@ def load(
     """
     kind = source_of(data)
     found, origin = _opened(data, kind, reading or Reading(), progress, say)
-    made = indexing.index(found, split_seed, splits_file, max_pixels, progress, say)
+    made = indexing.index(found, split_seed, splits_file, max_pixels, progress, say, strict)
     return replace(made, source=kind, origin=origin | {"name": name_of(data)})
 
 

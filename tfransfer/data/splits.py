@@ -20,7 +20,7 @@ from tfransfer.tasks import SINGLE_LABEL
 
 TEST_SHARE = 0.1
 VALIDATION_SHARE = 0.1
-_COLUMNS = ("path", "label", "split")
+COLUMNS = ("path", "label", "split")
 # Where examples have no class, or several, all of them are one stratum, which has no name.
 _ONE_STRATUM = ("",)
 
@@ -237,7 +237,7 @@ def write_splits(path: Path, dataset: Dataset) -> None:
     """Record who is in which split: a CSV file with the columns path, label, split."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    writer.writerow(COLUMNS)
     writer.writerows((e.path, dataset.label_text(e), e.split) for e in dataset.examples)
     write_text(path, stream.getvalue())
 
@@ -257,12 +257,12 @@ def read_splits(path: Path) -> dict[str, tuple[str, str]]:
         raise DataNotFoundError(f"splits file {path} does not exist.") from error
     except (UnicodeDecodeError, csv.Error, IsADirectoryError) as error:
         raise DataError(f"splits file {path} is no CSV file: {error}.") from error
-    expected = f"expected the columns {', '.join(_COLUMNS)}"
-    if not set(_COLUMNS) <= set(columns):
+    expected = f"expected the columns {', '.join(COLUMNS)}"
+    if not set(COLUMNS) <= set(columns):
         raise DataError(f"splits file {path}: {expected}; it has {', '.join(columns) or 'none'}.")
     listed: dict[str, tuple[str, str]] = {}
     for number, row in enumerate(rows, start=2):
-        if any(row.get(column) is None for column in _COLUMNS):
+        if any(row.get(column) is None for column in COLUMNS):
             raise DataError(f"splits file {path}, line {number}: {expected}; this line has fewer.")
         if row["split"] not in SPLITS:
             raise DataError(f"splits file {path}, line {number}: {row['split']!r} is none of {', '.join(SPLITS)}.")

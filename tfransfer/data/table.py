@@ -260,6 +260,13 @@ def _without_undecided(rows: list[tuple[Line, Row]], issues: list[Issue]) -> lis
     return [(line, row) for line, row in rows if row.split]
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a cell that is no path can be longer than any file's name
+        return False
+
+
 def _usable_paths(rows: list[tuple[Line, Row]], root: Path, name: str, issues: list[Issue]) -> list[tuple[Line, Row]]:
     """Rows with a file that no earlier row has."""
     first: dict[str, tuple[Line, Row]] = {}
@@ -271,13 +278,13 @@ def _usable_paths(rows: list[tuple[Line, Row]], root: Path, name: str, issues: l
             kind = "duplicate" if same else "contradiction"
             detail = "listed" if same else "listed with another label or split"
             issues.append(Issue(row.path, kind, f"{line.place}: {detail} in {earlier.place} already"))
-        elif row.path in ("", ".") or not (root / row.path).is_file():
+        elif row.path in ("", ".") or not _is_file(root / row.path):
             missing.append(Issue(row.path, "missing", f"{line.place}: there is no such file"))
         else:
             first[row.path] = (line, row)
     if len(missing) * 2 > len(rows):
         raise DataError(
-            f"{len(missing)} of the {len(rows)} pictures in {name} do not exist, for example {missing[0].path!r} "
+            f"{len(missing)} of the {len(rows)} pictures in {name} do not exist, for example {missing[0].path[:200]!r} "
             f"({missing[0].detail.split(':')[0]}). Paths are relative to {root}."
         )
     issues += missing

@@ -18,7 +18,7 @@ from PIL import Image
 from tfransfer.cache_home import REMEDY, cache_home
 from tfransfer.data.index import SPLITS, Row
 from tfransfer.errors import DataError, DataNotFoundError
-from tfransfer.files import telling_write_failures, whole
+from tfransfer.files import read_json, telling_write_failures, whole
 from tfransfer.tasks import TASKS
 
 ROWS = "rows.json"
@@ -259,7 +259,7 @@ def _write_rows(folder: Path, contents: Contents) -> None:
 def _read(folder: Path) -> Unpacked | None:
     """What stands in a folder; None where nothing does, or what does is not whole."""
     try:
-        record = json.loads((folder / ROWS).read_text(encoding="utf-8"))
+        record = read_json(folder / ROWS)
         rows = tuple(_row(*values) for values in record["rows"])
         contents = Contents(rows, tuple(record["classes"]), record["task"], tuple(record["notes"]))
     except (OSError, ValueError, TypeError, KeyError):

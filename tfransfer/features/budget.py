@@ -1,6 +1,5 @@
 """How much of the disk the store may take, and what goes first when it is full: the collections used longest ago."""
 
-import json
 import os
 import re
 import shutil
@@ -12,7 +11,7 @@ from typing import Any
 
 from tfransfer.cache_home import cache_home
 from tfransfer.features import store
-from tfransfer.files import telling_write_failures
+from tfransfer.files import read_json, telling_write_failures
 
 # The folders in the cache's home. Nothing else there is ever removed.
 PARTS = ("features", "engines", "index")
@@ -61,7 +60,7 @@ def _is_ours(path: Path) -> bool:
 
 def _entry(folder: Path) -> Entry:
     try:
-        facts = json.loads((folder / store.FACTS).read_text(encoding="utf-8"))
+        facts = read_json(folder / store.FACTS)
         used = (folder / store.FACTS).stat().st_mtime
     except (OSError, ValueError):
         facts, used = {}, 0.0

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import platform
 from pathlib import Path
@@ -11,7 +12,7 @@ import tensorflow as tf
 
 from tfransfer.cache_home import cache_home
 from tfransfer.errors import WriteError
-from tfransfer.files import file_hash, whole, write_json
+from tfransfer.files import file_hash, read_json, whole, write_json
 
 
 class EngineMemory:
@@ -30,10 +31,12 @@ class EngineMemory:
 
     def _load(self) -> dict[str, Any]:
         try:
-            said = json.loads(self._file.read_text(encoding="utf-8"))
+            said = read_json(self._file)
         except (OSError, ValueError):
             return {}
-        return said if isinstance(said, dict) else {}
+        rates = said.get("rates", {}) if isinstance(said, dict) else None
+        known = isinstance(rates, dict) and all(_is_rate(value) for value in rates.values())
+        return said if known and all(_is_rate(said.get(name, 1.0)) for name in ("decoding", "trained")) else {}
 
     @property
     def rates(self) -> dict[str, float]:
@@ -65,6 +68,10 @@ class EngineMemory:
             self.keep(converted=file_hash(self._converted))
         except (OSError, WriteError):
             return
+
+
+def _is_rate(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and value >= 0
 
 
 def machine() -> dict[str, Any]:

@@ -21,7 +21,7 @@ from uuid import uuid4
 import numpy as np
 
 from tfransfer.cache_home import REMEDY
-from tfransfer.files import file_hash, telling_write_failures, whole, write_json
+from tfransfer.files import file_hash, read_json, telling_write_failures, whole, write_json
 
 FACTS = "collection.json"
 FLOAT16, FLOAT32 = "float16", "float32"
@@ -214,7 +214,7 @@ def headers(folder: Path) -> list[Path]:
 def read_header(header: Path) -> Shard | None:
     """What a shard's `.json` file says; None where it is damaged."""
     try:
-        said = json.loads(header.read_text(encoding="utf-8"))
+        said = read_json(header)
         names = tuple(said["rows"])
         "".join(names)  # a TypeError where one is no text
         return Shard(header.with_suffix(".npy"), header, names, int(said["bytes"]), str(said["blake2b"]))

@@ -106,13 +106,14 @@ class Caching:
     wanted: Wanted | None = None
     engine: Engine | None = None
 
-    def extract(self, recipe: Recipe, progress: Progress, say: Say, devices: Devices) -> None:
+    def extract(self, recipe: Recipe, progress: Progress, say: Say, devices: Devices | None = None) -> None:
         """Extract what is missing, after making room for it; several workers share the work.
 
         Raises:
             DataError: A picture cannot be read any more.
             WriteError: The disk is full or not writable.
         """
+        devices = devices or Devices()
         if self.source is None or self.wanted is None or self.engine is None:
             devices.meet()
             return

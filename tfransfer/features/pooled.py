@@ -1,0 +1,68 @@
+"""Pooled features of all of a dataset's examples, outside of a training; what is extracted serves later trainings."""
+
+import numpy as np
+
+from tfransfer.base.build import BuiltBase
+from tfransfer.base.taps import POOLED_TAP, elements
+from tfransfer.data import flow
+from tfransfer.data.index import Dataset
+from tfransfer.features import budget, choosing
+from tfransfer.features.engines import KERAS, LITERT
+from tfransfer.features.memory import EngineMemory
+from tfransfer.features.source import FeatureSource, Wanted
+from tfransfer.progress import Progress, Say, quiet, silent
+from tfransfer.recipe import Recipe
+
+
+def pooled_features(
+    dataset: Dataset, base: BuiltBase, recipe: Recipe, progress: Progress = quiet, say: Say = silent
+) -> np.ndarray | None:
+    """What a base says of each example, unvaried.
+
+    Args:
+        dataset: Whose examples.
+        base: Untrained.
+        recipe: Its `features` say which engine, and how much may be kept.
+        progress: Shows how far it is.
+        say: Told when an engine cannot be used.
+
+    Returns:
+        float32, shape (examples, features); None where the store has no room, or the base no fixed output.
+
+    Raises:
+        DataError: A picture cannot be read any more.
+        WriteError: The disk is full or not writable.
+    """
+    source = FeatureSource(dataset, base, (POOLED_TAP,), recipe.augment, recipe.features.dtype)
+    wanted = Wanted({POOLED_TAP.name: ((dataset.examples, (0,)),)})
+    size = len(dataset.examples) * elements(base, POOLED_TAP) * np.dtype(recipe.features.dtype).itemsize
+    if not 0 < size <= budget.room(recipe.features.budget):
+        return None
+    if _lacking(source, wanted):
+        memory = EngineMemory({"frozen": source.prints, "size": base.image_size, "base": base.name})
+        rows = len(dataset.examples)
+        choice = choosing.open_engine(source.model, _sample(source), rows, memory, recipe.features.engine, say)
+        source.use_engine(choice.engine.name)
+        budget.make_room(size, recipe.features.budget, [source.collection(POOLED_TAP, False).folder])
+        source.extract(wanted, choice.engine, progress)
+    return source.rows(POOLED_TAP, dataset.examples, 0).take(np.arange(len(dataset.examples)))
+
+
+def _lacking(source: FeatureSource, wanted: Wanted) -> bool:
+    """Whether no engine has extracted all of it; else the source looks at what that engine extracted."""
+    for name in (LITERT, KERAS):
+        source.use_engine(name)
+        if not any(source.missing(wanted).values()):
+            return False
+    return True
+
+
+def _sample(source: FeatureSource) -> np.ndarray:
+    """A few pictures to measure engines with."""
+    few = source.dataset.examples[: choosing.SAMPLE]
+    with flow.telling_lost_pictures():
+        batches = flow.view_flow(
+            source.dataset, few, (0,), source.augment, source.base.image_size, choosing.SAMPLE
+        ).as_numpy_iterator()
+        found: np.ndarray = next(iter(batches))
+    return found
