@@ -169,8 +169,6 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     for key in ("classes", "plan", "data"):
         if key not in manifest:
             raise RunError(f"{folder / MANIFEST} is damaged: {key!r} is missing.")
-    for key, expected in _unsound(manifest).items():
-        raise RunError(f"{folder / MANIFEST} is damaged: {key!r} must be {expected}; it is {str(manifest[key])[:100]}.")
     return manifest
 
 
@@ -220,4 +218,6 @@ def load_run(folder: str | Path, trust: bool = False) -> Run:
             f"{folder} holds no finished run: {MODEL} is missing. Go on with the command that began it and --resume, "
             "or train anew with --overwrite."
         )
+    for key, expected in _unsound(manifest).items():
+        raise RunError(f"{folder / MANIFEST} is damaged: {key!r} must be {expected}; it is {str(manifest[key])[:100]}.")
     return Run(folder, manifest, trust=trust)
