@@ -90,8 +90,7 @@ def growing_folder(place: Path, overwrite: bool, data_root: Path, earlier: Path 
         require_free(place, overwrite)
     if place.resolve() in (data_root.resolve(), *data_root.resolve().parents):
         raise RunExistsError(f"the pictures are in {place}; name another folder with --out, so that none is replaced.")
-    place = place.absolute()
-    folder = earlier.absolute() if earlier else _fresh(place)
+    folder = earlier or _fresh(place)
     remove_halves(folder)
     try:
         yield folder
