@@ -144,7 +144,7 @@ def decide(dataset: Dataset, recipe: Recipe, plan: Plan, whole: TransferModel, s
         return Caching(CachePlan(why=refused))
     tap = tap_below(base.blocks, plan.unfreeze) if plan.fine_tune_epochs and base.module is None else None
     tap = tap if tap is not None and elements(base, tap) else None
-    most = recipe.features.views or hyperrules.views(len(dataset.split("train")))
+    most = recipe.features.views or hyperrules.views(len(dataset.split("train")), base.pretraining)
     most = (
         min(most, max(plan.head_epochs, plan.fine_tune_epochs)) if recipe.augment.moves and dataset.kind == IMAGE else 1
     )
