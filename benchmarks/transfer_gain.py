@@ -8,7 +8,7 @@ Five ways on the same splits; the validation and test splits are always whole:
     mobilenet_v2 head, mobilenet_v2 fine-tuned     where its weights are given
 
 What was measured before stands in the file named by `--out` and is not measured again, so a stopped measurement goes
-on. `--plot FILE` draws what the file holds.
+on. `--plot FILE` draws what the file holds, and `--table` prints it as Markdown; what was not measured is left out.
 
     python benchmarks/transfer_gain.py --cifar FOLDER --flowers FOLDER --weights FILE --out gain.json --plot gain.png
 """
@@ -30,8 +30,16 @@ from tfransfer.data import flow
 from tfransfer.data.index import Dataset, labels_of
 
 SIZE, BATCH = 96, 32
-WAYS = ("scratch", "mini head", "mini fine-tuned", "mobilenet_v2 head", "mobilenet_v2 fine-tuned")
+# Each with its line: a colour for a base, dashed where the head alone is trained.
+WAYS = {
+    "scratch": "kx:",
+    "mini head": "C0s--",
+    "mini fine-tuned": "C0o-",
+    "mobilenet_v2 head": "C1s--",
+    "mobilenet_v2 fine-tuned": "C1o-",
+}
 SIZES = ("5", "10", "20", "50", "all")
+NAMES = {"digits": "digits", "cifar": "CIFAR-10, 3,000 pictures", "flowers": "flower_photos"}
 # Training from scratch needs steps: more epochs where there are few pictures.
 _EPOCHS, _FEWEST_STEPS = 40, 900
 
@@ -83,7 +91,7 @@ def main() -> None:
     found: dict[str, Any] = json.loads(asked.out.read_text(encoding="utf-8")) if asked.out.exists() else {}
     found |= {"machine": machine(), "versions": versions()}
     runs = found.setdefault("test_top1", {})
-    for source in ("digits", "cifar", "flowers"):
+    for source in NAMES:
         place = "digits" if source == "digits" else getattr(asked, source)
         if place is None or source not in asked.sources.split(","):
             continue
@@ -105,18 +113,31 @@ def main() -> None:
                     keras.backend.clear_session()
     if asked.plot:
         draw(runs, asked.plot)
+    if asked.table:
+        print(table(runs))
 
 
 def means(runs: dict[str, float]) -> dict[str, dict[str, dict[str, float]]]:
     """Mean top-1 over seeds, by source, way and pictures a class."""
     gathered: dict[str, dict[str, dict[str, list[float]]]] = {}
-    for name, top1 in runs.items():
+    for name in sorted(runs, key=lambda name: list(NAMES).index(name.split("/")[0])):
         source, size, way, _ = name.split("/")
-        gathered.setdefault(source, {}).setdefault(way, {}).setdefault(size, []).append(top1)
+        gathered.setdefault(source, {}).setdefault(way, {}).setdefault(size, []).append(runs[name])
     return {
         source: {way: {size: sum(v) / len(v) for size, v in sizes.items()} for way, sizes in ways.items()}
         for source, ways in gathered.items()
     }
+
+
+def table(runs: dict[str, float]) -> str:
+    """The means as a Markdown table: a row for each data set and way, a column for each number of pictures."""
+    sizes = [size for size in SIZES if any(name.split("/")[1] == size for name in runs)]
+    lines = [f"| data | way | {' | '.join(sizes)} |", "|---|---|" + "---|" * len(sizes)]
+    for source, ways in means(runs).items():
+        for way in (way for way in WAYS if way in ways):
+            cells = [f"{ways[way][size]:.3f}" if size in ways[way] else "" for size in sizes]
+            lines.append(f"| {NAMES[source]} | {way} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def draw(runs: dict[str, float], file: Path) -> None:
@@ -127,17 +148,20 @@ def draw(runs: dict[str, float], file: Path) -> None:
     from matplotlib import pyplot
 
     found = means(runs)
-    figure, panels = pyplot.subplots(1, len(found), figsize=(4.2 * len(found), 3.8), sharey=True, squeeze=False)
+    figure, panels = pyplot.subplots(1, len(found), figsize=(10, 3.6), sharey=True, squeeze=False)
+    lines = {}
     for panel, (source, ways) in zip(panels[0], found.items(), strict=True):
         for way in (way for way in WAYS if way in ways):
             sizes = [size for size in SIZES if size in ways[way]]
-            panel.plot([SIZES.index(s) for s in sizes], [ways[way][s] for s in sizes], marker="o", label=way)
-        panel.set(title=source, xlabel="labelled pictures a class", xticks=range(len(SIZES)), xticklabels=SIZES)
+            places = [SIZES.index(size) for size in sizes]
+            lines[way] = panel.plot(places, [ways[way][size] for size in sizes], WAYS[way], markersize=5)[0]
+        panel.set(title=NAMES[source], xlabel="labelled pictures a class", xticks=range(len(SIZES)), xticklabels=SIZES)
         panel.grid(alpha=0.3)
     panels[0][0].set(ylabel="top-1 on the test split", ylim=(0, 1.02))
-    panels[0][-1].legend(fontsize=8, loc="lower right")
-    figure.tight_layout()
-    figure.savefig(file, dpi=110)
+    shown = [way for way in WAYS if way in lines]
+    figure.legend([lines[way] for way in shown], shown, loc="lower center", ncols=len(WAYS), fontsize=9, frameon=False)
+    figure.tight_layout(rect=(0, 0.07, 1, 1))
+    figure.savefig(file, dpi=100)
 
 
 def _arguments() -> argparse.Namespace:
@@ -147,6 +171,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--weights", help="MobileNetV2's, as a file")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--plot", type=Path)
+    parser.add_argument("--table", action="store_true")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--sources", default="digits,cifar,flowers")
     parser.add_argument("--sizes", default=",".join(SIZES))

@@ -130,6 +130,19 @@ def write_network(model: keras.Model, folder: Path, rescale: bool = True) -> Pat
     return _save(_reusable(_Network(model, rescale)), folder, spec)
 
 
+def write_mobilenet_by_tf_keras(model: keras.Model, folder: Path) -> Path:
+    """A pooled MobileNetV2 of Keras 3 as a module that takes [0, 1], as Keras 2 (tf_keras) saves it."""
+    import tf_keras
+
+    shape = model.input_shape[1:]
+    network = tf_keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=shape, pooling="avg")
+    network.set_weights(model.get_weights())
+    start = tf_keras.Input(shape)
+    published = tf_keras.Model(start, network(tf_keras.layers.Rescaling(2.0, offset=-1.0)(start)))
+    published.save(str(folder), save_format="tf")
+    return folder
+
+
 class _Texts(tf.Module):
     def __init__(self, vocabulary: Path, values):
         super().__init__()

@@ -11,7 +11,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
-from hub_modules import write_network, write_pictures, write_texts
+from hub_modules import write_mobilenet_by_tf_keras, write_network, write_pictures, write_texts
 from small_world import colour_folder
 
 import tfransfer
@@ -47,13 +47,17 @@ def photos(flower_photos, tmp_path_factory):
     return next(path for path in place.iterdir() if path.is_dir())
 
 
-@pytest.fixture(scope="module")
-def module(mobilenet_v2_weights, tmp_path_factory):
-    """MobileNetV2 with its real weights as a module of TF-Hub's reusable kind."""
+@pytest.fixture(scope="module", params=["tf_module", "tf_keras"])
+def module(request, mobilenet_v2_weights, tmp_path_factory):
+    """MobileNetV2 with its real weights as a module of TF-Hub's reusable kind, written in either of the usual ways."""
     network = keras.applications.MobileNetV2(
         include_top=False, weights=str(mobilenet_v2_weights), input_shape=(SIZE, SIZE, 3), pooling="avg"
     )
-    return write_network(network, tmp_path_factory.mktemp("module") / "mobilenet")
+    folder = tmp_path_factory.mktemp("module") / "mobilenet"
+    if request.param == "tf_module":
+        return write_network(network, folder)
+    pytest.importorskip("tf_keras")
+    return write_mobilenet_by_tf_keras(network, folder)
 
 
 @pytest.fixture(scope="module")
@@ -74,47 +78,33 @@ def test_features_are_those_of_the_same_network_in_keras(module, mobilenet_v2_we
     np.testing.assert_allclose(ours, theirs, atol=1e-3)
 
 
-def test_the_same_network_written_by_tf_keras_goes_the_same_way(photos, mobilenet_v2_weights, tmp_path, fresh_cache):
-    tf_keras = pytest.importorskip("tf_keras")
-    plain = build_base("mobilenet_v2", SIZE, str(mobilenet_v2_weights))
-    network = tf_keras.applications.MobileNetV2(
-        include_top=False, weights=None, input_shape=(SIZE, SIZE, 3), pooling="avg"
+def head_losses(photos, out, **settings):
+    """The loss after each step of a head phase."""
+    seen = []
+
+    class Note(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append(logs["loss"])
+
+    tfransfer.train(
+        photos, out=out, fine_tune_epochs=0, exports=(), callbacks=lambda phase: [Note()], **PLAIN, **settings
     )
-    network.set_weights(plain.model.get_weights())
-    start = tf_keras.Input((SIZE, SIZE, 3))
-    published = tf_keras.Model(start, network(tf_keras.layers.Rescaling(2.0, offset=-1.0)(start)))
-    published.save(str(tmp_path / "module"), save_format="tf")
-    hub = build_hub(str(tmp_path / "module"))
-    pixels = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE, 3)).astype(np.float32)
-    ours, theirs = (model_to(base, [POOLED_TAP])(pixels, training=False) for base in (hub, plain))
-    np.testing.assert_allclose(ours, theirs, atol=1e-3)
-    run = tfransfer.train(photos, base=str(tmp_path / "module"), out=tmp_path / "run", head_epochs=2,
-                          fine_tune_epochs=1, unfreeze="block_15_|block_16_|Conv_1")  # fmt: skip
-    assert list(run.manifest["phases"]) == ["head", "fine_tune"]
-    assert set(run.manifest["exports"]) == {"keras", "savedmodel", "tflite"}
-    assert tfransfer.load_run(run.folder).evaluate() == run.metrics
+    return seen
+
+
+@pytest.fixture(scope="module")
+def losses_in_keras(photos, mobilenet_v2_weights, tmp_path_factory):
+    """The same head phase's losses on the base that comes from Keras Applications."""
+    out = tmp_path_factory.mktemp("keras") / "run"
+    return head_losses(photos, out, base="mobilenet_v2", weights=str(mobilenet_v2_weights))
 
 
 def test_head_losses_are_those_of_the_same_network_in_keras_step_by_step(
-    photos, module, mobilenet_v2_weights, tmp_path, fresh_cache
+    photos, module, losses_in_keras, tmp_path, fresh_cache
 ):
-    def losses(out, **settings):
-        seen = []
-
-        class Note(keras.callbacks.Callback):
-            def on_train_batch_end(self, batch, logs=None):
-                seen.append(logs["loss"])
-
-        tfransfer.train(
-            photos, out=tmp_path / out, fine_tune_epochs=0, exports=(), callbacks=lambda phase: [Note()],
-            **PLAIN, **settings,
-        )  # fmt: skip
-        return seen
-
-    ours = losses("hub", base=str(module))
-    theirs = losses("keras", base="mobilenet_v2", weights=str(mobilenet_v2_weights))
-    assert len(ours) == len(theirs) > 2
-    np.testing.assert_allclose(ours, theirs, atol=1e-3)
+    ours = head_losses(photos, tmp_path / "hub", base=str(module))
+    assert len(ours) == len(losses_in_keras) > 2
+    np.testing.assert_allclose(ours, losses_in_keras, atol=1e-3)
 
 
 def test_two_top_blocks_are_unfrozen_by_pattern_and_by_count(module):
@@ -145,10 +135,13 @@ def test_evaluate_predict_and_export_in_fresh_processes(trained, photos):
     picture = next(photos.rglob("*.jpg"))
     assert len(json.loads(command("predict", run, picture, "--json", cache=cache).stdout)["predictions"]) == 1
     shutil.rmtree(run / "saved_model")
+    (run / "model.tflite").unlink()
     command("export", run, "--to", "savedmodel,tflite", cache=cache)
     assert (run / "saved_model" / "saved_model.pb").is_file()
+    assert (run / "model.tflite").is_file()
 
 
+@pytest.mark.parametrize("module", ["tf_module"], indirect=True)
 def test_on_another_machine_the_program_in_a_run_is_loaded_only_when_trusted(trained, photos, tmp_path):
     run, _, _ = trained
     picture = next(photos.rglob("*.jpg"))

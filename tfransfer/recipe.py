@@ -102,7 +102,7 @@ class FineTunePhase:
         warmup: Fraction of the phase's steps in which the learning rate rises, in [0, 1].
         weight_decay: AdamW's, on kernels only.
         clip_norm: Largest global norm of the gradients; 0 does not clip.
-        patience: As in the head phase.
+        patience: As in the head phase; None lets `hyperrules` decide.
         mixup: As in the head phase, where the trained blocks begin.
         layer_decay: Each block learns at this share of the rate of the block above it, in (0, 1]; 1 at the same rate.
         average: Momentum of the moving average of the weights, which is validated and kept in their place, in [0, 1);
@@ -115,7 +115,7 @@ class FineTunePhase:
     warmup: float = 0.1
     weight_decay: float = 1e-4
     clip_norm: float = 1.0
-    patience: int = 5
+    patience: int | None = None
     mixup: float = 0.3
     layer_decay: float = 1.0
     average: float = 0.0
@@ -126,7 +126,7 @@ class FineTunePhase:
         _in(self.warmup, 0, 1, "fine_tune.warmup")
         _in(self.weight_decay, 0, 10, "fine_tune.weight_decay")
         _require(self.clip_norm >= 0, "fine_tune.clip_norm", "0 or more", self.clip_norm)
-        _require(self.patience >= 0, "fine_tune.patience", "0 or more", self.patience)
+        _require(self.patience is None or self.patience >= 0, "fine_tune.patience", "0 or more", self.patience)
         _in(self.mixup, 0, 10, "fine_tune.mixup")
         _in(self.layer_decay, 0.01, 1, "fine_tune.layer_decay")
         _in(self.average, 0, 0.99999, "fine_tune.average")

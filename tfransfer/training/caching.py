@@ -152,7 +152,7 @@ def decide(dataset: Dataset, recipe: Recipe, plan: Plan, whole: TransferModel, s
     if refused:
         return Caching(CachePlan(why=refused))
     tap = _fine_tune_tap(base, plan)
-    most = recipe.features.views or hyperrules.views(len(dataset.split("train")))
+    most = recipe.features.views or hyperrules.views(len(dataset.split("train")), base.pretraining)
     most = (
         min(most, max(plan.head_epochs, plan.fine_tune_epochs)) if recipe.augment.moves and dataset.kind == IMAGE else 1
     )

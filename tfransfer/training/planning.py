@@ -28,6 +28,7 @@ class Plan:
         head_epochs: Of the head phase.
         fine_tune_epochs: Of the fine-tune phase; 0 leaves it out.
         fine_tune_learning_rate: Peak.
+        fine_tune_patience: Epochs without a better one before the phase stops; 0 never stops.
         unfreeze: A number of top blocks, a block's name, "all" or "none".
         unfrozen: Names of the blocks that will be unfrozen.
         precision: The dtype policy of the base.
@@ -45,6 +46,7 @@ class Plan:
     head_epochs: int
     fine_tune_epochs: int
     fine_tune_learning_rate: float
+    fine_tune_patience: int
     unfreeze: int | str
     unfrozen: tuple[str, ...]
     precision: str
@@ -79,9 +81,9 @@ def make_plan(
     head_epochs = recipe.head.epochs or hyperrules.head_epochs(training_images)
     setting = recipe.fine_tune.unfreeze
     _require_trainable(recipe, base)
-    unfreeze = default_unfreeze(base) if setting is None else setting
-    epochs = recipe.fine_tune.epochs
-    fine_tune_epochs = hyperrules.fine_tune_epochs(training_images) if epochs is None else epochs
+    unfreeze = default_unfreeze(base, training_images) if setting is None else setting
+    epochs, patience = recipe.fine_tune.epochs, recipe.fine_tune.patience
+    fine_tune_epochs = hyperrules.fine_tune_epochs(training_images, base.pretraining) if epochs is None else epochs
     if unfreeze in (NONE, 0):
         fine_tune_epochs = 0
     return Plan(
@@ -93,6 +95,7 @@ def make_plan(
         fine_tune_epochs=fine_tune_epochs,
         fine_tune_learning_rate=recipe.fine_tune.learning_rate
         or hyperrules.fine_tune_learning_rate(batch, base.pretraining),
+        fine_tune_patience=hyperrules.fine_tune_patience(base.pretraining) if patience is None else patience,
         unfreeze=unfreeze if fine_tune_epochs else NONE,
         unfrozen=_names(base, unfreeze) if fine_tune_epochs else (),
         precision=precision,
@@ -132,11 +135,13 @@ def _names(base: BuiltBase, unfreeze: int | str) -> tuple[str, ...]:
     return tuple(block.name for block in top_blocks(base.blocks, unfreeze))
 
 
-def default_unfreeze(base: BuiltBase) -> int | str:
+def default_unfreeze(base: BuiltBase, training_images: int) -> int | str:
     """What the fine-tune phase unfreezes where nothing is said: nothing of a module that cannot be trained."""
     if base.module is not None and not base.module.can_train:
         return NONE
-    return hyperrules.unfrozen_blocks(len(base.blocks), base.pretraining) if base.blocks else ALL
+    if not base.blocks:
+        return ALL
+    return hyperrules.unfrozen_blocks(len(base.blocks), base.pretraining, training_images)
 
 
 def steps_per_call() -> int:

@@ -173,7 +173,7 @@ class Session:
         found = checkpoints.start(phase)
         plan, recipe = self.plan, self.recipe
         epochs = plan.head_epochs if phase == HEAD else plan.fine_tune_epochs
-        patience = recipe.head.patience if phase == HEAD else recipe.fine_tune.patience
+        patience = recipe.head.patience if phase == HEAD else plan.fine_tune_patience
         kept_head = phase == HEAD and self.caching.plan.head
         calls = max(plan.steps_per_call, _KEPT_HEAD_STEPS) if kept_head else plan.steps_per_call
         settings = PhaseSettings(
