@@ -99,7 +99,7 @@ MAY_KNOW = {
         "run_folder",
     },
     "__main__": {"cli"},
-    "__init__": {"data", "base", "loading", "pipeline", "doctor", "runs"},
+    "__init__": {"data", "base", "training", "loading", "pipeline", "doctor", "runs"},
 }
 
 

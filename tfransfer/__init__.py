@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from tfransfer.pipeline import evaluate, export, predict, train
     from tfransfer.recipe import Augmentation, FineTunePhase, HeadPhase, Recipe
     from tfransfer.runs import Run, load_run
+    from tfransfer.stopping import Stopped
+    from tfransfer.training.devices import choose_devices
 
 _HOMES = {
     "Augmentation": "recipe",
@@ -24,9 +26,11 @@ _HOMES = {
     "HubLayer": "base.hub_layer",
     "Recipe": "recipe",
     "Run": "runs",
+    "Stopped": "stopping",
     "TransferError": "errors",
     "bases": "base.listing",
     "check": "doctor",
+    "choose_devices": "training.devices",
     "evaluate": "pipeline",
     "export": "pipeline",
     "load_data": "loading",
@@ -44,9 +48,11 @@ __all__ = [
     "HubLayer",
     "Recipe",
     "Run",
+    "Stopped",
     "TransferError",
     "bases",
     "check",
+    "choose_devices",
     "evaluate",
     "export",
     "load_data",
