@@ -129,9 +129,7 @@ def train(
     settings |= dict(parse_setting(text) for text in set_)
     terminal = Terminal(as_json)
     place = run_folder.place_for(name_of(data), out)
-    _require_one_of(resume, overwrite)
-    if not resume:
-        run_folder.require_free(place, overwrite)
+    _require_place(place, resume, overwrite)
     pipeline = _load_pipeline()
     opened = pipeline.choose_devices(devices)  # several workers meet before TensorFlow runs anything
     wanted = None if exports is None else _formats(exports)
@@ -164,13 +162,16 @@ def train(
     if not opened.chief:
         return  # the chief tells what came of it
     show_run(terminal, run)
-    terminal.emit({"run": str(run.folder), "kept": run.manifest["kept"], "metrics": run.metrics,
-                   "exports": run.manifest["exports"], "seconds": run.manifest["seconds"]})  # fmt: skip
+    told = {key: run.manifest[key] for key in ("kept", "exports", "seconds")}
+    terminal.emit({"run": str(run.folder), "metrics": run.metrics, **told})
 
 
-def _require_one_of(resume: bool, overwrite: bool) -> None:
+def _require_place(place: Path, resume: bool, overwrite: bool) -> None:
+    """See, before TensorFlow is imported, that a run can be written; of several workers only the first one writes."""
     if resume and overwrite:
         raise SettingError("--resume goes on with the run that is there, --overwrite replaces it: say one of them.")
+    if not resume and not {"TF_CONFIG", "SLURM_PROCID"} & set(os.environ):
+        run_folder.require_free(place, overwrite)
 
 
 def _split_choices(given: tuple[str, ...]) -> dict[str, str] | None:
