@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from tfransfer.data.clusters import Clusters
 from tfransfer.data.duplicates import Group
 from tfransfer.data.findings import Finding
 from tfransfer.data.index import SPLITS, Dataset, Example
@@ -63,25 +64,17 @@ def _sides(examples: Sequence[Example], groups: Sequence[Group]) -> dict[str, st
 
 def _clusters(examples: Sequence[Example], groups: Sequence[Group]) -> dict[str, str]:
     """By path, the name of all that must be on one side: near duplicates, equal contents, the user's own groups."""
-    parent: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        parent.setdefault(name, name)
-        while parent[name] != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
-
+    clusters = Clusters()
     for example in examples:
-        parent[root(example.path)] = root(f"content {example.content}")
+        clusters.join(example.path, f"content {example.content}")
         if example.group is not None:
-            parent[root(example.path)] = root(f"group {example.group}")
+            clusters.join(example.path, f"group {example.group}")
     kept = {e.path for e in examples}
     for group in groups:
         members = [e.path for e in group.examples if e.path in kept]
         for path in members[1:]:
-            parent[root(path)] = root(members[0])
-    return {e.path: root(e.path) for e in examples}
+            clusters.join(path, members[0])
+    return {e.path: clusters.root(e.path) for e in examples}
 
 
 def _require_every_class(dataset: Dataset) -> None:

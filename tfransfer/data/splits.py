@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tfransfer.data.clusters import Clusters
 from tfransfer.data.index import SPLITS, Dataset, Example, Issue
 from tfransfer.errors import DataError, DataNotFoundError
 from tfransfer.files import write_text
@@ -79,22 +80,14 @@ def unit_of(seed: int, name: str) -> float:
 
 def _clusters(examples: Sequence[Example]) -> dict[str, str]:
     """From content to the name of the cluster that must stay together (one content, or a group and all it touches)."""
-    parent: dict[str, str] = {}
-
-    def find(name: str) -> str:
-        parent.setdefault(name, name)
-        while parent[name] != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
-
+    clusters = Clusters()
     for example in examples:
-        content = find(example.content)
+        content = clusters.root(example.content)
         if example.group is not None:
-            group = find(f"group {example.group}")
+            group = clusters.root(f"group {example.group}")
             low, high = sorted((content, group), key=lambda n: (not n.startswith("group "), n))
-            parent[high] = low
-    return {example.content: find(example.content) for example in examples}
+            clusters.join(high, low)
+    return {example.content: clusters.root(example.content) for example in examples}
 
 
 def _cut(
