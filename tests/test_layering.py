@@ -49,7 +49,7 @@ MAY_KNOW = {
     "opening": {"data", "base", "training", "exports"},
     "resuming": {"data", "base", "training", "runs", "run_folder"},
     "beginning": {"data", "base", "training", "runs", "run_folder", "resuming"},
-    "together": {"training", "run_folder"},
+    "together": {"base", "training", "run_folder", "resuming"},
     "finishing": {"data", "training", "exports", "runs", "run_folder", "scoring"},
     "job": {
         "beginning",

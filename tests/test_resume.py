@@ -12,13 +12,16 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from small_world import recipe, tiny_model
+from small_world import recipe, session, tiny_model
 
-from tfransfer import finishing, opening, pipeline, run_folder
+from tfransfer import beginning, finishing, opening, pipeline, run_folder, tasks
 from tfransfer.errors import BaseModelError, DataError, RunError, SettingError, WriteError
 from tfransfer.stopping import Stopped
+from tfransfer.tasks import CLASSIFICATION
 from tfransfer.training import checkpoint
 from tfransfer.training.loop import Loop
+from tfransfer.training.losses import as_loss
+from tfransfer.training.model import freeze_base
 
 KILLS = int(os.environ.get("TFRANSFER_KILLS", "6"))
 TINY = {"preprocessing": "tf", "exports": [], "recipe": recipe(head__mixup=0.2, head__epochs=3, fine_tune__epochs=3)}
@@ -116,6 +119,93 @@ def test_handlers_of_signals_are_put_back(colour_photos, tmp_path):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     stopped(colour_photos, tmp_path / "run", "head", 0, 3, signal.SIGINT)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@pytest.mark.parametrize(
+    "task", [CLASSIFICATION, tasks.task_for(tasks.REGRESSION, np.arange(4, dtype=np.float32).reshape(4, 1))]
+)
+def test_metrics_that_make_variables_late_are_restored(dataset, task):
+    """R2 and F1 make variables when they first see targets: a new loop must have them too."""
+    metrics = lambda: task.metrics() + [keras.metrics.F1Score(average="macro")]  # noqa: E731
+    world = session(dataset)
+    parts = freeze_base(world.whole)
+    loops = [
+        Loop(world.whole.model, parts, keras.optimizers.Adam(), as_loss(task.loss(0.0)), metrics) for _ in range(2)
+    ]
+    loops[0].run(world.pixel_batches("head", 1)(8), 1)
+    loops[1].restore(loops[0].snapshot())
+    assert loops[1].state.epoch == 1
+
+
+def test_callbacks_with_another_state_are_left_alone(colour_photos, tmp_path):
+    class Busy(keras.callbacks.Callback):
+        state = "idle"
+
+    class Odd(keras.callbacks.Callback):
+        def state(self):
+            return {"path": Path("x")}
+
+        def restore(self, state):
+            pass
+
+    short = TINY | {"recipe": recipe(head__epochs=1, fine_tune__epochs=0)}
+    with pytest.raises(SettingError, match="plain values"):
+        pipeline.train(
+            colour_photos, tiny_model(), out=tmp_path / "run", callbacks=lambda phase: [Busy(), Odd()], **short
+        )
+
+
+def test_stopped_before_its_manifest_a_run_leaves_nothing_and_a_killed_one_is_no_hindrance(colour_photos, tmp_path):
+    out = tmp_path / "run"
+
+    def stop(*given):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(beginning, "write_recipe", stop)
+        with pytest.raises(Stopped, match="nothing is left of it"):
+            pipeline.train(colour_photos, tiny_model(), out=out, **TINY)
+    assert not out.exists()
+    out.mkdir()
+    (out / "splits.csv").write_text("path,label,split\n")  # as SIGKILL leaves it
+    (out / ".writing-x").mkdir()
+    run_folder.require_free(out, overwrite=False)
+    (out / "mine.txt").write_text("precious")
+    with pytest.raises(FileExistsError):
+        run_folder.require_free(out, overwrite=False)
+
+
+def test_two_processes_do_not_train_into_one_folder(halfway, colour_photos):
+    holder = (
+        "import fcntl, sys, time\n"
+        f"stream = open({str(halfway / '.lock')!r}, 'wb'); fcntl.flock(stream, fcntl.LOCK_EX)\n"
+        "print('held', flush=True); time.sleep(120)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", holder], stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        with pytest.raises(FileExistsError, match="another process is training into"):
+            pipeline.train(colour_photos, tiny_model(), out=halfway, resume=True, **TINY)
+        other.kill()
+
+
+def test_a_stopped_replacement_is_not_thrown_away_unasked(halfway, colour_photos, tmp_path):
+    halfway.rename(run_folder.aside_of(tmp_path / "new"))
+    with pytest.raises(FileExistsError, match="did not come to its end: say --resume"):
+        pipeline.train(colour_photos, tiny_model(), out=tmp_path / "new", **TINY)
+    assert (run_folder.aside_of(tmp_path / "new") / run_folder.STATE).exists()
+
+
+def test_a_failed_swap_puts_the_old_run_back(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "old").write_text("")
+    with pytest.raises(FileNotFoundError):
+        run_folder.put_in_place(tmp_path / "missing", tmp_path / "run")
+    assert (tmp_path / "run" / "old").exists()
+
+
+def test_another_loss_is_refused(halfway, colour_photos):
+    with pytest.raises(SettingError, match="was begun with loss and metrics"):
+        pipeline.train(colour_photos, tiny_model(), out=halfway, resume=True, loss="mse", **TINY)
 
 
 @pytest.fixture(scope="module")

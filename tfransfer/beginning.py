@@ -18,6 +18,7 @@ from tfransfer.recipe import LINEAR_PROBE, write_recipe
 from tfransfer.runs import Run
 from tfransfer.tasks import MULTI_LABEL, REGRESSION
 from tfransfer.training.checkpoint import Checkpoint
+from tfransfer.training.loop import keeps_state
 from tfransfer.training.phases import CallbackFactory
 from tfransfer.training.session import Session
 
@@ -61,6 +62,7 @@ def start_run(place: Path, session: Session, command: str) -> Run:
             "notes": list(dataset.notes),
         },
         "base_print": fingerprint(session.base.model),
+        "measures": resuming.measures_of(session),
         "plan": plan.to_dict() | {"features": session.caching.plan.to_dict()},
         "progress": resuming.progress_of(Checkpoint()),
     }
@@ -101,7 +103,7 @@ def callback_factory(
 
     def make(phase: str) -> Sequence[Any]:
         made = list(users(phase)) if users else []
-        stateless = [type(callback).__name__ for callback in made if not hasattr(callback, "state")]
+        stateless = [type(callback).__name__ for callback in made if not keeps_state(callback)]
         if resumed and stateless:
             say(f"warning: {', '.join(stateless)} have no state() and restore(), so they begin anew in a resumed run")
         if logs is not None:

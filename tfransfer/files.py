@@ -110,6 +110,11 @@ def whole(path: Path, remedy: str = OUT_REMEDY) -> Iterator[Path]:
             shutil.rmtree(room, ignore_errors=True)
 
 
+def is_half(path: Path) -> bool:
+    """Whether a path is what `whole` writes to, which only a killed process leaves behind."""
+    return path.name.startswith(_WRITING)
+
+
 def remove_halves(folder: Path) -> None:
     """Remove what a killed process was writing to a folder with `whole`."""
     for room in folder.glob(f"{_WRITING}*"):
@@ -123,7 +128,7 @@ def _put(temporary: Path, path: Path, room: Path) -> None:
             path.rename(replaced)
         try:
             temporary.rename(path)
-        except OSError:
+        except BaseException:  # a signal, too
             if replaced.exists():
                 replaced.rename(path)
             raise

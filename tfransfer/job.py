@@ -80,14 +80,17 @@ class Job:
                 together.own_place(self.devices, self.place, self.resume) as place,
             ):
                 earlier = self._earlier(place)
-                made = _finished(earlier, place) if earlier and earlier.finished else None
-                if made is None:
+                if earlier and earlier.finished:
+                    made = self._finished(earlier, place)
+                else:
                     made = self._train(place, earlier, stopping)
                 if self.devices.chief:
                     self._export(made, resumed=earlier is not None)
                 self.devices.meet()
                 return made
         except Stopped as error:
+            if not stopping.begun:
+                raise Stopped("stopped before anything was decided; nothing is left of it.") from error
             raise Stopped(f"stopped; what was done is kept. To go on with it:\n{go_on}") from error
 
     def _earlier(self, place: Path) -> Earlier | None:
@@ -100,6 +103,15 @@ class Job:
         resuming.say_what_goes_on(earlier, self.say)
         return earlier
 
+    def _finished(self, earlier: Earlier, place: Path) -> Run:
+        """A run that came to its end before."""
+        resuming.require_same_data(earlier, self._dataset(place))
+        if not self.devices.chief:  # who has no model, and need not
+            return Run(earlier.folder, earlier.manifest)
+        (earlier.folder / run_folder.STATE).unlink(missing_ok=True)
+        run_folder.put_in_place(earlier.folder, place)
+        return runs.load_run(place)
+
     def _train(self, place: Path, earlier: Earlier | None, stopping: Stopping) -> Run:
         began = time.time()
         dataset = self._dataset(place)
@@ -110,6 +122,7 @@ class Job:
                 run = beginning.start_run(folder, session, self.command)
             else:
                 run = Run(folder, earlier.manifest, dataset)
+            stopping.begun = True
             logs = folder / "tensorboard" if self.tensorboard and self.devices.chief else None
             users = beginning.callback_factory(self.callbacks, logs, earlier is not None, self.say)
             told = partial(_note_progress, run)
@@ -150,6 +163,7 @@ class Job:
             dataset, earlier.recipe, self.own_model, self.loss, self.metrics, self.say, earlier.plan, self.devices
         )
         resuming.require_same_base(earlier, session.base)
+        resuming.require_same_measures(earlier, session)
         together.decide_together(session, self.devices, self.say, earlier.caching)
         return session
 
@@ -163,12 +177,6 @@ class Job:
         finally:  # a format that fails does not cost the run
             run.manifest["seconds"] = round(run.manifest.get("seconds", 0.0) + time.time() - began, 1)
             run.write_manifest()
-
-
-def _finished(earlier: Earlier, place: Path) -> Run:
-    """A run that came to its end before."""
-    run_folder.put_in_place(earlier.folder, place)
-    return runs.load_run(place)
 
 
 def _note_progress(run: Run, checkpoint: Checkpoint) -> None:

@@ -95,7 +95,7 @@ def open_session(
             )
         recipe = replace(recipe, base=f"{OWN_MODEL} {own_model.name}")  # a recipe file cannot hold the model itself
     else:
-        precision = plan.precision if plan else planning.choose_precision(recipe.precision)
+        precision = plan.precision if plan else planning.choose_precision(recipe.precision, devices)
         with devices.strategy.scope():
             base = named_base(recipe, precision, say)
         recipe = replace(recipe, base=base.name)

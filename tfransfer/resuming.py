@@ -1,6 +1,7 @@
 """Going on with a run that was stopped or killed: what it left, and whether data, settings and base are the same."""
 
 import hashlib
+import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from tfransfer.training.caching import CachePlan
 from tfransfer.training.checkpoint import Checkpoint
 from tfransfer.training.devices import Devices
 from tfransfer.training.planning import Plan
+from tfransfer.training.session import Session
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,8 @@ def require_same_data(earlier: Earlier, dataset: Dataset) -> None:
         DataError: Something was added, changed or removed.
     """
     known = earlier.manifest["data"]
+    if earlier.finished and "print" not in known:  # of an older version
+        return
     if known.get("print") != print_of(dataset):
         was = ", ".join(f"{name} {size}" for name, size in known.get("sizes", {}).items())
         now = ", ".join(f"{name} {len(dataset.split(name))}" for name in SPLITS)
@@ -134,6 +138,30 @@ def require_same_base(earlier: Earlier, base: BuiltBase) -> None:
         raise BaseModelError(
             f"the base {base.name} is not the one that {earlier.folder} was begun with: its weights or layers differ. "
             "Give it the same ones, or train anew with --overwrite."
+        )
+
+
+def measures_of(session: Session) -> dict[str, Any]:
+    """What the loss and the metrics are, in plain values."""
+    loss = session.loss
+    config = {} if loss is None else {k: v for k, v in loss.get_config().items() if isinstance(v, str | int | float)}
+    return {
+        "loss": None if loss is None else f"{type(loss).__name__} {json.dumps(config, sort_keys=True)}",
+        "metrics": [metric.name for metric in session.metrics()] if session.metrics else [],
+    }
+
+
+def require_same_measures(earlier: Earlier, session: Session) -> None:
+    """See that the loss and the metrics are those that the run was begun with.
+
+    Raises:
+        SettingError: They are not.
+    """
+    was, now = earlier.manifest.get("measures"), measures_of(session)
+    if was is not None and was != now:
+        raise SettingError(
+            f"{earlier.folder} was begun with loss and metrics {was}; given is {now}. Give it the same ones, or train "
+            "anew with --overwrite."
         )
 
 

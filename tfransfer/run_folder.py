@@ -3,17 +3,18 @@
 import csv
 import hashlib
 import io
+import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from tfransfer.data.index import Issue
 from tfransfer.errors import RunExistsError
-from tfransfer.files import remove_halves, telling_write_failures, whole, write_text
+from tfransfer.files import is_half, remove_halves, telling_write_failures, whole, write_text
 
 SCHEMA = 1
 MANIFEST, METRICS, HISTORY, RECIPE = "manifest.json", "metrics.json", "history.csv", "recipe.toml"
@@ -22,6 +23,7 @@ RUNS_FOLDER = Path("saved_models")
 DATA_ISSUES, PREDICTIONS = "data_issues.csv", "predictions.csv"
 # From which an unfinished run goes on; see `training.checkpoint`.
 STATE = "state.npz"
+_LOCK = ".lock"
 
 
 def require_free(folder: Path, overwrite: bool) -> None:
@@ -42,10 +44,16 @@ def require_free(folder: Path, overwrite: bool) -> None:
 def _require_replaceable(folder: Path, overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise RunExistsError(f"{folder} is a file; name another folder with --out.")
-    if not folder.exists() or not any(folder.iterdir()):
+    aside = aside_of(folder)
+    if not overwrite and (aside / MANIFEST).is_file():
+        raise RunExistsError(
+            f"{aside} holds a run that was to replace {folder} and did not come to its end: say --resume to go on with "
+            "it, or --overwrite to begin anew."
+        )
+    if not folder.exists() or _is_hardly_begun(folder):
         return
     if not overwrite:
-        unfinished = (folder / STATE).exists()
+        unfinished = is_unfinished(folder)
         raise RunExistsError(
             f"{folder} exists already{' and is not finished: say --resume to go on with it' if unfinished else ''}. "
             "Name another folder with --out, or say --overwrite to replace it."
@@ -55,6 +63,21 @@ def _require_replaceable(folder: Path, overwrite: bool) -> None:
             f"{folder} holds files but no run ({MANIFEST} is missing); it will not be replaced. "
             "Name another folder with --out."
         )
+
+
+def is_unfinished(folder: Path) -> bool:
+    """Whether a folder holds a run that can be gone on with."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and "progress" in manifest
+
+
+def _is_hardly_begun(folder: Path) -> bool:
+    """Whether there is at most what a run writes before its manifest, as a killed process leaves it."""
+    early = {SPLITS, DATA_ISSUES, LABELS, RECIPE, _LOCK}
+    return all(path.name in early or is_half(path) for path in folder.iterdir())
 
 
 def place_for(name: str, out: str | Path | None) -> Path:
@@ -90,12 +113,17 @@ def growing_folder(place: Path, overwrite: bool, data_root: Path, earlier: Path 
         require_free(place, overwrite)
     if place.resolve() in (data_root.resolve(), *data_root.resolve().parents):
         raise RunExistsError(f"the pictures are in {place}; name another folder with --out, so that none is replaced.")
+    for folder in (place, aside_of(place)):
+        _require_unlocked(folder)
     folder = earlier or _fresh(place)
     remove_halves(folder)
     try:
-        yield folder
-    except Exception:
-        if not (folder / STATE).exists() and (folder != place or not (folder / MANIFEST).exists()):
+        with _locked(folder):
+            yield folder
+    except BaseException as error:
+        begun = (folder / MANIFEST).exists()
+        failed = isinstance(error, Exception) and not (folder / STATE).exists() and folder != place
+        if not begun or failed:
             shutil.rmtree(folder)  # nothing worth keeping was written
         raise
     put_in_place(folder, place)
@@ -103,11 +131,47 @@ def growing_folder(place: Path, overwrite: bool, data_root: Path, earlier: Path 
 
 def _fresh(place: Path) -> Path:
     with telling_write_failures(place):
-        replaces = place.exists() and any(place.iterdir())
-        folder = aside_of(place) if replaces else place
         shutil.rmtree(aside_of(place), ignore_errors=True)
+        if place.exists() and _is_hardly_begun(place):
+            shutil.rmtree(place)
+        folder = aside_of(place) if place.exists() else place
         folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from the folder; the system lets go of it however this one ends."""
+    lock = folder / _LOCK
+    with telling_write_failures(folder):
+        stream = lock.open("wb")
+    with stream:
+        _try_lock(stream, folder)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def _require_unlocked(folder: Path) -> None:
+    if (folder / _LOCK).is_file():
+        with (folder / _LOCK).open("rb") as stream:
+            _try_lock(stream, folder)
+
+
+def _try_lock(stream: IO[bytes], folder: Path) -> None:
+    try:
+        import fcntl  # here, because Windows has none
+    except ImportError:
+        return
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise RunExistsError(
+            f"another process is training into {folder}; wait for it, or name another --out."
+        ) from error
+    except OSError:  # a file system without locks
+        return
 
 
 def put_in_place(folder: Path, place: Path) -> None:
@@ -117,10 +181,15 @@ def put_in_place(folder: Path, place: Path) -> None:
         return
     older = place.with_name(f".{place.name}.replaced")
     with telling_write_failures(place):
-        shutil.rmtree(older, ignore_errors=True)
         if place.exists():
+            shutil.rmtree(older, ignore_errors=True)
             place.rename(older)
-        folder.rename(place)
+        try:
+            folder.rename(place)
+        except BaseException:
+            if older.exists():
+                older.rename(place)
+            raise
         shutil.rmtree(older, ignore_errors=True)
 
 

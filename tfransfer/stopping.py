@@ -18,6 +18,8 @@ class Stopping:
 
     def __init__(self) -> None:
         self.wanted = False
+        # Whether there is something to go on with.
+        self.begun = False
         self._patient = False
 
     @contextmanager

@@ -10,8 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tfransfer import run_folder
+from tfransfer.base.fingerprint import fingerprint
+from tfransfer.errors import DataError
 from tfransfer.progress import Say
 from tfransfer.recipe import read_section
+from tfransfer.resuming import print_of
 from tfransfer.training.caching import CachePlan
 from tfransfer.training.devices import LOST, Devices, WorkerLostError
 from tfransfer.training.session import Session
@@ -54,6 +57,7 @@ def _packed(place: Path) -> bytes:
 
 def decide_together(session: Session, devices: Devices, say: Say, decided: CachePlan | None) -> None:
     """Decide what is kept of the frozen part: the chief measures, the others do what it found."""
+    _require_same(session, devices)
     session.assemble()  # by all at this point, because the chief sends its first weights to the others
     if devices.chief or decided is not None:
         session.decide_caching(say, decided)
@@ -62,6 +66,25 @@ def decide_together(session: Session, devices: Devices, say: Say, decided: Cache
         said = devices.agreed(said)
         if not devices.chief:
             session.decide_caching(say, read_section(CachePlan, json.loads(said)))
+
+
+def _require_same(session: Session, devices: Devices) -> None:
+    """See that each worker has the same data, base and plan as the chief; all end together where one has not.
+
+    Raises:
+        DataError: One has not.
+    """
+    if devices.workers == 1:
+        return
+    own = {"data": print_of(session.dataset), "base": fingerprint(session.base.model), "plan": session.plan.to_dict()}
+    said = json.loads(devices.agreed(json.dumps(own).encode() if devices.chief else None))
+    other = [name for name, value in json.loads(json.dumps(own)).items() if value != said[name]]
+    if devices.any(bool(other)):
+        raise DataError(
+            f"worker {devices.worker} has another {' and another '.join(other)} than worker 0: give all the same files."
+            if other
+            else "the workers do not all have the same data, base and plan; the one that differs says what."
+        )
 
 
 @contextmanager

@@ -40,15 +40,22 @@ def configs(count: int) -> list[str]:
 
 
 def launch(count: int, command: Sequence[str], logs: Path) -> list[subprocess.Popen[bytes]]:
-    """Start the workers; the chief shares this process's output, the others write `worker-N.log` to a folder."""
+    """Start the workers; the chief shares this process's output, the others write `worker-N.log` to a folder.
+
+    Each is in a session of its own, so that Ctrl-C reaches it once, through this process.
+    """
     started = []
     for number, config in enumerate(configs(count)):
         environment = os.environ | {"TF_CONFIG": config}
         if number == 0:
-            started.append(subprocess.Popen(command, env=environment))
+            started.append(subprocess.Popen(command, env=environment, start_new_session=True))
             continue
         with (logs / f"worker-{number}.log").open("wb") as stream:
-            started.append(subprocess.Popen(command, env=environment, stdout=stream, stderr=subprocess.STDOUT))
+            started.append(
+                subprocess.Popen(
+                    command, env=environment, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+                )
+            )
     return started
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tfransfer.errors import RunError
+from tfransfer.errors import RunError, SettingError
 from tfransfer.files import whole
 from tfransfer.stopping import Stopping
 from tfransfer.training.keeping import Keeping
@@ -47,10 +47,14 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint whole or not at all.
 
     Raises:
+        SettingError: A callback's state cannot be written.
         WriteError: The disk is full or not writable.
     """
     arrays: list[np.ndarray] = []
-    plain = json.dumps({"schema": _SCHEMA} | _without_arrays(checkpoint, arrays))
+    try:
+        plain = json.dumps({"schema": _SCHEMA} | _without_arrays(checkpoint, arrays))
+    except TypeError as error:
+        raise SettingError(f"a callback's state() must give plain values and arrays: {error}.") from error
     named: dict[str, Any] = {_PLAIN: np.array(plain)} | {str(n): array for n, array in enumerate(arrays)}
     with whole(path) as temporary:
         np.savez(temporary, **named)

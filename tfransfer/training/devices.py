@@ -62,6 +62,18 @@ class Devices:
         return self.strategy is not tf.distribute.get_strategy() or tf.distribute.has_strategy()
 
     @property
+    def on_tpu(self) -> bool:
+        """Whether it is a TPU."""
+        return isinstance(self.strategy, tf.distribute.TPUStrategy)
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether they are GPUs."""
+        if self.strategy is tf.distribute.get_strategy():
+            return bool(tf.config.list_physical_devices("GPU"))
+        return any("GPU" in device for device in self.strategy.extended.worker_devices)
+
+    @property
     def share(self) -> Share:
         """This process's part of each batch."""
         return Share(self.worker, self.workers, self.replicas // self.workers)
@@ -165,7 +177,7 @@ def _cluster(environment: Mapping[str, str]) -> tuple[tf.distribute.cluster_reso
         if count > 1 and not 0 <= number < count:
             raise SettingError(f"TF_CONFIG says that this is worker {number} of {count}.")
         return (tf.distribute.cluster_resolver.TFConfigClusterResolver() if count > 1 else None), "TF_CONFIG"
-    tasks = environment.get("SLURM_STEP_NUM_TASKS", environment.get("SLURM_NTASKS", "1"))
+    tasks = environment.get("SLURM_STEP_NUM_TASKS", "1")  # of srun; a script's own SLURM_NTASKS are not started yet
     if "SLURM_PROCID" in environment and tasks.isdigit() and int(tasks) > 1:
         return tf.distribute.cluster_resolver.SlurmClusterResolver(), "SLURM"
     return None, ""

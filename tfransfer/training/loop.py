@@ -111,7 +111,7 @@ class Loop:
         self.strategy = strategy or tf.distribute.get_strategy()
         self.steps_per_call, self.accumulate = max(1, steps_per_call), accumulate
         self._replicas = int(self.strategy.num_replicas_in_sync)
-        self.loss = BatchLoss(loss, self._replicas * self.accumulate)
+        self.loss = BatchLoss(loss)
         self.state = LoopState()
         # Callbacks expect a compiled model; compiling a twin that shares the layers leaves the user's model plain.
         self.model = keras.Model(model.input, model.output, name=model.name)
@@ -122,6 +122,7 @@ class Loop:
             self.validation_metrics = [keras.metrics.Mean(name="loss"), *metrics()]
             self._mixing = Mixing(mixup) if mixup else None
             self._averaging = Averaging(self.variables, average) if average else None
+            self._build_metrics()
         if self._replicas > 1:
             optimizers.gradients_are_summed(optimizer)
         self.model.compile(optimizer=optimizer)
@@ -129,6 +130,13 @@ class Loop:
         self._kept, self._callbacks, self._keeping = False, list[keras.callbacks.Callback](), Keeping()
         self._train = tf.function(self._train_steps, reduce_retracing=True)
         self._validate = tf.function(self._validation_step, reduce_retracing=True)
+
+    def _build_metrics(self) -> None:
+        """Let metrics make all their variables now: some wait for the first update, and could not be restored."""
+        nothing = tf.zeros((1, *self.model.output.shape[1:]))
+        for metric in self.training_metrics[1:] + self.validation_metrics[1:]:
+            self.strategy.run(metric.update_state, args=(nothing, nothing))
+            metric.reset_state()
 
     def run(
         self,
@@ -265,7 +273,7 @@ class Loop:
         features, targets, weights = piece
         with tf.GradientTape() as tape:
             probabilities = self.parts.trained(features, training=True)
-            loss = self.loss(targets, probabilities, weights)
+            loss = self.loss(targets, probabilities, weights, pieces * self._replicas)
             total = (loss + sum(self.parts.trained.losses)) / (pieces * self._replicas)
             total = self.optimizer.scale_loss(total)
         self._update(self.training_metrics, loss, targets, probabilities)
@@ -293,7 +301,7 @@ class Loop:
         inputs, targets, weights = batch
         model = self.parts.trained if self._kept else self.model
         probabilities = model(as_model_input(inputs), training=False)
-        loss = self.loss(targets, probabilities, weights)
+        loss = self.loss(targets, probabilities, weights, self._replicas)
         counted = weights if self._replicas > 1 else None  # some may only fill up
         self._update(self.validation_metrics, loss, targets, probabilities, counted)
 
@@ -340,7 +348,7 @@ class Loop:
     def snapshot(self, callbacks: Sequence[keras.callbacks.Callback] = ()) -> LoopState:
         """A copy of the state as plain values, between two calls of the compiled function."""
         arrays = {name: np.array(keras.ops.convert_to_numpy(v)) for name, v in self._named_variables().items()}
-        said = {_place(n, c): c.state() for n, c in enumerate(callbacks) if hasattr(c, "state")}
+        said = {_place(n, c): c.state() for n, c in enumerate(callbacks) if keeps_state(c)}
         return replace(self.state, arrays=arrays, history=[dict(row) for row in self.state.history], callbacks=said)
 
     def restore(self, state: LoopState) -> None:
@@ -360,8 +368,13 @@ class Loop:
     def _restore_callbacks(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
         for number, callback in enumerate(callbacks):
             said = self.state.callbacks.get(_place(number, callback))
-            if said is not None and hasattr(callback, "restore"):
+            if said is not None and keeps_state(callback):
                 callback.restore(said)
+
+
+def keeps_state(callback: keras.callbacks.Callback) -> bool:
+    """Whether a callback has `state()`, which gives plain values, and `restore(state)`."""
+    return all(callable(getattr(callback, name, None)) for name in ("state", "restore"))
 
 
 def _added(parts: Sequence[tf.Tensor | None]) -> tf.Tensor | None:

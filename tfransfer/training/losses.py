@@ -25,8 +25,12 @@ def as_loss(loss: Any) -> Any:
     """A Keras loss from a loss, its name or a function; None stays None.
 
     Raises:
-        SettingError: Keras knows no loss of this name.
+        SettingError: Keras knows no loss of this name, or it is reduced in a way that batches in pieces cannot be.
     """
+    if getattr(loss, "reduction", None) == "mean_with_sample_weight":
+        raise SettingError(
+            "a loss with the reduction 'mean_with_sample_weight' is not taken: use 'sum_over_batch_size'."
+        )
     if loss is None or isinstance(loss, keras.losses.Loss):
         return loss
     try:
@@ -43,17 +47,16 @@ class BatchLoss:
 
     Args:
         loss: Reduced by the mean over examples, or by the sum.
-        pieces: Into how many equal pieces all batches are cut; a sum over one is taken for that much of the whole.
     """
 
-    def __init__(self, loss: keras.losses.Loss, pieces: int = 1) -> None:
+    def __init__(self, loss: keras.losses.Loss) -> None:
         self._sums = getattr(loss, "reduction", None) == "sum"
-        self._each, self._pieces = object.__new__(type(loss)), pieces  # copy.copy would go through Keras's files
+        self._each = object.__new__(type(loss))  # copy.copy would go through Keras's files
         vars(self._each).update(vars(loss) | {"reduction": "none"})
 
-    def __call__(self, targets: tf.Tensor, outputs: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        """The loss of a piece: float32, shape ()."""
+    def __call__(self, targets: tf.Tensor, outputs: tf.Tensor, weights: tf.Tensor, pieces: int = 1) -> tf.Tensor:
+        """The loss of one of so many equal pieces of a batch, as if the others were like it: float32, shape ()."""
         values = self._each(targets, outputs, sample_weight=weights)
         if self._sums:
-            return tf.reduce_sum(values) * self._pieces
+            return tf.reduce_sum(values) * pieces
         return tf.reduce_sum(values) / tf.cast(tf.size(values), values.dtype)

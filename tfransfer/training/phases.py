@@ -129,6 +129,11 @@ def run_phase(
     except tf.errors.ResourceExhaustedError as error:
         if not half or "No space left" in str(error):  # TensorFlow says the same of a full disk
             raise
+        if replicas > 1:  # the others wait for this one in the middle of a step
+            raise OutOfMemoryError(
+                f"out of memory with {batch} pictures per step on {replicas} devices: say --batch-size {half}, or "
+                "--set accumulate=2."
+            ) from error
         say(f"out of memory with {batch} pictures per step: once more with {half}")
     put_back(parts.trained.weights, before)
     try:

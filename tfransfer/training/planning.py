@@ -149,10 +149,12 @@ def steps_per_call() -> int:
     return 16 if tf.config.list_physical_devices("GPU") else 4
 
 
-def choose_precision(setting: str) -> str:
+def choose_precision(setting: str, devices: Devices | None = None) -> str:
     """The dtype policy: mixed float16 where every GPU has tensor cores, else float32, unless the user named one."""
     if setting != "auto":
         return setting
+    if devices and not devices.on_gpu:
+        return "mixed_bfloat16" if devices.on_tpu else "float32"
     gpus: Sequence[Any] = tf.config.list_physical_devices("GPU")
     capabilities = [tf.config.experimental.get_device_details(g).get("compute_capability", (0, 0)) for g in gpus]
     return "mixed_float16" if gpus and all(tuple(c) >= _TENSOR_CORES for c in capabilities) else "float32"
