@@ -93,7 +93,15 @@ SETTINGS = {
     "batch_size": 8, "head.mixup": 0.2,
 }  # fmt: skip
 # Where a training is killed, and up to how many seconds after it came there.
-STAGES = {"extraction": 3.0, "head": 1.5, "after head": 1.0, "fine_tune": 1.5, "after fine_tune": 4.0, "export": 4.0}
+STAGES = {
+    "nothing": 6.0,
+    "extraction": 3.0,
+    "head": 1.5,
+    "after head": 1.0,
+    "fine_tune": 1.5,
+    "after fine_tune": 4.0,
+    "export": 4.0,
+}
 
 
 def train(data: Path, out: Path, way: str, exports: Sequence[str] = ()) -> None:
@@ -139,7 +147,7 @@ def stage_of(folder: Path) -> str:
 
 def arrives(folder: Path, stage: str, delay: float) -> Callable[[], bool]:
     """Whether a run came to a stage, and so many seconds have passed since."""
-    order, since = ["nothing", *STAGES, "finished"], [0.0]
+    order, since = [*STAGES, "finished"], [0.0]
 
     def asked() -> bool:
         if not since[0] and order.index(stage_of(folder)) >= order.index(stage):

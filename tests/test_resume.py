@@ -23,7 +23,7 @@ from tfransfer.training.loop import Loop
 from tfransfer.training.losses import as_loss
 from tfransfer.training.model import freeze_base
 
-KILLS = int(os.environ.get("TFRANSFER_KILLS", "6"))
+KILLS = int(os.environ.get("TFRANSFER_KILLS", "7"))
 TINY = {"preprocessing": "tf", "exports": [], "recipe": recipe(head__mixup=0.2, head__epochs=3, fine_tune__epochs=3)}
 
 
@@ -359,7 +359,7 @@ def test_full_disk_in_the_middle_loses_nothing(colour_photos, tmp_path, undistur
 
 @pytest.mark.slow
 def test_law_5_killed_at_any_moment(tmp_path):
-    """SIGKILL in extraction, head, boundary, fine-tuning, saving and export; see `killing.py`."""
+    """SIGKILL before the manifest, in extraction, head, boundary, fine-tuning, saving and export; see `killing.py`."""
     ran = subprocess.run(
         [sys.executable, Path(__file__).with_name("killing.py"), tmp_path, str(KILLS), "7"],
         capture_output=True, text=True, check=False, env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"},

@@ -73,7 +73,8 @@ def fork(data: Path, folder: Path, job: dict) -> list[int]:
             os.environ["TFRANSFER_CACHE"] = str(folder / f"cache-{job['name']}-{number if job.get('apart') else 0}")
             if count > 1:
                 os.environ["TF_CONFIG"] = config
-            train(data, folder / f"{job['name']}.npz", job)
+            own = Path(job["data"][number]) if "data" in job else data
+            train(own, folder / f"{job['name']}.npz", job)
             code = 0
         except BaseException:
             traceback.print_exc()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -197,6 +198,16 @@ def start(count, data, out, folder, *more):
 
 def weights(run):
     return keras.saving.load_model(run / "model.keras").get_weights()
+
+
+@pytest.mark.slow
+def test_workers_with_other_pictures_are_refused_together(tmp_path):
+    """As many, so that nothing else would stop them: one would train on what another validates on."""
+    one = colour_folder(tmp_path / "one", per_class=12, size=32)
+    other = shutil.copytree(one, tmp_path / "other")
+    shutil.copy(one / "red" / "003.png", other / "red" / "004.png")
+    with pytest.raises(AssertionError, match="worker 1 has another data than worker 0"):
+        trained(one, tmp_path, WORKERS | {"data": [str(one), str(other)]})
 
 
 @pytest.mark.slow
