@@ -80,6 +80,7 @@ class Job:
                 together.own_place(self.devices, self.place, self.resume) as place,
             ):
                 earlier = self._earlier(place)
+                stopping.begun = earlier is not None
                 if earlier and earlier.finished:
                     made = self._finished(earlier, place)
                 else:
