@@ -8,7 +8,6 @@ from tfransfer.data import flow
 from tfransfer.data.index import Dataset
 from tfransfer.features import budget, choosing
 from tfransfer.features.engines import KERAS, LITERT
-from tfransfer.features.memory import EngineMemory
 from tfransfer.features.source import FeatureSource, Wanted
 from tfransfer.progress import Progress, Say, quiet, silent
 from tfransfer.recipe import Recipe
@@ -39,8 +38,7 @@ def pooled_features(
     if not 0 < size <= budget.room(recipe.features.budget):
         return None
     if _lacking(source, wanted):
-        memory = EngineMemory({"frozen": source.prints, "size": base.image_size, "base": base.name})
-        rows = len(dataset.examples)
+        memory, rows = source.engine_memory(), len(dataset.examples)
         choice = choosing.open_engine(source.model, _sample(source), rows, memory, recipe.features.engine, say)
         source.use_engine(choice.engine.name)
         budget.make_room(size, recipe.features.budget, [source.collection(POOLED_TAP, False).folder])

@@ -18,6 +18,7 @@ from tfransfer.data import flow
 from tfransfer.data.index import Dataset, Example
 from tfransfer.features.budget import store_home
 from tfransfer.features.engines import Engine, identity
+from tfransfer.features.memory import EngineMemory
 from tfransfer.features.store import FLOAT16, Collection, Rows
 from tfransfer.progress import Progress, quiet
 from tfransfer.recipe import Augmentation
@@ -65,6 +66,10 @@ class FeatureSource:
     def prints(self) -> dict[str, str]:
         """The fingerprint of the frozen part up to each tap, by the tap's name."""
         return dict(self._prints)
+
+    def engine_memory(self) -> EngineMemory:
+        """What is remembered of the engines for this frozen part."""
+        return EngineMemory({"frozen": self.prints, "size": self.base.image_size, "base": self.base.name})
 
     def use_engine(self, name: str) -> None:
         """Look at what this engine extracted; rows of another engine are other rows."""

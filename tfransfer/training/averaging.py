@@ -12,6 +12,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from tfransfer.training.callbacks import put_back, values_of
+
 
 class Averaging:
     """Averages of variables, made in the current tf.distribute scope.
@@ -39,11 +41,9 @@ class Averaging:
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """A block in which the model has the averages for weights."""
-        raw = [keras.ops.convert_to_numpy(variable) for variable in self.trained]
-        for average, variable in zip(self.averages, self.trained, strict=True):
-            variable.assign(keras.ops.convert_to_numpy(average))
+        raw = values_of(self.trained)
+        put_back(self.trained, values_of(self.averages))
         try:
             yield
         finally:
-            for variable, value in zip(self.trained, raw, strict=True):
-                variable.assign(value)
+            put_back(self.trained, raw)

@@ -159,7 +159,7 @@ def decide(dataset: Dataset, recipe: Recipe, plan: Plan, whole: TransferModel, s
     space, needed = budget.room(recipe.features.budget), 0
     for taps in [(tap, POOLED_TAP), (POOLED_TAP,)] if tap else [(POOLED_TAP,)]:
         source = FeatureSource(dataset, base, taps, recipe.augment, recipe.features.dtype)
-        memory = _memory(source)
+        memory = source.engine_memory()
         for views in range(most, 0, -1):
             wanted = _wanted(source, plan, views)
             needed = _bytes(source, _look(source, wanted, choosing.remembered_engine(memory, recipe.features.engine)))
@@ -197,7 +197,7 @@ def decided_before(
     if _rows(lacking):
         pictures, _ = decoding_seconds(dataset, whole.base.image_size, choosing.SAMPLE)
         engine = choosing.open_engine(
-            source.model, pictures, _rows(lacking), _memory(source), decided.engine, say
+            source.model, pictures, _rows(lacking), source.engine_memory(), decided.engine, say
         ).engine
         _require_engine(engine, decided)
     _say_damaged(source, say)
@@ -217,10 +217,6 @@ def _fine_tune_tap(base: BuiltBase, plan: Plan) -> Tap | None:
     """Where activations are kept for the fine-tune phase; None where it has no frozen part apart."""
     tap = tap_below(base.blocks, plan.unfreeze) if plan.fine_tune_epochs and base.module is None else None
     return tap if tap is not None and elements(base, tap) else None
-
-
-def _memory(source: FeatureSource) -> EngineMemory:
-    return EngineMemory({"frozen": source.prints, "size": source.base.image_size, "base": source.base.name})
 
 
 def _refusal(recipe: Recipe, whole: TransferModel) -> str:
