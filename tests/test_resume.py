@@ -183,7 +183,7 @@ def test_two_processes_do_not_train_into_one_folder(halfway, colour_photos):
     )
     with subprocess.Popen([sys.executable, "-c", holder], stdout=subprocess.PIPE) as other:
         other.stdout.readline()
-        with pytest.raises(FileExistsError, match="another process is training into"):
+        with pytest.raises(FileExistsError, match="another process is writing to"):
             pipeline.train(colour_photos, tiny_model(), out=halfway, resume=True, **TINY)
         other.kill()
 
@@ -323,8 +323,10 @@ def test_resume_begins_where_nothing_is_left_and_adds_the_exports_that_a_finishe
     short = TINY | {"recipe": recipe(head__epochs=1, fine_tune__epochs=0)}
     pipeline.train(colour_photos, tiny_model(), out=out, resume=True, **short)
     hashed = (out / "model.keras").read_bytes()
+    (out / ".writing-x").mkdir()  # as a process that was killed in an export leaves it
     run = pipeline.train(colour_photos, tiny_model(), out=out, resume=True, say=said.append, **short | {
         "exports": ["tflite"]})  # fmt: skip
+    assert not (out / ".writing-x").exists()
     assert (out / "model.tflite").is_file()
     assert (out / "model.keras").read_bytes() == hashed
     assert "came to its end before" in said[0]

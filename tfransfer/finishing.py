@@ -67,9 +67,10 @@ def export_run(run: Run, formats: Sequence[str], say: Say) -> list[Export]:
             f"{run.folder / run_folder.SAMPLES} is missing or damaged, so no export could be checked."
         ) from error
     made: list[Export] = []
-    for name in dict.fromkeys(formats):  # one by one, so that one that fails does not take the others along
-        say(f"export: writing and checking {name}")
-        made += export_model(run.model, run.classes, pictures, [name], run.folder, run.task)
-        run.manifest.setdefault("exports", {})[name] = made[-1].to_dict()
-        run.write_manifest()
+    with run_folder.alone_in(run.folder):
+        for name in dict.fromkeys(formats):  # one by one, so that one that fails does not take the others along
+            say(f"export: writing and checking {name}")
+            made += export_model(run.model, run.classes, pictures, [name], run.folder, run.task)
+            run.manifest.setdefault("exports", {})[name] = made[-1].to_dict()
+            run.write_manifest()
     return made

@@ -109,7 +109,8 @@ class Job:
         resuming.require_same_data(earlier, self._dataset(place))
         if not self.devices.chief:  # who has no model, and need not
             return Run(earlier.folder, earlier.manifest)
-        (earlier.folder / run_folder.STATE).unlink(missing_ok=True)
+        with run_folder.alone_in(earlier.folder):
+            (earlier.folder / run_folder.STATE).unlink(missing_ok=True)
         run_folder.put_in_place(earlier.folder, place)
         return runs.load_run(place)
 

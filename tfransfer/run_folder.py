@@ -116,9 +116,8 @@ def growing_folder(place: Path, overwrite: bool, data_root: Path, earlier: Path 
     for folder in (place, aside_of(place)):
         _require_unlocked(folder)
     folder = earlier or _fresh(place)
-    remove_halves(folder)
     try:
-        with _locked(folder):
+        with alone_in(folder):
             yield folder
     except BaseException as error:
         begun = (folder / MANIFEST).exists()
@@ -140,13 +139,21 @@ def _fresh(place: Path) -> Path:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from the folder; the system lets go of it however this one ends."""
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing to a run's folder, and remove what one that was killed left half-written.
+
+    The system lets go of the folder however this process ends.
+
+    Raises:
+        RunExistsError: Another process writes to it.
+        WriteError: The folder may not be written to.
+    """
     lock = folder / _LOCK
     with telling_write_failures(folder):
         stream = lock.open("wb")
     with stream:
         _try_lock(stream, folder)
+        remove_halves(folder)
         try:
             yield
         finally:
@@ -167,9 +174,7 @@ def _try_lock(stream: IO[bytes], folder: Path) -> None:
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise RunExistsError(
-            f"another process is training into {folder}; wait for it, or name another --out."
-        ) from error
+        raise RunExistsError(f"another process is writing to {folder}; wait for it, or name another --out.") from error
     except OSError:  # a file system without locks
         return
 
