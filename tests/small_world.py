@@ -11,6 +11,8 @@ from tfransfer.base.build import BuiltBase, base_from_model
 from tfransfer.data.flow import evaluation_flow
 from tfransfer.data.folder import load_folder
 from tfransfer.data.index import Dataset, Example
+from tfransfer.exports.exporting import Subject
+from tfransfer.exports.held_out import HeldOut
 from tfransfer.recipe import Recipe
 from tfransfer.tasks import CLASSIFICATION
 from tfransfer.training.planning import make_plan
@@ -70,6 +72,11 @@ def tiny_base(dropout: float = 0.5) -> BuiltBase:
 def recipe(**settings) -> Recipe:
     quick = {"head.epochs": 2, "fine_tune.epochs": 2, "fine_tune.unfreeze": 1, "batch_size": 8, "head.patience": 0}
     return Recipe().with_settings(quick | {key.replace("__", "."): value for key, value in settings.items()})
+
+
+def subject(model, classes, pictures, **options) -> Subject:
+    """What `export_model` takes, of a model and pictures that nothing is known of."""
+    return Subject(model, classes, HeldOut.of(model, pictures), **options)
 
 
 def session(dataset: Dataset, base: BuiltBase | None = None, **settings) -> Session:

@@ -70,7 +70,7 @@ def check_resumed_is_never_stopped(data, out, undisturbed, monkeypatch, phase, e
     ended = []
     stopped(data, out, phase, epoch, step)
     with monkeypatch.context() as patch:
-        patch.setattr(finishing, "finish_run", lambda run, session, kept, progress: ended.append((session, kept)))
+        patch.setattr(finishing, "finish_run", lambda run, session, kept, progress, say: ended.append((session, kept)))
         pipeline.train(data, tiny_model(), out=out, resume=True, **TINY)
     session, kept = ended[0]
     for a, b in zip(session.whole.model.get_weights(), undisturbed.model.get_weights(), strict=True):

@@ -13,7 +13,7 @@ from tfransfer import __version__, run_folder, runs
 from tfransfer.base.records import NGRAMS, find_base
 from tfransfer.cache_home import cache_home
 from tfransfer.data.kinds import name_of
-from tfransfer.errors import SettingError, TransferError
+from tfransfer.errors import ExportError, SettingError, TransferError
 from tfransfer.features import budget
 from tfransfer.files import size_text
 from tfransfer.native_output import hidden_native_output
@@ -31,7 +31,7 @@ from tfransfer.options import (
     training_options,
 )
 from tfransfer.recipe import Recipe, parse_setting, read_recipe
-from tfransfer.showing import prediction_dict, show_metrics, show_predictions, show_run
+from tfransfer.showing import prediction_dict, show_exports, show_metrics, show_predictions, show_run
 from tfransfer.showing_bases import list_bases, show_base
 from tfransfer.showing_findings import show_diagnosis
 from tfransfer.stopping import Stopped
@@ -322,18 +322,58 @@ def predict(run: Path, inputs: tuple[str, ...], top: int, trust: bool, as_json: 
 
 
 @cli.command()
-@click.argument("run", type=PATH)
-@click.option("--to", "formats", required=True, metavar="FORMAT,...", help="keras, savedmodel, tflite.")
+@click.argument("folders", metavar="RUN...", nargs=-1, required=True, type=PATH)
+@click.option(
+    "--to",
+    "formats",
+    metavar="FORMAT,...",
+    help="keras, savedmodel, tflite, or tflite- and fp16, dynamic, int8, int16x8.",
+)
+@click.option(
+    "--budget", metavar="TEXT", help="Try LiteRT variants and keep the best within, say, '4MB, 15ms, top1-drop 1'."
+)
+@click.option("--max-drop", type=click.FloatRange(0), metavar="POINTS", help="Keep no file that loses more top-1.")
+@click.option("--max-size", metavar="SIZE", help="Keep no file that is larger, say 4MB.")
+@click.option(
+    "--max-latency", type=click.FloatRange(0), metavar="MS", help="Keep no file that takes longer for a picture."
+)
 @TRUST
 @JSON
-def export(run: Path, formats: str, trust: bool, as_json: bool) -> None:
-    """Export RUN's model; each file is loaded again and compared first. Needs no training data."""
+def export(
+    folders: tuple[Path, ...], formats: str | None, budget: str | None, trust: bool, as_json: bool, **limits: Any
+) -> None:
+    """Export RUN's model; each file is loaded again, compared and measured first.
+
+    Where the training data is at hand, accuracy on its validation split is measured too. With --budget several RUNs may
+    compete.
+    """
+    _require_one_way(folders, formats, budget, limits)
     terminal = Terminal(as_json)
     pipeline = _load_pipeline()
-    exports = pipeline.export(runs.load_run(run, trust), *_formats(formats), say=terminal.say)
-    for made in exports:
-        terminal.say(f"{made.path}: {size_text(made.size)}, largest difference {made.parity.difference:.1e}")
-    terminal.emit({"exports": {made.format: {"path": str(made.path), **made.to_dict()} for made in exports}})
+    opened = [runs.load_run(folder, trust) for folder in folders]
+    names = _formats(formats or "")
+    if budget is None:
+        made = pipeline.export(opened[0], *names, **limits, progress=terminal.progress, say=terminal.say)
+        show_exports(terminal, opened[0].task, [(one.path, one.format, one.to_dict()) for one in made])
+        terminal.emit({"exports": {one.format: {"path": str(one.path), **one.to_dict()} for one in made}})
+        return
+    found = pipeline.export_within(opened, budget, names, progress=terminal.progress, say=terminal.say)
+    show_exports(terminal, opened[0].task, [(run.folder, one.format, one.to_dict()) for run, one in found.tried])
+    tried = [{"run": str(run.folder), "format": one.format, **one.to_dict()} for run, one in found.tried]
+    kept = None if found.kept is None else {"path": str(found.kept.path), "format": found.kept.format}
+    terminal.emit({"tried": tried, "kept": kept})
+    if found.kept is None:
+        raise ExportError(f"none of {len(tried)} files keeps to {budget}; nothing was kept.")
+    terminal.say(f"kept: {found.kept.path}")
+
+
+def _require_one_way(
+    folders: tuple[Path, ...], formats: str | None, budget: str | None, limits: dict[str, Any]
+) -> None:
+    if budget is None and (not formats or len(folders) > 1):
+        raise SettingError("say --to FORMAT for one run, or --budget TEXT for one or several.")
+    if budget is not None and any(value is not None for value in limits.values()):
+        raise SettingError("--budget says the limits; leave out --max-drop, --max-size and --max-latency.")
 
 
 @cli.command()

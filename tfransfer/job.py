@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tfransfer import beginning, finishing, resuming, run_folder, runs, together
+from tfransfer import beginning, finishing, handing_over, resuming, run_folder, runs, together
 from tfransfer.data import survey
 from tfransfer.data.index import IMAGE, TEXT, Dataset
 from tfransfer.errors import DataError
@@ -132,7 +132,7 @@ class Job:
             kept = train_phases(session, users, self.progress, self.say, checkpoints)
             run._model = session.model_for_export()
             if self.devices.chief:
-                finishing.finish_run(run, session, kept, self.progress)
+                finishing.finish_run(run, session, kept, self.progress, self.say)
         run.folder = place
         run.manifest["seconds"] = round(time.time() - began, 1)
         return run
@@ -175,7 +175,7 @@ class Job:
         made = run.manifest.get("exports", {}) if resumed else {}
         began = time.time()
         try:
-            finishing.export_run(run, [name for name in wanted if name not in made], self.say)
+            handing_over.export_run(run, [name for name in wanted if name not in made], self.say)
         finally:  # a format that fails does not cost the run
             run.manifest["seconds"] = round(run.manifest.get("seconds", 0.0) + time.time() - began, 1)
             run.write_manifest()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfransfer import beginning, run_folder, runs, scoring
+from tfransfer import beginning, handing_over, run_folder, runs, scoring
 from tfransfer.allocator import keep_freed_memory
 from tfransfer.base.build import require_model
 from tfransfer.data import kinds
@@ -13,10 +13,11 @@ from tfransfer.data.inputs import is_single
 from tfransfer.errors import SettingError, WriteError
 from tfransfer.evaluation.predictions import Prediction, name_pictures, name_texts, predict_examples
 from tfransfer.evaluation.scores import score
+from tfransfer.exports.budget import Limits, parse_budget, parse_size
 from tfransfer.exports.exporting import Export
-from tfransfer.exports.formats import require_formats
+from tfransfer.exports.formats import TRIED, require_formats
 from tfransfer.files import write_json
-from tfransfer.finishing import export_run
+from tfransfer.handing_over import Search
 from tfransfer.job import Job
 from tfransfer.loading import load_data
 from tfransfer.opening import require_base
@@ -28,8 +29,8 @@ from tfransfer.training import planning
 from tfransfer.training.devices import AUTO, Devices, choose_devices
 
 __all__ = [
-    "choose_devices", "evaluate", "export", "load_data", "make_recipe", "predict", "require_formats", "splits_of",
-    "train",
+    "choose_devices", "evaluate", "export", "export_within", "load_data", "make_recipe", "predict", "require_formats",
+    "splits_of", "train",
 ]  # fmt: skip
 
 _SHORTCUTS = {
@@ -161,7 +162,7 @@ def evaluate(
         DataError: Its classes are not the run's.
     """
     keep_freed_memory()
-    run = run if isinstance(run, Run) else runs.load_run(run)
+    run = _opened(run)
     if data is None or scoring.is_own_data(run, data):
         dataset = run.data or scoring.recorded_data(run, progress, say)
         scored = scoring.score_splits(run, run.model, dataset, progress)
@@ -195,7 +196,7 @@ def predict(run: Run | str | Path, pictures: Any, *, top: int = 5, batch: int = 
         DataNotFoundError: A path does not exist.
         DataError: An array has another form or range.
     """
-    run = run if isinstance(run, Run) else runs.load_run(run)
+    run = _opened(run)
     reading = scoring.reading_of(run, top)
     if run.kind == TEXT:
         texts = [pictures] if isinstance(pictures, str) else [str(text) for text in pictures]
@@ -205,19 +206,70 @@ def predict(run: Run | str | Path, pictures: Any, *, top: int = 5, batch: int = 
     return said[0] if is_single(pictures) else said
 
 
-def export(run: Run | str | Path, *formats: str, say: Say = silent) -> list[Export]:
-    """Export a run's model; each file is checked in a fresh process first. The training data is not needed.
+def export(
+    run: Run | str | Path,
+    *formats: str,
+    max_drop: float | None = None,
+    max_size: float | str | None = None,
+    max_latency: float | None = None,
+    progress: Progress = quiet,
+    say: Say = silent,
+) -> list[Export]:
+    """Export a run's model; each file is loaded again in a fresh process, compared and measured first.
+
+    Where the run's data is at hand, a file's accuracy on the validation split is measured beside the model's; formats
+    that are quantized to integers are calibrated on training pictures. What was measured stands in `exports.json`.
 
     Args:
         run: A run or its folder.
-        *formats: "keras", "savedmodel", "tflite".
+        *formats: "keras", "savedmodel", "tflite" (float32), "tflite-fp16", "tflite-dynamic" (integer weights),
+            "tflite-int8" (all integers, uint8 in and out), "tflite-int16x8".
+        max_drop: Points of the headline metric (hundredths of top-1) that a file may lose.
+        max_size: Bytes, or "4MB".
+        max_latency: Milliseconds for one picture on this machine.
+        progress: Shows how far it is.
         say: Told what is done.
 
     Raises:
         SettingError: A format is unknown, or none was named.
-        ExportError: A file does not say what the model says; it is not kept.
+        ExportError: A file does not say what the model says, or exceeds a limit; it is not kept.
     """
     if not formats:
         raise SettingError("name at least one format to export to, for example tflite.")
     require_formats(formats)
-    return export_run(run if isinstance(run, Run) else runs.load_run(run), formats, say)
+    size = parse_size(max_size) if isinstance(max_size, str) else max_size
+    limits = Limits(max_drop, size, max_latency)
+    return handing_over.export_run(_opened(run), formats, say, limits, progress)
+
+
+def export_within(
+    runs_: Sequence[Run | str | Path],
+    budget: str,
+    formats: Sequence[str] = (),
+    *,
+    progress: Progress = quiet,
+    say: Say = silent,
+) -> Search:
+    """Try LiteRT files of one or several runs, and keep the best that keeps to a budget.
+
+    Args:
+        runs_: Runs or their folders, trained for the same classes.
+        budget: Such as "4MB, 15ms, top1-drop 1": any of a size, the time for one picture on this machine, and the
+            points that a file may lose against its model.
+        formats: What is tried; empty tries LiteRT in float32, float16, with integer weights and in integers.
+        progress: Shows how far it is.
+        say: Told what is done.
+
+    Returns:
+        Every file that was tried, and the one that was kept in its run's folder.
+
+    Raises:
+        SettingError: The budget does not read, or the runs name other classes.
+    """
+    limits = parse_budget(budget)
+    require_formats(formats)
+    return handing_over.export_within([_opened(run) for run in runs_], formats or TRIED, limits, say, progress)
+
+
+def _opened(run: Run | str | Path) -> Run:
+    return run if isinstance(run, Run) else runs.load_run(run)

@@ -180,6 +180,8 @@ class Recipe:
         seed: Of the order, the augmentation, the dropout and the head's first weights.
         class_weights: "balanced" weighs each class by the inverse of its share, "none" does not.
         label_smoothing: Share of each target that is spread over all classes, in [0, 0.9]; a linear probe has none.
+        calibrate: Divide the logits by a temperature that is fitted on validation, so that probabilities mean what they
+            say; no other class is named for it.
         precision: "auto" is mixed float16 on GPUs that gain from it and float32 elsewhere.
         augment: How training pictures are varied.
         features: How the frozen part is run and kept.
@@ -196,6 +198,7 @@ class Recipe:
     seed: int = 0
     class_weights: Literal["none", "balanced"] = "none"
     label_smoothing: float = 0.1
+    calibrate: bool = True
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
     augment: Augmentation = field(default_factory=Augmentation)
     features: FeatureCache = field(default_factory=FeatureCache)

@@ -20,7 +20,7 @@ SCHEMA = 1
 MANIFEST, METRICS, HISTORY, RECIPE = "manifest.json", "metrics.json", "history.csv", "recipe.toml"
 SPLITS, LABELS, MODEL, SAMPLES = "splits.csv", "labels.txt", "model.keras", "samples.npz"
 RUNS_FOLDER = Path("saved_models")
-DATA_ISSUES, PREDICTIONS = "data_issues.csv", "predictions.csv"
+DATA_ISSUES, PREDICTIONS, EXPORTS = "data_issues.csv", "predictions.csv", "exports.json"
 # From which an unfinished run goes on; see `training.checkpoint`.
 STATE = "state.npz"
 _LOCK = ".lock"

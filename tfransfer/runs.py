@@ -11,13 +11,8 @@ from tfransfer.data.index import IMAGE, TEXT, Dataset
 from tfransfer.errors import DataNotFoundError, RunError
 from tfransfer.files import read_json, write_json
 from tfransfer.run_folder import HISTORY, MANIFEST, METRICS, MODEL, SCHEMA
-from tfransfer.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL, TASKS
+from tfransfer.tasks import HEADLINES, REGRESSION, SINGLE_LABEL, TASKS
 
-_HEADLINES = {
-    SINGLE_LABEL: ("top1", "top-1"),
-    MULTI_LABEL: ("mean_average_precision", "mean average precision"),
-    REGRESSION: ("r2", "R2"),
-}
 _VERSIONED = ("tensorflow", "keras", "numpy", "scikit-learn", "pillow", "ai-edge-litert")
 
 
@@ -53,6 +48,8 @@ class Run:
     ) -> None:
         self.folder, self.manifest, self.data, self.trust = folder, manifest, data, trust
         self._model = model
+        # What files of the model are held to, once that was put together; see `handing_over`.
+        self.held_out: Any = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -121,11 +118,11 @@ class Run:
 
         return pipeline.predict(self, pictures, **options)
 
-    def export(self, *formats: str) -> list[Any]:
+    def export(self, *formats: str, **options: Any) -> list[Any]:
         """Export the model; see `tfransfer.export`."""
         from tfransfer import pipeline  # here, because pipeline stands above and makes runs
 
-        return pipeline.export(self, *formats)
+        return pipeline.export(self, *formats, **options)
 
     def write_manifest(self) -> None:
         """Write `manifest.json`."""
@@ -133,7 +130,7 @@ class Run:
 
     def __repr__(self) -> str:
         test = self.metrics.get("test", {}) if (self.folder / METRICS).is_file() else {}
-        key, name = _HEADLINES[self.task]
+        key, name = HEADLINES[self.task]
         scored = f", test {name} {test[key]:.3f}" if isinstance(test.get(key), int | float) else ""
         what = self.task if self.task == REGRESSION else f"{len(self.classes)} classes"
         return f"Run({str(self.folder)!r}: {self.manifest['plan']['base']}, {what}{scored})"

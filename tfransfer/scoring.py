@@ -17,19 +17,31 @@ from tfransfer.runs import Run
 from tfransfer.tasks import MULTI_LABEL, REGRESSION
 
 
+def predict_split(run: Run, model: Any, dataset: Dataset, name: str, progress: Progress) -> Predictions:
+    """What a model says of a split, each example once."""
+    return predict_examples(
+        model, dataset, dataset.split(name), run.image_size, progress=progress, title=f"evaluating {name}"
+    )
+
+
 def score_splits(
-    run: Run, model: Any, dataset: Dataset, progress: Progress
+    run: Run, model: Any, dataset: Dataset, progress: Progress, known: dict[str, Predictions] | None = None
 ) -> dict[str, tuple[dict[str, Any], Predictions]]:
     """Metrics and predictions for each held-out split that has examples, each example once.
 
     The thresholds of a new multi-label run are chosen on its validation split and put into its manifest.
+
+    Args:
+        run: The run.
+        model: Its model.
+        dataset: Its data.
+        progress: Shows how far it is.
+        known: By split, what the model said already.
     """
-    said: dict[str, Predictions] = {}
+    said = dict(known or {})
     for name in ("validation", "test"):
-        examples = dataset.split(name)
-        if examples:
-            title = f"evaluating {name}"
-            said[name] = predict_examples(model, dataset, examples, run.image_size, progress=progress, title=title)
+        if name not in said and dataset.split(name):
+            said[name] = predict_split(run, model, dataset, name, progress)
     if run.task == MULTI_LABEL and "thresholds" not in run.manifest and "validation" in said:
         chosen = choose_thresholds(said["validation"].targets, said["validation"].outputs)
         run.manifest["thresholds"] = [float(threshold) for threshold in chosen]

@@ -1,8 +1,11 @@
 """How results look on the terminal: metrics of each task, a finished run, predictions."""
 
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from tfransfer.files import size_text
+from tfransfer.tasks import HEADLINES, SINGLE_LABEL
 from tfransfer.terminal import Terminal
 
 _COLUMNS = [
@@ -34,15 +37,43 @@ _PER_CLASS = [
 def show_run(terminal: Terminal, run: Any) -> None:
     """A finished run: metrics, exports, where it is."""
     show_metrics(terminal, run.metrics)
-    rows = [
-        [name, str(run.folder / e["file"]), size_text(e["bytes"]), f"{e['top1_agreeing']}/{e['pictures_compared']}",
-         f"{e['largest_difference']:.1e}"]
-        for name, e in run.manifest["exports"].items()
-    ]  # fmt: skip
-    agreeing = "same top-1" if run.task == "single-label" else "same"
-    terminal.table("exports, loaded again and compared", ["format", "file", "size", agreeing, "difference"], rows, 2)
+    made = run.manifest["exports"].items()
+    show_exports(terminal, run.task, [(run.folder / e["file"], name, e) for name, e in made])
     terminal.say(f"kept: the {run.manifest['kept'].replace('_', '-')} phase's model")
     terminal.say(f"run: {run.folder} ({run.manifest['seconds']:.0f} s)")
+
+
+def show_exports(terminal: Terminal, task: str, made: Sequence[tuple[Path, str, dict[str, Any]]]) -> None:
+    """A row per exported file: what it costs, and how it compares with the model.
+
+    Args:
+        terminal: Where to.
+        task: The run's.
+        made: Where each file is, its format, and what was measured.
+    """
+    metric, title = HEADLINES[task]
+    columns: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
+        ("size", lambda e: size_text(e["bytes"])),
+        (title, lambda e: _known(e.get(metric))),
+        ("lost", lambda e: f"{100 * e['drop']:+.2f}" if "drop" in e else ""),
+        (
+            "worst class",
+            lambda e: f"{e['worst_class']} {100 * e['worst_class_drop']:+.1f}" if "worst_class" in e else "",
+        ),
+        ("same top-1" if task == SINGLE_LABEL else "same", lambda e: f"{e['top1_agreeing']}/{e['pictures_compared']}"),
+        ("difference", lambda e: f"{e['largest_difference']:.1e}"),
+        ("ms, 1 core", lambda e: _milliseconds(e, "1")),
+        ("2 cores", lambda e: _milliseconds(e, "2")),
+        ("load s", lambda e: f"{e['load_seconds']:.2f}" if e.get("load_seconds") is not None else ""),
+        ("memory", lambda e: size_text(1e6 * e["peak_memory_mb"]) if e.get("peak_memory_mb") is not None else ""),
+    ]
+    rows = [[name, str(path), *(of(e) for _, of in columns)] for path, name, e in made]
+    terminal.table("exports, loaded again and measured", ["format", "file", *(name for name, _ in columns)], rows, 2)
+
+
+def _milliseconds(measured: dict[str, Any], cores: str) -> str:
+    taken = measured.get("latency_ms", {}).get(cores)
+    return "" if taken is None else f"{taken:.3g}"
 
 
 def show_metrics(terminal: Terminal, metrics: dict[str, Any]) -> None:

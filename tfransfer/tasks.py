@@ -9,6 +9,12 @@ import numpy as np
 SINGLE_LABEL, MULTI_LABEL, REGRESSION = "single-label", "multi-label", "regression"
 TASKS = (SINGLE_LABEL, MULTI_LABEL, REGRESSION)
 PROBABILITIES, VALUES = "probabilities", "values"
+# The metric that says how good a model of each task is: its key in `metrics.json`, and what people call it.
+HEADLINES = {
+    SINGLE_LABEL: ("top1", "top-1"),
+    MULTI_LABEL: ("mean_average_precision", "mean average precision"),
+    REGRESSION: ("r2", "R2"),
+}
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import pytest
 
 from tfransfer.errors import ExportError, SettingError
 from tfransfer.exports.formats import FORMATS, find_format
+from tfransfer.exports.held_out import HeldOut
 from tfransfer.exports.parity import check, compare
 
 CLASSES = ("a", "b")
@@ -50,7 +51,7 @@ def test_differing_answers_are_refused_with_the_reason(changes, reason):
 def test_file_that_does_not_load_is_refused(tmp_path):
     (tmp_path / "model.tflite").write_bytes(b"no model")
     with pytest.raises(ExportError, match="cannot be loaded in a fresh process"):
-        check([(KIND, tmp_path / "model.tflite")], np.zeros((1, 4, 4, 3), np.uint8), EXPECTED[:1], CLASSES)
+        check(KIND, tmp_path / "model.tflite", HeldOut(np.zeros((1, 4, 4, 3), np.uint8), EXPECTED[:1]), CLASSES)
 
 
 def test_unknown_format_is_answered_with_the_right_name():

@@ -1,9 +1,8 @@
-"""Write formats, check them, and let them appear only when they passed."""
+"""Write formats, check and measure them, and let them appear only when they passed."""
 
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,39 @@ import keras
 import numpy as np
 
 from tfransfer.errors import ExportError, TransferError
-from tfransfer.evaluation.predictions import predict_inputs
+from tfransfer.evaluation import calibration
 from tfransfer.exports import parity
+from tfransfer.exports.accuracy import Accuracy, accuracy
 from tfransfer.exports.formats import Format, find_format, saved_size
+from tfransfer.exports.held_out import HeldOut
 from tfransfer.files import telling_write_failures, whole
 from tfransfer.tasks import SINGLE_LABEL
+
+# What files have that round their probabilities to 256 steps.
+_HALF_A_STEP = 1 / 512
+# A file is written anew for another temperature where its log loss falls by more than this many nats.
+_WORTH_IT = 0.005
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is exported.
+
+    Attributes:
+        model: float32 pixels, or strings, to probabilities or values.
+        classes: Class names.
+        held: What files are compared on.
+        task: Decides what is compared besides the numbers.
+        thresholds: Of a multi-label task.
+        representative: Gives training pictures, uint8 (n, size, size, 3), for formats that are calibrated on them.
+    """
+
+    model: keras.Model
+    classes: Sequence[str]
+    held: HeldOut
+    task: str = SINGLE_LABEL
+    thresholds: Sequence[float] | None = None
+    representative: Callable[[], np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -26,69 +53,108 @@ class Export:
         format: Its format's name.
         path: The file or folder.
         size: Bytes.
-        parity: How it compared with the model in memory.
+        parity: How it compared with the model in memory, and what it costs.
+        accuracy: How good it is, where it is known what is right.
+        temperature: What its logits are divided by, besides the model's own temperature.
     """
 
     format: str
     path: Path
     size: int
     parity: parity.Parity
+    accuracy: Accuracy | None = None
+    temperature: float = 1.0
+
+    @property
+    def latency(self) -> float | None:
+        """Milliseconds for one picture, on as many cores as are fastest."""
+        return min(self.parity.latency_ms.values(), default=None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for the manifest, with the path's last part only."""
-        return {
+        """Plain values for `exports.json` and the manifest, with the path's last part only."""
+        told: dict[str, Any] = {
             "file": self.path.name,
             "bytes": self.size,
             "pictures_compared": self.parity.pictures,
             "top1_agreeing": self.parity.agreeing,
             "largest_difference": self.parity.difference,
+            "load_seconds": self.parity.load_seconds,
+            "latency_ms": self.parity.latency_ms,
+            "peak_memory_mb": None if self.parity.peak_memory is None else self.parity.peak_memory / 1e6,
         }
+        if self.accuracy is not None:
+            told |= {self.accuracy.metric: self.accuracy.value, "drop": self.accuracy.drop}
+            if self.accuracy.worst_class:
+                told |= {"worst_class": self.accuracy.worst_class, "worst_class_drop": self.accuracy.worst_class_drop}
+        return told if self.temperature == 1 else told | {"temperature": self.temperature}
 
 
 def export_model(
-    model: keras.Model,
-    classes: Sequence[str],
-    pictures: np.ndarray,
-    names: Sequence[str],
-    folder: Path,
-    task: str = SINGLE_LABEL,
-) -> list[Export]:
-    """Export a model in several formats; each file is loaded again in a fresh process and compared first.
+    subject: Subject, name: str, folder: Path, accept: Callable[[Export], None] = lambda made: None
+) -> Export:
+    """Export a model in one format; the file is loaded again in a fresh process, compared and measured first.
 
     Args:
-        model: float32 pixels, or strings, to probabilities or values.
-        classes: Class names.
-        pictures: Held-out pictures, uint8 (n, size, size, 3), or texts (n,).
-        names: Names of formats.
-        folder: Where the files go; existing ones are replaced.
-        task: Decides what is compared besides the numbers.
-
-    Returns:
-        What was written, in the order of `names`.
+        subject: What is exported.
+        name: Of the format.
+        folder: Where the file goes; an existing one is replaced.
+        accept: Asked about the file before it appears; may raise.
 
     Raises:
-        SettingError: A format is unknown.
-        ExportError: A file could not be made, or differs from the model; none of the files is left behind.
+        SettingError: The format is unknown.
+        ExportError: The file could not be made, or differs from the model; it is not left behind.
         WriteError: The disk is full or not writable.
     """
-    formats = [find_format(name) for name in dict.fromkeys(names)]
-    expected = predict_inputs(model, pictures)
-    with ExitStack() as places:
-        written = [(kind, places.enter_context(whole(folder / kind.file))) for kind in formats]
-        for kind, path in written:
-            _write(kind, model, classes, path)
-        found = parity.check(written, pictures, expected, classes, task, model)
-        sizes = [saved_size(path) for _, path in written]
-    return [
-        Export(kind.name, folder / kind.file, size, agreement)
-        for kind, size, agreement in zip(formats, sizes, found, strict=True)
-    ]
+    kind = find_format(name)
+    with whole(folder / kind.file) as path:
+        made = _calibrated(subject, kind, path)
+        made = replace(made, path=folder / kind.file)
+        accept(made)
+    return made
 
 
-def _write(kind: Format, model: keras.Model, classes: Sequence[str], path: Path) -> None:
+def _calibrated(subject: Subject, kind: Format, path: Path) -> Export:
+    """Write a file; where quantization made it surer or less sure than it is right, once more."""
+    made = _written(subject, kind, path)
+    held, answers = subject.held, made.parity.answers
+    if kind.exact or held.targets is None or answers is None:
+        return made
+    targets = held.targets[: len(answers)]
+    found = calibration.fit_temperature(subject.task, targets, answers, _HALF_A_STEP)
+    better = calibration.tempered(subject.task, np.maximum(answers, _HALF_A_STEP), found)
+    if found == 1 or _loss(subject, answers) - _loss(subject, better) < _WORTH_IT:
+        return made
+    with tempfile.TemporaryDirectory() as place, calibration.at_temperature(subject.model, found):
+        again = _written(subject, kind, Path(place) / kind.file)
+        if again.parity.answers is None or _loss(subject, again.parity.answers) >= _loss(subject, answers):
+            return made
+        path.write_bytes(again.path.read_bytes())
+    return replace(again, path=path, temperature=found)
+
+
+def _loss(subject: Subject, answers: np.ndarray) -> float:
+    right = np.asarray(subject.held.targets)[: len(answers)]
+    return calibration.log_loss(subject.task, right, answers, _HALF_A_STEP)
+
+
+def _written(subject: Subject, kind: Format, path: Path) -> Export:
+    _write(subject, kind, path)
+    found = parity.check(kind, path, subject.held, subject.classes, subject.task, subject.model)
+    scored = None
+    if found.answers is not None:
+        scored = accuracy(subject.task, subject.held, found.answers, subject.classes, subject.thresholds)
+    return Export(kind.name, path, saved_size(path), found, scored)
+
+
+def _write(subject: Subject, kind: Format, path: Path) -> None:
+    representative = None
+    if kind.calibrated:
+        if subject.representative is None:
+            raise ExportError(f"{kind.name} is calibrated on training pictures, and they are not at hand.")
+        representative = subject.representative()
     try:
         with telling_write_failures(path):
-            kind.write(model, classes, path)
+            kind.write(subject.model, subject.classes, path, representative)
     except TransferError:
         raise
     except Exception as error:
@@ -106,4 +172,4 @@ def require_saving(model: keras.Model, size: int, task: str) -> None:
     """
     pictures = np.random.default_rng(0).integers(0, 256, (2, size, size, 3)).astype(np.uint8)
     with tempfile.TemporaryDirectory() as folder:
-        export_model(model, (), pictures, ["keras"], Path(folder), task)
+        export_model(Subject(model, (), HeldOut.of(model, pictures), task), "keras", Path(folder))

@@ -1,21 +1,22 @@
 """How each format is written: `.keras`, SavedModel, LiteRT. Pixels in [0, 255] go in, probabilities come out."""
 
-import tempfile
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfransfer.base.preprocessing import reads_text
 from tfransfer.base.saved import save_endpoints
 from tfransfer.data import pictures
 from tfransfer.errors import SettingError, did_you_mean
+from tfransfer.exports import litert
+from tfransfer.exports.litert import Writer
+from tfransfer.exports.metadata import LABELS_FILE
 
-LABELS_FILE = "labels.txt"
 PIXELS_SIGNATURE, BYTES_SIGNATURE = "serving_default", "serve_bytes"
 
 
@@ -30,22 +31,28 @@ class Format:
         tolerance: Largest difference of a probability that rounding explains.
         margin: How far apart the two best classes must be for top-1 to be held equal.
         texts: Whether a model that takes texts can be written so.
+        exact: Whether it differs from the model by rounding alone; of others, accuracy says what they cost.
+        calibrated: Whether writing it takes training pictures, to read the ranges of activations from.
+        reader: What replays it: "keras", "savedmodel" or "tflite".
     """
 
     name: str
     file: str
-    write: Callable[[keras.Model, Sequence[str], Path], None]
+    write: Writer
     tolerance: float = 1e-3
     margin: float = 1e-5
     texts: bool = True
+    exact: bool = True
+    calibrated: bool = False
+    reader: str = "tflite"
 
 
-def write_keras(model: keras.Model, classes: Sequence[str], path: Path) -> None:
+def write_keras(model: keras.Model, classes: Sequence[str], path: Path, _: np.ndarray | None = None) -> None:
     """Write a `.keras` file: float32 pixels in; loads in plain Keras."""
     model.save(path)
 
 
-def write_saved_model(model: keras.Model, classes: Sequence[str], path: Path) -> None:
+def write_saved_model(model: keras.Model, classes: Sequence[str], path: Path, _: np.ndarray | None = None) -> None:
     """Write a SavedModel with two signatures and the labels in `assets.extra/labels.txt`.
 
     `serving_default` takes `images`, uint8 (batch, size, size, 3); `serve_bytes` takes `encoded`, strings (batch,) with
@@ -97,30 +104,27 @@ def _bytes_function(model: keras.Model, size: int) -> Callable[[tf.Tensor], dict
     return serve
 
 
-def write_tflite(model: keras.Model, classes: Sequence[str], path: Path) -> None:
-    """Write a LiteRT file: uint8 (1, size, size, 3) in, float32 probabilities (1, classes) out, labels packed in.
-
-    The labels are appended as a zip archive with `labels.txt`, which interpreters ignore and MediaPipe Tasks read.
-    """
-    size = int(model.input_shape[1])
-    with tempfile.TemporaryDirectory() as folder:
-        spec = tf.TensorSpec((1, size, size, 3), tf.uint8, name="images")
-        endpoint = tf.function(_pixels_function(model), input_signature=[spec])
-        save_endpoints(model, {PIXELS_SIGNATURE: endpoint}, Path(folder))
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[PIXELS_SIGNATURE])
-        path.write_bytes(converter.convert())
-    with zipfile.ZipFile(path, "a") as packed:
-        packed.writestr(LABELS_FILE, "".join(f"{name}\n" for name in classes))
-
-
 FORMATS: dict[str, Format] = {
     f.name: f
     for f in (
-        Format("keras", "model.keras", write_keras),
-        Format("savedmodel", "saved_model", write_saved_model),
-        Format("tflite", "model.tflite", write_tflite, texts=False),
+        Format("keras", "model.keras", write_keras, reader="keras"),
+        Format("savedmodel", "saved_model", write_saved_model, reader="savedmodel"),
+        Format("tflite", "model.tflite", litert.writer(litert.FLOAT32), texts=False),
+        Format("tflite-fp16", "model_fp16.tflite", litert.writer(litert.FLOAT16), 0.1, 0.05, texts=False),
+        Format("tflite-dynamic", "model_dynamic.tflite", litert.writer(litert.DYNAMIC), texts=False, exact=False),
+        Format(
+            "tflite-int8", "model_int8.tflite", litert.writer(litert.INT8), texts=False, exact=False, calibrated=True
+        ),
+        Format(
+            "tflite-int16x8", "model_int16x8.tflite", litert.writer(litert.INT16X8), texts=False, exact=False,
+            calibrated=True,
+        ),
     )
-}
+}  # fmt: skip
+
+
+# What is tried for a budget. int16x8 is left out: its kernels are slow where they are not made for a chip.
+TRIED = ("tflite", "tflite-fp16", "tflite-dynamic", "tflite-int8")
 
 
 def require_formats(names: Sequence[str], texts: bool = False) -> None:

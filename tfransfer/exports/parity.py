@@ -1,4 +1,4 @@
-"""Is what was exported what was evaluated? Each file is replayed in a fresh process and held to the model in memory."""
+"""Is what was exported what was evaluated? A file is replayed in a fresh process and held to the model in memory."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,68 +15,88 @@ import numpy as np
 from tfransfer.errors import ExportError
 from tfransfer.exports import replay
 from tfransfer.exports.formats import Format
+from tfransfer.exports.held_out import HeldOut
 from tfransfer.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 _TIMEOUT = 1800
+# For how many seconds a file is asked about pictures; one that is quantized is judged by them.
+_ASKED_FOR, _QUANTIZED_ASKED_FOR = 15.0, 120.0
+# A quantized file that agrees on less than this share is not handed over at all.
+_LEAST_ALIKE = 0.75
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How closely a file agrees with the model it was made from.
+    """How closely a file agrees with the model it was made from, and what it costs.
 
     Attributes:
-        pictures: How many were compared.
+        pictures: How many were compared; a slow file is asked about fewer.
         agreeing: On how many of them top-1 agrees.
         difference: Largest difference of a probability.
+        answers: What the file said of them, float32 (pictures, classes).
+        load_seconds: From the file to the first call.
+        latency_ms: Median time of a call with one picture, by number of cores; without those that could not be told.
+        peak_memory: Bytes that loading and calling it took; None where the system does not say.
     """
 
     pictures: int
     agreeing: int
     difference: float
+    answers: np.ndarray | None = None
+    load_seconds: float | None = None
+    latency_ms: dict[str, float] = field(default_factory=dict)
+    peak_memory: int | None = None
 
 
 def check(
-    files: Sequence[tuple[Format, Path]],
-    pictures: np.ndarray,
-    expected: np.ndarray,
+    kind: Format,
+    path: Path,
+    held: HeldOut,
     classes: Sequence[str],
     task: str = SINGLE_LABEL,
     model: Any = None,
-) -> list[Parity]:
-    """Replay exported files in a fresh process and compare.
+) -> Parity:
+    """Replay an exported file in a fresh process and compare.
 
     Args:
-        files: Each format with the file or folder to check.
-        pictures: Held-out pictures, uint8 (n, size, size, 3), or texts (n,).
-        expected: What the model in memory says of them, float32 (n, classes).
-        classes: What the files' labels must be.
+        kind: Its format.
+        path: The file or folder to check.
+        held: What it is held to.
+        classes: What its labels must be.
         task: Decides what must agree besides the numbers.
         model: The model, where a `.keras` file of it may need layers of this project's own.
 
     Raises:
-        ExportError: A file cannot be loaded, or it says something else.
+        ExportError: It cannot be loaded, or it says something else.
     """
-    answers = _replay(files, pictures, model)
-    found = []
-    for number, (kind, path) in enumerate(files):
-        said = {k.split("/", 1)[1]: v for k, v in answers.items() if k.startswith(f"{number}/")}
-        found.append(compare(kind, path.name, said, expected, classes, task))
-    return found
+    said = _replay(kind, path, held.given, model)
+    found = compare(kind, path.name, said, held.expected, classes, task)
+    latencies = {str(cores): float(ms) for cores, ms in enumerate(said["latency_ms"], start=1) if np.isfinite(ms)}
+    memory = float(said["peak_memory"])
+    return replace(
+        found,
+        load_seconds=float(said["load_seconds"]),
+        latency_ms=latencies,
+        peak_memory=int(memory) if np.isfinite(memory) else None,
+    )
 
 
-def _replay(files: Sequence[tuple[Format, Path]], pictures: np.ndarray, model: Any) -> dict[str, np.ndarray]:
+def _replay(kind: Format, path: Path, given: np.ndarray, model: Any) -> dict[str, np.ndarray]:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        np.save(place / "pictures.npy", pictures, allow_pickle=False)
+        np.save(place / "pictures.npy", given, allow_pickle=False)
         request = {
-            "files": [{"format": kind.name, "path": str(path.resolve())} for kind, path in files],
+            "format": kind.reader,
+            "path": str(path.resolve()),
             "pictures": str(place / "pictures.npy"),
             "answers": str(place / "answers.npz"),
             "modules": own_modules(model) if model is not None else [],
+            "seconds": _ASKED_FOR if kind.exact else _QUANTIZED_ASKED_FOR,
         }
         (place / "request.json").write_text(json.dumps(request), encoding="utf-8")
         ran = subprocess.run(
-            [sys.executable, replay.__file__, str(place / "request.json")],
+            # -P: the modules beside the script must not stand in for those of the same name elsewhere.
+            [sys.executable, "-P", replay.__file__, str(place / "request.json")],
             capture_output=True,
             text=True,
             errors="replace",
@@ -85,9 +105,8 @@ def _replay(files: Sequence[tuple[Format, Path]], pictures: np.ndarray, model: A
             check=False,
         )
         if ran.returncode != 0:
-            names = ", ".join(path.name for _, path in files)
             last = (ran.stderr.strip().splitlines() or ["no message"])[-1]
-            raise ExportError(f"{names}: cannot be loaded in a fresh process without tfransfer: {last}")
+            raise ExportError(f"{path.name}: cannot be loaded in a fresh process without tfransfer: {last}")
         with np.load(place / "answers.npz", allow_pickle=False) as archive:
             return dict(archive)
 
@@ -119,36 +138,56 @@ def compare(
             a regression are held to their largest size.
 
     Raises:
-        ExportError: They differ by more than rounding.
+        ExportError: They differ by more than rounding, or, of a quantized file, so much that it is another model.
     """
     size = max(1.0, float(np.abs(expected).max())) if task == REGRESSION else 1.0
-    tolerance = kind.tolerance * size
-    labels = said.get("labels")
+    labels, first, second = said.get("labels"), said["first"], said["second"]
     if labels is not None and list(labels) != list(classes):
         raise ExportError(_refused(name, f"its labels are {list(labels)[:5]}, not {list(classes)[:5]}"))
-    if np.abs(said["first"] - said["second"]).max() > tolerance:
+    if first.shape[1:] != expected.shape[1:] or not np.isfinite(first).all():
+        raise ExportError(_refused(name, f"it gives values of shape {first.shape}, some perhaps not finite"))
+    if np.abs(first[: len(second)] - second[: len(first)]).max() > kind.tolerance * size:
         raise ExportError(_refused(name, "two calls on the same picture disagree: something random is in its graph"))
-    clear = _clear(expected, task, kind.margin)
-    worst, agreeing = 0.0, len(expected)
-    for call in ("first", "bytes"):
-        if call not in said:
-            continue
-        answer = said[call]
-        if answer.shape != expected.shape or not np.isfinite(answer).all():
-            raise ExportError(_refused(name, f"it gives values of shape {answer.shape}, some perhaps not finite"))
-        same = _same(answer, expected, task)
-        worst = max(worst, float(np.abs(answer - expected).max()))
-        agreeing = min(agreeing, int(same.sum()))
-        if not same[clear].all() or worst > tolerance:
-            differing = int((~same & clear).sum())
-            raise ExportError(
-                _refused(
-                    name,
-                    f"on {len(expected)} held-out examples it names another class for {differing}, and its "
-                    f"outputs differ by up to {worst:.2g} (rounding explains {tolerance:g})",
-                )
+    for answer in (first, said.get("bytes")):
+        if answer is not None:
+            (_require_rounding if kind.exact else _require_likeness)(kind, name, answer, expected[: len(answer)], task)
+    asked = expected[: len(first)]
+    same = _same(first, asked, task)
+    return Parity(len(first), int(same.sum()), float(np.abs(first - asked).max()), first)
+
+
+def _require_rounding(kind: Format, name: str, answer: np.ndarray, expected: np.ndarray, task: str) -> None:
+    """See that answers differ from the model's by rounding alone."""
+    size = max(1.0, float(np.abs(expected).max())) if task == REGRESSION else 1.0
+    wrong = ~_same(answer, expected, task) & _clear(expected, task, kind.margin)
+    worst = float(np.abs(answer - expected).max())
+    if wrong.any() or worst > kind.tolerance * size:
+        raise ExportError(
+            _refused(
+                name,
+                f"on {len(expected)} held-out examples it names another class for {int(wrong.sum())}, and its "
+                f"outputs differ by up to {worst:.2g} (rounding explains {kind.tolerance * size:g})",
             )
-    return Parity(len(expected), agreeing, worst)
+        )
+
+
+def _require_likeness(kind: Format, name: str, answer: np.ndarray, expected: np.ndarray, task: str) -> None:
+    """See that a quantized file is the same model still: what that cost is measured elsewhere."""
+    if task == REGRESSION:
+        spread = float(expected.std()) or 1.0
+        alike, least = 1 - float(np.sqrt(np.mean((answer - expected) ** 2))) / spread, _LEAST_ALIKE
+    elif task == MULTI_LABEL:
+        alike, least = float(((answer >= 0.5) == (expected >= 0.5)).mean()), _LEAST_ALIKE
+    else:
+        alike, least = float(_same(answer, expected, task).mean()), _LEAST_ALIKE
+    if alike < least:
+        raise ExportError(
+            _refused(
+                name,
+                f"on {len(expected)} held-out examples it agrees with it on {alike:.0%}, and below {least:.0%} it is "
+                "another model: its outputs are mixed up, or this base does not survive such quantization",
+            )
+        )
 
 
 def _same(answer: np.ndarray, expected: np.ndarray, task: str) -> np.ndarray:

@@ -1,0 +1,104 @@
+"""LiteRT (TFLite) files: float32, float16, and quantized to integers. Pixels in [0, 255] go in, labels are packed in.
+
+The converter folds BatchNormalization into the convolutions. How the kinds differ, in weights and in activations, is
+described in Google's "LiteRT post-training quantization".
+"""
+
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfransfer.base.saved import save_endpoints
+from tfransfer.exports import metadata
+from tfransfer.native_output import hidden_native_output
+
+Writer = Callable[[keras.Model, Sequence[str], Path, np.ndarray | None], None]
+_SIGNATURE = "serving_default"
+_Ops = tf.lite.OpsSet
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How the converter is set.
+
+    Attributes:
+        pixels: Type of the model's input before quantization: uint8 pixels are cast in the graph.
+        optimize: Whether weights shrink.
+        types: Weights' types, where the converter should not choose.
+        ops: Which kernels it may use; empty leaves that to the converter.
+        ends: Type of input and output of a fully quantized file; None leaves float32.
+    """
+
+    pixels: Any = tf.uint8
+    optimize: bool = True
+    types: tuple[Any, ...] = ()
+    ops: tuple[Any, ...] = ()
+    ends: Any = None
+
+
+FLOAT32 = Kind(optimize=False)
+FLOAT16 = Kind(types=(tf.float16,))
+DYNAMIC = Kind()
+INT8 = Kind(pixels=tf.float32, ops=(_Ops.TFLITE_BUILTINS_INT8,), ends=tf.uint8)
+INT16X8 = Kind(
+    pixels=tf.float32, ops=(_Ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8, _Ops.TFLITE_BUILTINS)
+)
+
+
+def writer(kind: Kind) -> Writer:
+    """What writes a file of a kind: input (1, size, size, 3), output (1, classes)."""
+
+    def write(model: keras.Model, classes: Sequence[str], path: Path, representative: np.ndarray | None) -> None:
+        path.write_bytes(convert(model, kind, representative))
+        metadata.pack(path, classes, str(model.layers[-1].name))
+
+    return write
+
+
+def convert(model: keras.Model, kind: Kind, representative: np.ndarray | None = None) -> bytes:
+    """A model as a LiteRT file's content, without labels.
+
+    Args:
+        model: float32 pixels (batch, size, size, 3) to probabilities or values.
+        kind: Which file.
+        representative: Training pictures, uint8 (n, size, size, 3), from which ranges of activations are read.
+    """
+    size = int(model.input_shape[1])
+    name = str(model.layers[-1].name)
+    spec = tf.TensorSpec((1, size, size, 3), kind.pixels, name="images")
+    endpoint = tf.function(
+        lambda images: {name: model(tf.cast(images, tf.float32), training=False)}, input_signature=[spec]
+    )
+    with tempfile.TemporaryDirectory() as folder, hidden_native_output(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the calibrator warns of an interpreter that it uses itself
+        save_endpoints(model, {_SIGNATURE: endpoint}, Path(folder))
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[_SIGNATURE])
+        _set(converter, kind, representative)
+        return bytes(converter.convert())
+
+
+def _set(converter: Any, kind: Kind, representative: np.ndarray | None) -> None:
+    if kind.optimize:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if kind.types:
+        converter.target_spec.supported_types = list(kind.types)
+    if not kind.ops:
+        return
+    if representative is None:
+        raise ValueError("pictures are needed to calibrate the activations")
+    converter.target_spec.supported_ops = list(kind.ops)
+    converter.representative_dataset = lambda: _one_by_one(representative, kind.pixels.as_numpy_dtype)
+    if kind.ends is not None:
+        converter.inference_input_type = converter.inference_output_type = kind.ends
+
+
+def _one_by_one(pictures: np.ndarray, dtype: Any) -> Iterator[dict[str, np.ndarray]]:
+    for picture in pictures:
+        yield {"images": picture[np.newaxis].astype(dtype)}
