@@ -246,7 +246,7 @@ def test_the_best_file_within_a_budget_is_kept_and_the_others_are_not(copied, ru
 
 def test_where_nothing_keeps_to_the_budget_nothing_is_kept(copied, command):
     (copied.folder / "model.tflite").unlink()
-    code, out, err = command("export", copied.folder, "--budget", "1kB", "--to", "tflite")
+    code, _, err = command("export", copied.folder, "--budget", "1kB", "--to", "tflite")
     assert code == 1
     assert "none of 1 files keeps to 1kB" in err
     assert not (copied.folder / "model.tflite").exists()

@@ -55,7 +55,7 @@ def pack(path: Path, classes: Sequence[str], output: str) -> None:
 class _Aligned(flatbuffers.Builder):  # type: ignore[misc]
     """Puts every vector at a multiple of 16 bytes, where kernels expect weights; the generated code forgets it."""
 
-    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:  # noqa: N802, N803
+    def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:
         """Begin a vector; see flatbuffers.Builder."""
         return int(super().StartVector(elemSize, numElems, max(alignment, 16)))
 
