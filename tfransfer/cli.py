@@ -284,14 +284,27 @@ def _clear_cache(terminal: Terminal) -> None:
 @click.argument("run", type=PATH)
 @click.argument("data", required=False)
 @click.option("--predictions", is_flag=True, help="Write predictions.csv to the run's folder.")
+@click.option(
+    "--precision",
+    type=float,
+    metavar="SHARE",
+    help="Choose below which probability to say `not sure`, so that this share of the other answers is right.",
+)
 @TRUST
 @JSON
-def evaluate(run: Path, data: str | None, predictions: bool, trust: bool, as_json: bool) -> None:
+def evaluate(
+    run: Path, data: str | None, predictions: bool, precision: float | None, trust: bool, as_json: bool
+) -> None:
     """Score RUN on its recorded validation and test pictures, or on all pictures of a folder DATA."""
     terminal = Terminal(as_json)
     pipeline = _load_pipeline()
     metrics = pipeline.evaluate(
-        runs.load_run(run, trust), data, predictions=predictions, progress=terminal.progress, say=terminal.say
+        runs.load_run(run, trust),
+        data,
+        predictions=predictions,
+        precision=precision,
+        progress=terminal.progress,
+        say=terminal.say,
     )
     show_metrics(terminal, metrics)
     if predictions:
@@ -327,7 +340,7 @@ def predict(run: Path, inputs: tuple[str, ...], top: int, trust: bool, as_json: 
     "--to",
     "formats",
     metavar="FORMAT,...",
-    help="keras, savedmodel, tflite, or tflite- and fp16, dynamic, int8, int16x8.",
+    help="keras, savedmodel, onnx, tflite, or tflite- and fp16, dynamic, int8, int16x8.",
 )
 @click.option(
     "--budget", metavar="TEXT", help="Try LiteRT variants and keep the best within, say, '4MB, 15ms, top1-drop 1'."

@@ -141,6 +141,7 @@ def evaluate(
     data: Any = None,
     *,
     predictions: bool = False,
+    precision: float | None = None,
     progress: Progress = quiet,
     say: Say = silent,
 ) -> dict[str, Any]:
@@ -151,6 +152,8 @@ def evaluate(
         data: A dataset, or what `load_data` takes, with the run's classes; None, or what it was trained on, takes
             the recorded validation and test splits and writes `metrics.json` anew, where that can be written.
         predictions: Write `predictions.csv` to the run's folder: path, label, split, predicted, probability.
+        precision: Share of right answers that is wanted among those that are given: chooses, on validation, below which
+            probability `predict` says that it is not sure, and adds to each split's metrics what that costs.
         progress: Shows how far it is.
         say: Told what was set aside.
 
@@ -166,10 +169,16 @@ def evaluate(
     if data is None or scoring.is_own_data(run, data):
         dataset = run.data or scoring.recorded_data(run, progress, say)
         scored = scoring.score_splits(run, run.model, dataset, progress)
+        if precision is not None:
+            for name, told in scoring.choose_abstention(run, scored, precision).items():
+                scored[name][0]["abstention"] = told
+            run.write_manifest()
         try:
             write_json(run.folder / run_folder.METRICS, {name: metrics for name, (metrics, _) in scored.items()})
         except WriteError as error:  # what took minutes to find out is still told
             say(f"warning: the figures are not kept: {error}")
+    elif precision is not None:
+        raise SettingError("precision is chosen on the run's own validation split; leave out the other data.")
     else:
         dataset = scoring.known_data(run, data, progress, say)
         said = predict_examples(run.model, dataset, dataset.examples, run.image_size, progress=progress)
@@ -222,7 +231,7 @@ def export(
 
     Args:
         run: A run or its folder.
-        *formats: "keras", "savedmodel", "tflite" (float32), "tflite-fp16", "tflite-dynamic" (integer weights),
+        *formats: "keras", "savedmodel", "onnx", "tflite" (float32), "tflite-fp16", "tflite-dynamic" (integer weights),
             "tflite-int8" (all integers, uint8 in and out), "tflite-int16x8".
         max_drop: Points of the headline metric (hundredths of top-1) that a file may lose.
         max_size: Bytes, or "4MB".

@@ -72,6 +72,11 @@ class Run:
         return self.manifest.get("thresholds")
 
     @property
+    def least_probability(self) -> float:
+        """Below which probability of the likeliest class the model is not sure, as `evaluate` chose it; 0 never."""
+        return float(self.manifest.get("abstention", {}).get("threshold", 0.0))
+
+    @property
     def image_size(self) -> int:
         """Side of the model's input in pixels; 0 where it takes texts."""
         return int(self.manifest["plan"]["image_size"])
@@ -181,6 +186,10 @@ def _unsound(manifest: dict[str, Any]) -> dict[str, str]:
         "data": (
             _has(data, root=str) and data.get("kind", IMAGE) in (IMAGE, TEXT) and _has(data.get("origin", {})),
             "an object with a root, a kind and an origin",
+        ),
+        "abstention": (
+            "abstention" not in manifest or _has(manifest["abstention"], threshold=float),
+            "an object with a threshold",
         ),
         "exports": (_has(manifest.get("exports", {})), "an object"),
     }

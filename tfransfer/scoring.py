@@ -8,13 +8,14 @@ from tfransfer import run_folder
 from tfransfer.data import sources
 from tfransfer.data.index import SEPARATOR, Dataset
 from tfransfer.data.kinds import FOLDER
-from tfransfer.errors import DataError
+from tfransfer.errors import DataError, SettingError
+from tfransfer.evaluation import abstention
 from tfransfer.evaluation.multi_label import choose_thresholds
 from tfransfer.evaluation.predictions import Predictions, Reading, predict_examples
 from tfransfer.evaluation.scores import score
 from tfransfer.progress import Progress, Say
 from tfransfer.runs import Run
-from tfransfer.tasks import MULTI_LABEL, REGRESSION
+from tfransfer.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 
 def predict_split(run: Run, model: Any, dataset: Dataset, name: str, progress: Progress) -> Predictions:
@@ -86,9 +87,36 @@ def known_data(run: Run, data: Any, progress: Progress, say: Say) -> Dataset:
     return data
 
 
+def choose_abstention(
+    run: Run, scored: dict[str, tuple[dict[str, Any], Predictions]], precision: float
+) -> dict[str, dict[str, Any]]:
+    """Choose, on validation, below which probability a run had better say nothing, and put it into its manifest.
+
+    Args:
+        run: Of one class each.
+        scored: From `score_splits`.
+        precision: Share of right answers that is wanted among those that are given.
+
+    Returns:
+        For each split the threshold, the coverage and the top-1 among what is answered.
+
+    Raises:
+        SettingError: The task is another, or the precision out of range.
+        DataError: The precision is not reached on validation.
+    """
+    if run.task != SINGLE_LABEL or "validation" not in scored:
+        raise SettingError("--precision is for runs of one class each, scored on their own validation split.")
+    labelled = {name: (said.targets.argmax(axis=1), said.outputs) for name, (_, said) in scored.items()}
+    threshold = abstention.choose_threshold(*labelled["validation"], precision)
+    found = {name: abstention.selective(*of_split, threshold) for name, of_split in labelled.items()}
+    told = {name: {"threshold": threshold, "coverage": one.coverage, "top1": one.top1} for name, one in found.items()}
+    run.manifest["abstention"] = {"precision": precision, "threshold": threshold, "splits": told}
+    return told
+
+
 def reading_of(run: Run, top: int = 5) -> Reading:
     """How the output of a run's model reads."""
-    return Reading(run.task, run.classes, tuple(run.thresholds or ()), top)
+    return Reading(run.task, run.classes, tuple(run.thresholds or ()), top, run.least_probability)
 
 
 def _label_text(run: Run, target: np.ndarray) -> str:

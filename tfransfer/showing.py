@@ -88,6 +88,15 @@ def show_metrics(terminal: Terminal, metrics: dict[str, Any]) -> None:
         columns = [(key, title) for key, title in _PER_CLASS if key in first]
         rows = [[name, *(_known(said[key]) for key, _ in columns)] for name, said in per_class.items()]
         terminal.table(f"{shown}, per class", ["class", *(title for _, title in columns)], rows)
+    _show_abstention(terminal, {name: m["abstention"] for name, m in metrics.items() if "abstention" in m})
+
+
+def _show_abstention(terminal: Terminal, told: dict[str, dict[str, Any]]) -> None:
+    """What it costs and gives not to answer below the chosen probability."""
+    if told:
+        threshold = next(iter(told.values()))["threshold"]
+        rows = [[name, f"{one['coverage']:.1%}", _known(one["top1"])] for name, one in told.items()]
+        terminal.table(f"not sure below {threshold:.3f}", ["split", "answered", "top-1 of these"], rows)
 
 
 def _known(value: Any) -> Any:
@@ -108,8 +117,13 @@ def show_predictions(terminal: Terminal, said: list[Any], what: str) -> None:
     shown = max(1, *(len(p.top) for p in said))
     several = any(p.top and p.label != p.top[0][0] for p in said)
     columns = [what, *(["applies"] if several else []), *(f"top {rank}" for rank in range(1, shown + 1))]
+    unsure = any(not p.sure for p in said)
+    if unsure:
+        columns.insert(1, "sure")
     rows = [
-        [p.name, *([p.label] if several else []), *(_ranked(p, rank) for rank in range(shown))] for p in said
+        [p.name, *(["yes" if p.sure else "no"] if unsure else []), *([p.label] if several else []),
+         *(_ranked(p, rank) for rank in range(shown))]
+        for p in said
     ]  # fmt: skip
     terminal.table("", columns, rows, left=99)
 
@@ -126,4 +140,4 @@ def prediction_dict(prediction: Any, what: str) -> dict[str, Any]:
     if prediction.value is not None:
         return found | {"value": prediction.value}
     ranked = [{"label": label, "probability": probability} for label, probability in prediction.top]
-    return found | {"label": prediction.label, "top": ranked}
+    return found | {"label": prediction.label, "sure": prediction.sure, "top": ranked}

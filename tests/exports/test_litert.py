@@ -147,6 +147,17 @@ def test_weights_stand_where_kernels_expect_them(run):
     assert not [start for start in starts if start % 16]
 
 
+def test_onnx_says_what_the_model_says(copied):
+    runtime = pytest.importorskip("onnxruntime")
+    (made,) = copied.export("onnx")
+    session = runtime.InferenceSession(str(made.path))
+    assert session.get_modelmeta().custom_metadata_map["labels.txt"].splitlines() == list(copied.classes)
+    held = copied.held_out.first(5)
+    for part in (slice(0, 1), slice(0, 5)):  # any batch
+        (said,) = session.run(["probabilities"], {"images": held.given[part]})
+        np.testing.assert_allclose(said, held.expected[part], atol=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["tflite", "tflite-fp16", "tflite-dynamic", "tflite-int8"])
 def test_mediapipe_names_the_pictures(run, name):

@@ -97,6 +97,7 @@ class Prediction:
         top: The likeliest classes with their probabilities, best first.
         error: Why the picture cannot be read; empty where it can.
         value: What a regression says, in the targets' unit; None for other tasks.
+        sure: Whether the probability reaches the threshold below which the run had better say nothing.
     """
 
     name: str
@@ -105,6 +106,7 @@ class Prediction:
     top: tuple[tuple[str, float], ...]
     error: str = ""
     value: float | None = None
+    sure: bool = True
 
 
 @dataclass(frozen=True)
@@ -116,12 +118,14 @@ class Reading:
         classes: Class names in the order of the model's outputs.
         thresholds: Of a multi-label task, one per class.
         top: How many of the likeliest classes to give.
+        least: Of one class each, the probability below which the model is not sure.
     """
 
     task: str
     classes: tuple[str, ...]
     thresholds: tuple[float, ...] = ()
     top: int = 5
+    least: float = 0.0
 
     def __post_init__(self) -> None:
         if self.top < 1:
@@ -137,7 +141,7 @@ class Reading:
         if self.task == MULTI_LABEL:
             thresholds = self.thresholds or (0.5,) * len(self.classes)
             label = SEPARATOR.join(self.classes[i] for i in best if output[i] >= thresholds[i])
-        return Prediction(name, label, ranked[0][1], ranked)
+        return Prediction(name, label, ranked[0][1], ranked, sure=ranked[0][1] >= self.least)
 
 
 def name_texts(model: Any, reading: Reading, texts: Sequence[str], batch: int = 32) -> list[Prediction]:

@@ -16,6 +16,7 @@ from tfransfer.errors import SettingError, did_you_mean
 from tfransfer.exports import litert
 from tfransfer.exports.litert import Writer
 from tfransfer.exports.metadata import LABELS_FILE
+from tfransfer.exports.onnx_files import write_onnx
 
 PIXELS_SIGNATURE, BYTES_SIGNATURE = "serving_default", "serve_bytes"
 
@@ -33,7 +34,7 @@ class Format:
         texts: Whether a model that takes texts can be written so.
         exact: Whether it differs from the model by rounding alone; of others, accuracy says what they cost.
         calibrated: Whether writing it takes training pictures, to read the ranges of activations from.
-        reader: What replays it: "keras", "savedmodel" or "tflite".
+        reader: What replays it: "keras", "savedmodel", "onnx" or "tflite".
     """
 
     name: str
@@ -109,6 +110,7 @@ FORMATS: dict[str, Format] = {
     for f in (
         Format("keras", "model.keras", write_keras, reader="keras"),
         Format("savedmodel", "saved_model", write_saved_model, reader="savedmodel"),
+        Format("onnx", "model.onnx", write_onnx, texts=False, reader="onnx"),
         Format("tflite", "model.tflite", litert.writer(litert.FLOAT32), texts=False),
         Format("tflite-fp16", "model_fp16.tflite", litert.writer(litert.FLOAT16), 0.1, 0.05, texts=False),
         Format("tflite-dynamic", "model_dynamic.tflite", litert.writer(litert.DYNAMIC), texts=False, exact=False),

@@ -52,7 +52,7 @@ def pack(path: Path, classes: Sequence[str], output: str) -> None:
         packed.writestr(LABELS_FILE, "".join(f"{name}\n" for name in classes))
 
 
-class _Aligned(flatbuffers.Builder):  # type: ignore[misc]
+class _Aligned(flatbuffers.Builder):
     """Puts every vector at a multiple of 16 bytes, where kernels expect weights; the generated code forgets it."""
 
     def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:

@@ -90,6 +90,27 @@ def replay_tflite(request: dict[str, Any], pictures: np.ndarray) -> Answers:
     return {"first": first, "second": two.ask(pictures[:_TWICE]), "labels": np.array(labels)} | cost.answers()
 
 
+def replay_onnx(request: dict[str, Any], pictures: np.ndarray) -> Answers:
+    """Answers of an ONNX file."""
+    import onnxruntime
+
+    def opened(threads: int) -> Any:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        return onnxruntime.InferenceSession(request["path"], options, providers=["CPUExecutionProvider"])
+
+    cost = Cost()
+    one = opened(1)
+    cost.loaded()
+    cost.call(lambda: one.run(None, {"images": pictures[:1]}))
+    two = opened(2)
+    cost.call(lambda: two.run(None, {"images": pictures[:1]}))
+    ask: Ask = lambda part: two.run(None, {"images": part})[0]  # noqa: E731
+    labels = two.get_modelmeta().custom_metadata_map["labels.txt"].splitlines()
+    first = in_batches(ask, pictures, request["seconds"])
+    return {"first": first, "second": ask(pictures[:_TWICE]), "labels": np.array(labels)} | cost.answers()
+
+
 class _LiteModel:
     """A LiteRT file in an interpreter."""
 
@@ -194,7 +215,12 @@ def _memory(which: str) -> float:
         return float("nan")
 
 
-REPLAYS = {"keras": replay_keras, "savedmodel": replay_saved_model, "tflite": replay_tflite}
+REPLAYS = {
+    "keras": replay_keras,
+    "savedmodel": replay_saved_model,
+    "onnx": replay_onnx,
+    "tflite": replay_tflite,
+}
 
 
 def main() -> None:
