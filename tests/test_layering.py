@@ -85,8 +85,10 @@ MAY_KNOW = {
     "doctor": {"data", "base", "features", "training", "loading", "opening"},
     "terminal": set(),
     "options": {"base"},
+    "commands": {"options", "pipeline", "terminal", "showing", "features", "runs"},
     "cli": {
         "options",
+        "commands",
         "pipeline",
         "doctor",
         "terminal",

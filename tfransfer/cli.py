@@ -3,7 +3,6 @@
 import os
 import shlex
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,11 @@ import click
 
 from tfransfer import __version__, run_folder, runs
 from tfransfer.base.records import NGRAMS, find_base
-from tfransfer.cache_home import cache_home
+from tfransfer.commands.cache import cache
+from tfransfer.commands.export import export, names_in, verify
+from tfransfer.commands.loading import load_pipeline
 from tfransfer.data.kinds import name_of
-from tfransfer.errors import ExportError, SettingError, TransferError
-from tfransfer.features import budget
-from tfransfer.files import size_text
-from tfransfer.native_output import hidden_native_output
+from tfransfer.errors import SettingError, TransferError
 from tfransfer.options import (
     BASE,
     IMAGE_SIZE,
@@ -31,7 +29,7 @@ from tfransfer.options import (
     training_options,
 )
 from tfransfer.recipe import Recipe, parse_setting, read_recipe
-from tfransfer.showing import prediction_dict, show_exports, show_metrics, show_predictions, show_run
+from tfransfer.showing import prediction_dict, show_metrics, show_predictions, show_run
 from tfransfer.showing_bases import list_bases, show_base
 from tfransfer.showing_findings import show_diagnosis
 from tfransfer.stopping import Stopped
@@ -75,15 +73,6 @@ def main() -> None:
         sys.exit(1)
     finally:
         sys.stdout = standard_output
-
-
-def _load_pipeline() -> Any:
-    """Import the pipeline, and with it TensorFlow, whose native start-up messages are kept off the terminal."""
-    with hidden_native_output():
-        import tensorflow  # noqa: F401  here, because --help must not wait for it
-    from tfransfer import pipeline  # here, for the same reason
-
-    return pipeline
 
 
 def _fail(error: Exception, code: int) -> None:
@@ -130,9 +119,9 @@ def train(
     terminal = Terminal(as_json)
     place = run_folder.place_for(name_of(data), out)
     _require_place(place, resume, overwrite)
-    pipeline = _load_pipeline()
+    pipeline = load_pipeline()
     opened = pipeline.choose_devices(devices)  # several workers meet before TensorFlow runs anything
-    wanted = None if exports is None else _formats(exports)
+    wanted = None if exports is None else names_in(exports)
     # Wrong usage is said before the pictures are read.
     pipeline.make_recipe(recipe, settings)
     pipeline.require_formats(wanted or ())
@@ -182,10 +171,6 @@ def _split_choices(given: tuple[str, ...]) -> dict[str, str] | None:
     return dict((part.strip() for part in one.split("=", 1)) for one in given) or None  # type: ignore[misc]
 
 
-def _formats(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip() and name.strip() != "none"]
-
-
 @cli.command()
 @click.argument("data")
 @reading_options
@@ -210,7 +195,7 @@ def check(data: str, fix: Path | None, out: Path, as_json: bool, **options: Any)
     Nothing in DATA is changed. Exit 0 where nothing hard was found, 1 where something was, 2 for wrong usage.
     """
     terminal = Terminal(as_json)
-    _load_pipeline()
+    load_pipeline()
     from tfransfer import doctor  # here, because it imports TensorFlow
 
     # A file that will not be replaced is named before minutes of work, not after.
@@ -235,52 +220,6 @@ def check(data: str, fix: Path | None, out: Path, as_json: bool, **options: Any)
 
 
 @cli.command()
-@click.argument("action", type=click.Choice(["show", "verify", "clear"]), default="show")
-@JSON
-def cache(action: str, as_json: bool) -> None:
-    """Show, verify or clear what is kept between runs: features, converted bases, read folders."""
-    terminal = Terminal(as_json)
-    {"show": _show_cache, "verify": _verify_cache, "clear": _clear_cache}[action](terminal)
-
-
-def _show_cache(terminal: Terminal) -> None:
-    listed = list(reversed(budget.entries()))
-    rows = [
-        [entry.facts.get("base", "?"), entry.facts.get("image_size", "?"), entry.facts.get("kind", "?"),
-         "varied" if entry.facts.get("augment") else "clean", entry.facts.get("engine", "?"), entry.rows,
-         size_text(entry.size), time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))]
-        for entry in listed
-    ]  # fmt: skip
-    terminal.table("", ["base", "pixels", "kept", "views", "engine", "images", "size", "last used"], rows)
-    features, free = sum(entry.size for entry in listed), budget.room(None)
-    terminal.say(
-        f"{cache_home()}: {size_text(budget.size_of(cache_home()))}, of it features {size_text(features)}; "
-        f"features may take {size_text(free)}"
-    )
-    keys = ("base", "image_size", "kind", "views", "engine", "images", "size", "last_used")
-    shown = [dict(zip(keys, row, strict=True)) | {"bytes": e.size} for row, e in zip(rows, listed, strict=True)]
-    terminal.emit({"folder": str(cache_home()), "collections": shown})
-
-
-def _verify_cache(terminal: Terminal) -> None:
-    bad = budget.verify()
-    for path, reason in bad:
-        terminal.say(f"{path} {reason}")
-    images = sum(entry.rows for entry in budget.entries())
-    said = "they are extracted again when they are needed" if bad else "every size and sum is right"
-    terminal.say(f"{images} images kept, {len(bad)} damaged files: {said}")
-    terminal.emit({"images": images, "damaged": [str(path) for path, _ in bad]})
-    if bad:
-        sys.exit(1)
-
-
-def _clear_cache(terminal: Terminal) -> None:
-    freed = budget.clear()
-    terminal.say(f"cleared {cache_home()}: {size_text(freed)}")
-    terminal.emit({"folder": str(cache_home()), "bytes": freed})
-
-
-@cli.command()
 @click.argument("run", type=PATH)
 @click.argument("data", required=False)
 @click.option("--predictions", is_flag=True, help="Write predictions.csv to the run's folder.")
@@ -297,7 +236,7 @@ def evaluate(
 ) -> None:
     """Score RUN on its recorded validation and test pictures, or on all pictures of a folder DATA."""
     terminal = Terminal(as_json)
-    pipeline = _load_pipeline()
+    pipeline = load_pipeline()
     metrics = pipeline.evaluate(
         runs.load_run(run, trust),
         data,
@@ -321,7 +260,7 @@ def evaluate(
 def predict(run: Path, inputs: tuple[str, ...], top: int, trust: bool, as_json: bool) -> None:
     """Name what is on pictures: INPUTS are files and folders, or texts for a run on texts. Needs no training data."""
     terminal = Terminal(as_json)
-    pipeline = _load_pipeline()
+    pipeline = load_pipeline()
     loaded = runs.load_run(run, trust)
     what = "picture" if loaded.kind == "image" else "text"
     said = pipeline.predict(loaded, [Path(one) if what == "picture" else one for one in inputs], top=top)
@@ -332,61 +271,6 @@ def predict(run: Path, inputs: tuple[str, ...], top: int, trust: bool, as_json: 
     terminal.emit({"predictions": [prediction_dict(p, what) for p in said]})
     if len(bad) == len(said):
         sys.exit(1)
-
-
-@cli.command()
-@click.argument("folders", metavar="RUN...", nargs=-1, required=True, type=PATH)
-@click.option(
-    "--to",
-    "formats",
-    metavar="FORMAT,...",
-    help="keras, savedmodel, onnx, tflite, or tflite- and fp16, dynamic, int8, int16x8.",
-)
-@click.option(
-    "--budget", metavar="TEXT", help="Try LiteRT variants and keep the best within, say, '4MB, 15ms, top1-drop 1'."
-)
-@click.option("--max-drop", type=click.FloatRange(0), metavar="POINTS", help="Keep no file that loses more top-1.")
-@click.option("--max-size", metavar="SIZE", help="Keep no file that is larger, say 4MB.")
-@click.option(
-    "--max-latency", type=click.FloatRange(0), metavar="MS", help="Keep no file that takes longer for a picture."
-)
-@TRUST
-@JSON
-def export(
-    folders: tuple[Path, ...], formats: str | None, budget: str | None, trust: bool, as_json: bool, **limits: Any
-) -> None:
-    """Export RUN's model; each file is loaded again, compared and measured first.
-
-    Where the training data is at hand, accuracy on its validation split is measured too. With --budget several RUNs may
-    compete.
-    """
-    _require_one_way(folders, formats, budget, limits)
-    terminal = Terminal(as_json)
-    pipeline = _load_pipeline()
-    opened = [runs.load_run(folder, trust) for folder in folders]
-    names = _formats(formats or "")
-    if budget is None:
-        made = pipeline.export(opened[0], *names, **limits, progress=terminal.progress, say=terminal.say)
-        show_exports(terminal, opened[0].task, [(one.path, one.format, one.to_dict()) for one in made])
-        terminal.emit({"exports": {one.format: {"path": str(one.path), **one.to_dict()} for one in made}})
-        return
-    found = pipeline.export_within(opened, budget, names, progress=terminal.progress, say=terminal.say)
-    show_exports(terminal, opened[0].task, [(run.folder, one.format, one.to_dict()) for run, one in found.tried])
-    tried = [{"run": str(run.folder), "format": one.format, **one.to_dict()} for run, one in found.tried]
-    kept = None if found.kept is None else {"path": str(found.kept.path), "format": found.kept.format}
-    terminal.emit({"tried": tried, "kept": kept})
-    if found.kept is None:
-        raise ExportError(f"none of {len(tried)} files keeps to {budget}; nothing was kept.")
-    terminal.say(f"kept: {found.kept.path}")
-
-
-def _require_one_way(
-    folders: tuple[Path, ...], formats: str | None, budget: str | None, limits: dict[str, Any]
-) -> None:
-    if budget is None and (not formats or len(folders) > 1):
-        raise SettingError("say --to FORMAT for one run, or --budget TEXT for one or several.")
-    if budget is not None and any(value is not None for value in limits.values()):
-        raise SettingError("--budget says the limits; leave out --max-drop, --max-size and --max-latency.")
 
 
 @cli.command()
@@ -401,7 +285,11 @@ def bases(name: str | None, as_json: bool) -> None:
     recipe = Recipe(base=name, weights="random")
     if not set("/.:") & set(name) and name != NGRAMS:
         find_base(name)  # a mistyped name is said at once, without TensorFlow
-    _load_pipeline()
+    load_pipeline()
     from tfransfer.opening import named_base  # here, because it imports TensorFlow
 
     show_base(terminal, name, named_base(recipe, "float32", terminal.say))
+
+
+for command in (cache, export, verify):
+    cli.add_command(command)

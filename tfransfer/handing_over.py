@@ -15,9 +15,11 @@ from tfransfer.data.index import TEXT, Dataset, Example
 from tfransfer.errors import ExportError, RunError, SettingError, TransferError
 from tfransfer.evaluation.predictions import predict_inputs
 from tfransfer.exports.budget import NO_LIMITS, Limits, best
+from tfransfer.exports.bundle import write_bundle
 from tfransfer.exports.exporting import Export, Subject, export_model
 from tfransfer.exports.formats import find_format, require_formats
 from tfransfer.exports.held_out import HeldOut
+from tfransfer.exports.model_card import model_card
 from tfransfer.files import whole, write_json
 from tfransfer.progress import Progress, Say, quiet, silent
 from tfransfer.runs import Run
@@ -135,6 +137,29 @@ def export_run(
             made.append(export_model(subject, name, run.folder, partial(_require_within, limits)))
             note_exports(run, made[-1:])
     return made
+
+
+def bundle_run(run: Run, formats: Sequence[str], say: Say, progress: Progress = quiet) -> Path:
+    """Write a run's files, those that were exported or those in given formats, into one zip; see `exports.bundle`.
+
+    Raises:
+        ExportError: Nothing was exported, or a file does not load.
+    """
+    noted = run.manifest.get("exports", {})
+    wanted = list(formats) or [name for name in noted if name != "keras"]
+    there = [name for name in wanted if name in noted and (run.folder / noted[name]["file"]).exists()]
+    export_run(run, [name for name in wanted if name not in there], say, progress=progress)
+    if not wanted:
+        raise ExportError(f"nothing was exported from {run.folder} yet; name formats with --to.")
+    held = subject_of(run, (), progress, say).held
+    files = [(name, run.folder / find_format(name).file) for name in wanted]
+    measured = {name: run.manifest["exports"][name] for name in wanted}
+    place = run.folder / run_folder.BUNDLE
+    say(f"bundle: {', '.join(wanted)}")
+    card = model_card(run.manifest, run.metrics, measured)
+    with run_folder.alone_in(run.folder):
+        write_bundle(place, files, held.given, run.classes, run.task, card)
+    return place
 
 
 def note_exports(run: Run, made: Sequence[Export]) -> None:

@@ -14,6 +14,7 @@ from tfransfer.errors import SettingError, WriteError
 from tfransfer.evaluation.predictions import Prediction, name_pictures, name_texts, predict_examples
 from tfransfer.evaluation.scores import score
 from tfransfer.exports.budget import Limits, parse_budget, parse_size
+from tfransfer.exports.bundle import Verdict, verify_bundle
 from tfransfer.exports.exporting import Export
 from tfransfer.exports.formats import TRIED, require_formats
 from tfransfer.files import write_json
@@ -29,8 +30,8 @@ from tfransfer.training import planning
 from tfransfer.training.devices import AUTO, Devices, choose_devices
 
 __all__ = [
-    "choose_devices", "evaluate", "export", "export_within", "load_data", "make_recipe", "predict", "require_formats",
-    "splits_of", "train",
+    "bundle", "choose_devices", "evaluate", "export", "export_within", "load_data", "make_recipe", "predict",
+    "require_formats", "splits_of", "train", "verify",
 ]  # fmt: skip
 
 _SHORTCUTS = {
@@ -249,6 +250,37 @@ def export(
     size = parse_size(max_size) if isinstance(max_size, str) else max_size
     limits = Limits(max_drop, size, max_latency)
     return handing_over.export_run(_opened(run), formats, say, limits, progress)
+
+
+def bundle(run: Run | str | Path, *formats: str, progress: Progress = quiet, say: Say = silent) -> Path:
+    """Put a run's files into one zip, with examples and what each file says of them, loaders and a model card.
+
+    Args:
+        run: A run or its folder.
+        *formats: What goes in, exported where it is not yet; none takes what was exported.
+        progress: Shows how far it is.
+        say: Told what is done.
+
+    Returns:
+        The zip, in the run's folder; `verify` holds it to what it says, anywhere.
+
+    Raises:
+        ExportError: Nothing was exported yet, or a file does not load.
+    """
+    require_formats(formats)
+    return handing_over.bundle_run(_opened(run), formats, say, progress)
+
+
+def verify(path: str | Path) -> list[Verdict]:
+    """Load each model of a bundle in a fresh process, and hold it to what it said where the bundle was written.
+
+    A SavedModel is a program, and is run: verify bundles of people whom you trust.
+
+    Raises:
+        DataNotFoundError: There is no such file.
+        ExportError: It is no bundle, or a damaged one.
+    """
+    return verify_bundle(Path(path))
 
 
 def export_within(

@@ -19,6 +19,7 @@ from tfransfer.files import is_half, remove_halves, telling_write_failures, whol
 SCHEMA = 1
 MANIFEST, METRICS, HISTORY, RECIPE = "manifest.json", "metrics.json", "history.csv", "recipe.toml"
 SPLITS, LABELS, MODEL, SAMPLES = "splits.csv", "labels.txt", "model.keras", "samples.npz"
+BUNDLE = "bundle.zip"
 RUNS_FOLDER = Path("saved_models")
 DATA_ISSUES, PREDICTIONS, EXPORTS = "data_issues.csv", "predictions.csv", "exports.json"
 # From which an unfinished run goes on; see `training.checkpoint`.

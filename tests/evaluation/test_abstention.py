@@ -1,4 +1,4 @@
-"""When a model says nothing: the threshold keeps what it promises where it was chosen, and answers as much as it may."""
+"""When a model says nothing: the threshold keeps its promise where it was chosen, and answers as much as it may."""
 
 import numpy as np
 import pytest

@@ -69,7 +69,7 @@ def check(
     Raises:
         ExportError: It cannot be loaded, or it says something else.
     """
-    said = _replay(kind, path, held.given, model)
+    said = replay_file(kind, path, held.given, model)
     found = compare(kind, path.name, said, held.expected, classes, task)
     latencies = {str(cores): float(ms) for cores, ms in enumerate(said["latency_ms"], start=1) if np.isfinite(ms)}
     memory = float(said["peak_memory"])
@@ -81,7 +81,18 @@ def check(
     )
 
 
-def _replay(kind: Format, path: Path, given: np.ndarray, model: Any) -> dict[str, np.ndarray]:
+def replay_file(kind: Format, path: Path, given: np.ndarray, model: Any = None) -> dict[str, np.ndarray]:
+    """What a file says of examples, and what it costs, in a fresh process; see `replay`.
+
+    Args:
+        kind: Its format.
+        path: The file or folder.
+        given: Pictures, uint8 (n, size, size, 3), or texts, (n,).
+        model: As for `check`.
+
+    Raises:
+        ExportError: It cannot be loaded.
+    """
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         np.save(place / "pictures.npy", given, allow_pickle=False)
@@ -152,14 +163,14 @@ def compare(
         if answer is not None:
             (_require_rounding if kind.exact else _require_likeness)(kind, name, answer, expected[: len(answer)], task)
     asked = expected[: len(first)]
-    same = _same(first, asked, task)
-    return Parity(len(first), int(same.sum()), float(np.abs(first - asked).max()), first)
+    agreeing = int(same(first, asked, task).sum())
+    return Parity(len(first), agreeing, float(np.abs(first - asked).max()), first)
 
 
 def _require_rounding(kind: Format, name: str, answer: np.ndarray, expected: np.ndarray, task: str) -> None:
     """See that answers differ from the model's by rounding alone."""
     size = max(1.0, float(np.abs(expected).max())) if task == REGRESSION else 1.0
-    wrong = ~_same(answer, expected, task) & _clear(expected, task, kind.margin)
+    wrong = ~same(answer, expected, task) & _clear(expected, task, kind.margin)
     worst = float(np.abs(answer - expected).max())
     if wrong.any() or worst > kind.tolerance * size:
         raise ExportError(
@@ -179,7 +190,7 @@ def _require_likeness(kind: Format, name: str, answer: np.ndarray, expected: np.
     elif task == MULTI_LABEL:
         alike, least = float(((answer >= 0.5) == (expected >= 0.5)).mean()), _LEAST_ALIKE
     else:
-        alike, least = float(_same(answer, expected, task).mean()), _LEAST_ALIKE
+        alike, least = float(same(answer, expected, task).mean()), _LEAST_ALIKE
     if alike < least:
         raise ExportError(
             _refused(
@@ -190,8 +201,8 @@ def _require_likeness(kind: Format, name: str, answer: np.ndarray, expected: np.
         )
 
 
-def _same(answer: np.ndarray, expected: np.ndarray, task: str) -> np.ndarray:
-    """Whether both outputs come to the same class, or set of classes, for each example; a number is no decision."""
+def same(answer: np.ndarray, expected: np.ndarray, task: str) -> np.ndarray:
+    """Whether both outputs, (n, classes), come to the same class or set of classes; a number is no decision."""
     if task == MULTI_LABEL:
         return ((answer >= 0.5) == (expected >= 0.5)).all(axis=1)
     return np.ones(len(answer), bool) if task == REGRESSION else answer.argmax(axis=1) == expected.argmax(axis=1)
