@@ -4,6 +4,7 @@ from tfransfer import handing_over, run_folder, scoring, trust
 from tfransfer.data.index import Dataset
 from tfransfer.evaluation import calibration
 from tfransfer.evaluation.predictions import Predictions
+from tfransfer.exports import fresh
 from tfransfer.exports.exporting import Subject, export_model
 from tfransfer.files import file_hash, write_json
 from tfransfer.progress import Progress, Say
@@ -16,6 +17,7 @@ _COMPARED = 64
 
 def finish_run(run: Run, session: Session, kept: Kept, progress: Progress, say: Say) -> None:
     """Calibrate, evaluate and save the kept model; the last thing that is written says that the run is finished."""
+    fresh.prepare()
     run_folder.write_table(run.folder / run_folder.HISTORY, kept.history_rows())
     run.manifest |= {"phases": kept.to_dict(), "kept": kept.kept}
     validation = _calibrate(run, session.dataset, session.recipe.calibrate, progress, say)

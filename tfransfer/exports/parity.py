@@ -1,9 +1,6 @@
 """Is what was exported what was evaluated? A file is replayed in a fresh process and held to the model in memory."""
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -13,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from tfransfer.errors import ExportError
-from tfransfer.exports import replay
+from tfransfer.exports import fresh
 from tfransfer.exports.formats import Format
 from tfransfer.exports.held_out import HeldOut
 from tfransfer.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
-_TIMEOUT = 1800
 # For how many seconds a file is asked about pictures; one that is quantized is judged by them.
 _ASKED_FOR, _QUANTIZED_ASKED_FOR = 15.0, 120.0
 # A quantized file that agrees on less than this share is not handed over at all.
@@ -105,18 +101,9 @@ def replay_file(kind: Format, path: Path, given: np.ndarray, model: Any = None) 
             "seconds": _ASKED_FOR if kind.exact else _QUANTIZED_ASKED_FOR,
         }
         (place / "request.json").write_text(json.dumps(request), encoding="utf-8")
-        ran = subprocess.run(
-            # -P: the modules beside the script must not stand in for those of the same name elsewhere.
-            [sys.executable, "-P", replay.__file__, str(place / "request.json")],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_TIMEOUT,
-            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
-            check=False,
-        )
-        if ran.returncode != 0:
-            last = (ran.stderr.strip().splitlines() or ["no message"])[-1]
+        status, errors = fresh.run(place / "request.json", imports_tensorflow=kind.reader in ("keras", "savedmodel"))
+        if status != 0:
+            last = (errors.strip().splitlines() or ["no message"])[-1]
             raise ExportError(f"{path.name}: cannot be loaded in a fresh process without tfransfer: {last}")
         with np.load(place / "answers.npz", allow_pickle=False) as archive:
             return dict(archive)

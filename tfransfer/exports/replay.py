@@ -3,6 +3,10 @@
 Run as a script by `parity`; it imports nothing of tfransfer, so that it sees what any other program would see.
 
     python replay.py REQUEST.json
+    python replay.py --serve
+
+The second form imports TensorFlow once, reads the names of requests from standard input, a line each, answers each one
+in a fork of its own, which starts at once and is as fresh as a new process, and prints the fork's exit status.
 
 The request names the file (`format`, `path`), `pictures` (an .npy file, uint8 (n, size, size, 3), or texts (n,)),
 `answers` (the .npz file to write), `modules`, with the layers and operations that the file needs, and `seconds`, after
@@ -18,6 +22,7 @@ import json
 import os
 import sys
 import time
+import traceback
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -155,11 +160,12 @@ class Cost:
     def __init__(self) -> None:
         self._memory, self._began = _memory("VmRSS"), time.perf_counter()
         self._load, self._latencies = 0.0, [np.nan, np.nan]
-        self._called = 0
+        self._called, self._peak = 0, self._memory
 
     def loaded(self) -> None:
         """Note that the file is ready to be called."""
         self._load = time.perf_counter() - self._began
+        self._peak = _memory("VmHWM")
 
     def call(self, ask: Callable[[], Any]) -> None:
         """Measure the next latency: the median of some calls."""
@@ -173,6 +179,7 @@ class Cost:
             times.append(time.perf_counter() - began)
         self._latencies[self._called] = 1000 * float(np.median(times))
         self._called += 1
+        self._peak = _memory("VmHWM")
 
     def call_on_cores(self, ask: Callable[[], Any]) -> None:
         """Measure both latencies of what has its own threads, by holding the process to one core and to two."""
@@ -185,7 +192,7 @@ class Cost:
 
     def answers(self) -> Answers:
         """What was measured."""
-        taken = np.maximum(0.0, _memory("VmHWM") - self._memory)  # NaN stays NaN
+        taken = np.maximum(0.0, self._peak - self._memory)  # NaN stays NaN
         measured = {"load_seconds": self._load, "latency_ms": self._latencies, "peak_memory": taken}
         return {name: np.array(value) for name, value in measured.items()}
 
@@ -224,8 +231,45 @@ REPLAYS = {
 
 
 def main() -> None:
-    """Read the request named on the command line and write the answers."""
-    request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    """Answer the request named on the command line, or serve."""
+    if sys.argv[1] == "--serve":
+        serve()
+    else:
+        answer(sys.argv[1])
+
+
+def serve() -> None:
+    """Answer requests in forks until standard input ends, as it does when whoever asks has ended."""
+    import keras  # noqa: F401  here, so that the forks need not; nothing is computed, which forks would not survive
+    import tensorflow  # noqa: F401
+
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            _answer_and_end(line.rstrip("\n"))
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def _answer_and_end(name: str) -> None:
+    """Answer a request in a fork; what goes wrong is written beside the request."""
+    code = 1
+    try:
+        errors = os.open(f"{name}.errors", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(errors, 2)
+        os.dup2(errors, 1)
+        answer(name)
+        code = 0
+    except BaseException:  # noqa: BLE001  whatever it is, it is written down and the fork ends
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+def answer(name: str) -> None:
+    """Read a request and write the answers."""
+    request = json.loads(Path(name).read_text(encoding="utf-8"))
     pictures = np.load(request["pictures"], allow_pickle=False, mmap_mode="r")
     answers = REPLAYS[request["format"]](request, pictures)
     np.savez(request["answers"], **answers)  # type: ignore[arg-type]
