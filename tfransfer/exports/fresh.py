@@ -4,6 +4,7 @@ Where processes can be forked safely, one process imports TensorFlow, computes n
 fork. It ends with the process that started it, however that ends.
 """
 
+import atexit
 import os
 import subprocess
 import sys
@@ -35,6 +36,12 @@ class _Server:
         """Whether it can be asked by this process; one that was started before a fork belongs to the parent."""
         return self.owner == os.getpid() and self._process.poll() is None
 
+    def close(self) -> None:
+        """End it, where this process started it."""
+        if self.owner == os.getpid():
+            self._process.kill()
+            self._process.communicate()
+
     def ask(self, request: Path) -> int | None:
         """The exit status of the fork that answered a request; None where the server failed."""
         if self._process.stdin is None or self._process.stdout is None:
@@ -64,6 +71,7 @@ def prepare() -> None:
 def _server() -> _Server:
     if not _SERVERS or not _SERVERS[-1].alive:
         _SERVERS[:] = [_Server()]
+        atexit.register(_SERVERS[-1].close)
     return _SERVERS[-1]
 
 
