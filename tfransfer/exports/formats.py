@@ -14,6 +14,7 @@ from tfransfer.base.preprocessing import reads_text
 from tfransfer.base.saved import save_endpoints
 from tfransfer.data import pictures
 from tfransfer.errors import SettingError, did_you_mean
+from tfransfer.exports.warmup import write_warmup
 
 LABELS_FILE = "labels.txt"
 PIXELS_SIGNATURE, BYTES_SIGNATURE = "serving_default", "serve_bytes"
@@ -46,16 +47,18 @@ def write_keras(model: keras.Model, classes: Sequence[str], path: Path) -> None:
 
 
 def write_saved_model(model: keras.Model, classes: Sequence[str], path: Path) -> None:
-    """Write a SavedModel with two signatures and the labels in `assets.extra/labels.txt`.
+    """Write a SavedModel with two signatures; labels and TensorFlow Serving's warm-up stand in `assets.extra`.
 
     `serving_default` takes `images`, uint8 (batch, size, size, 3); `serve_bytes` takes `encoded`, strings (batch,) with
     JPEG, PNG, BMP or GIF files of any size, resized as in training. Both give `probabilities` (of a regression:
     `values`), float32 (batch, classes). EXIF orientation is not applied to encoded pictures: a graph cannot read it.
     Of a model that takes texts, `serving_default` takes `text`, strings (batch,), and there is no other signature.
     """
-    save_endpoints(model, _text_endpoints(model) if reads_text(model) else _picture_endpoints(model), path)
+    endpoints = _text_endpoints(model) if reads_text(model) else _picture_endpoints(model)
+    save_endpoints(model, endpoints, path)
     extra = path / "assets.extra"
     extra.mkdir()
+    write_warmup(endpoints, extra)
     (extra / LABELS_FILE).write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
 
 
