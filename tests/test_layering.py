@@ -81,12 +81,14 @@ MAY_KNOW = {
         "opening",
     },
     "doctor": {"data", "base", "features", "training", "loading", "opening"},
+    "serving": {"data", "evaluation", "runs", "scoring"},
     "terminal": set(),
     "options": {"base"},
     "cli": {
         "options",
         "pipeline",
         "doctor",
+        "serving",
         "terminal",
         "showing",
         "showing_bases",
@@ -99,7 +101,7 @@ MAY_KNOW = {
         "run_folder",
     },
     "__main__": {"cli"},
-    "__init__": {"data", "base", "training", "loading", "pipeline", "doctor", "runs"},
+    "__init__": {"data", "base", "training", "loading", "pipeline", "doctor", "runs", "serving"},
 }
 
 

@@ -31,6 +31,7 @@ from tfransfer.options import (
     training_options,
 )
 from tfransfer.recipe import Recipe, parse_setting, read_recipe
+from tfransfer.serving.limits import HOST, PORT, Limits
 from tfransfer.showing import prediction_dict, show_metrics, show_predictions, show_run
 from tfransfer.showing_bases import list_bases, show_base
 from tfransfer.showing_findings import show_diagnosis
@@ -334,6 +335,31 @@ def export(run: Path, formats: str, trust: bool, as_json: bool) -> None:
     for made in exports:
         terminal.say(f"{made.path}: {size_text(made.size)}, largest difference {made.parity.difference:.1e}")
     terminal.emit({"exports": {made.format: {"path": str(made.path), **made.to_dict()} for made in exports}})
+
+
+@cli.command()
+@click.argument("run", type=PATH)
+@click.option("--host", default=HOST, show_default=True, help="Where to listen; others can reach 0.0.0.0.")
+@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0 takes a free one.")
+@click.option("--name", help="Of the model in /v1/models/NAME:predict. [default: the run's folder]")
+@click.option(
+    "--max-body",
+    type=float,
+    metavar="MB",
+    default=Limits.body_mb,
+    show_default=True,
+    help="A larger request is refused.",
+)
+@TRUST
+def serve(run: Path, host: str, port: int, name: str | None, max_body: float, trust: bool) -> None:
+    """Serve RUN over HTTP on this machine: TensorFlow Serving's REST shape, and a page to drop a photo on."""
+    limits = Limits(body_mb=max_body)
+    loaded = runs.load_run(run, trust)
+    terminal = Terminal()
+    _load_pipeline()
+    from tfransfer.serving.server import serve  # here, because its model needs TensorFlow
+
+    serve(loaded, host=host, port=port, name=name, limits=limits, say=terminal.say)
 
 
 @cli.command()
