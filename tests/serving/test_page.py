@@ -9,7 +9,8 @@ from serving_world import picture, serving
 from tfransfer import pipeline
 
 BROWSER = Path(os.environ.get("TFRANSFER_CHROMIUM", "/usr/bin/chromium"))
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+QUIET = ["no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
+         "disable-component-update", "disable-sync"]  # fmt: skip
 SIZES = {"desktop": (1100, 760), "phone": (390, 844)}
 
 pytestmark = pytest.mark.slow
@@ -21,7 +22,7 @@ def browser():
     if not BROWSER.is_file():
         pytest.skip(f"there is no Chromium at {BROWSER}; name it with TFRANSFER_CHROMIUM")
     with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=str(BROWSER), args=QUIET)
+        opened = started.chromium.launch(executable_path=str(BROWSER), args=[f"--{word}" for word in QUIET])
         yield opened
         opened.close()
 

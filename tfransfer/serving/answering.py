@@ -1,6 +1,7 @@
 """One thread that decodes what was sent and asks the model; what waits meanwhile is asked together."""
 
 import threading
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -14,6 +15,8 @@ from tfransfer.evaluation.predictions import inference
 
 # Pictures in one call of the model, as in `predict`.
 _BATCH = 32
+# What waits is decoded for so long before the model is asked.
+_GATHER_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -79,27 +82,35 @@ class Answering:
         return answer
 
     def _work(self) -> None:
-        ended = False
-        while not ended:
-            jobs = [self._waiting.get()]
-            while len(jobs) < _BATCH:
-                try:
-                    jobs.append(self._waiting.get_nowait())
-                except Empty:
-                    break
-            ended = None in jobs
-            self._answer([job for job in jobs if job is not None])
+        while (job := self._waiting.get()) is not None:
+            self._answer(self._gather(job))
 
-    def _answer(self, jobs: Sequence[_Job]) -> None:
-        ready: list[tuple[_Job, Asked]] = []
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of large pictures and damaged EXIF; both are judged here
-            for job in jobs:
-                try:
-                    if job.answer.set_running_or_notify_cancel():
-                        ready.append((job, job.prepare()))
-                except Exception as error:  # noqa: BLE001  whoever asked is told
-                    job.answer.set_exception(error)
+    def _gather(self, job: _Job | None) -> list[tuple[_Job, Asked]]:
+        """Prepare this job and those that wait behind it, as long as that does not keep the first one waiting."""
+        ready, until = [], time.monotonic() + _GATHER_SECONDS
+        while job is not None:
+            asked = self._prepare(job)
+            if asked is not None:
+                ready.append((job, asked))
+            if len(ready) >= _BATCH or time.monotonic() > until:
+                return ready
+            try:
+                job = self._waiting.get_nowait()
+            except Empty:
+                return ready
+        self._waiting.put(None)  # the end, which `_work` shall see
+        return ready
+
+    def _prepare(self, job: _Job) -> Asked | None:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Pillow warns of large pictures and damaged EXIF; both are judged here
+                return job.prepare() if job.answer.set_running_or_notify_cancel() else None
+        except Exception as error:  # noqa: BLE001  whoever asked is told
+            job.answer.set_exception(error)
+            return None
+
+    def _answer(self, ready: Sequence[tuple[_Job, Asked]]) -> None:
         try:
             outputs = self._outputs([asked.inputs for _, asked in ready])
         except Exception as error:  # noqa: BLE001  all who asked are told

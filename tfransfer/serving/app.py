@@ -111,7 +111,7 @@ class _Service:
         """Load the model and ask it once, so that the first client does not wait for that."""
         self._answering = Answering(self._run.model)
         self._answering.start()
-        await self._ask(partial(Asked, _blank(self.served)))
+        await asyncio.wrap_future(self._answering.submit(partial(Asked, _blank(self.served))))
         yield
         self._answering.stop()
 

@@ -85,9 +85,10 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
-    except (OSError, UnicodeError) as error:
-        # The system's words alone; Python puts the address in once more.
-        reason = os.strerror(error.errno) if (getattr(error, "errno", 0) or 0) > 0 else str(error)
+    except (OSError, UnicodeError) as error:  # a host's name may be no name at all
+        number = error.errno if isinstance(error, OSError) else None
+        # The system's words alone: Python puts the address in once more. What the resolver says has numbers below zero.
+        reason = os.strerror(number) if number and number > 0 else str(error)
         raise ServeError(f"cannot listen on {host}, port {port}: {reason}. Name another --host or --port.") from error
 
 
