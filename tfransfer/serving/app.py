@@ -11,6 +11,7 @@ from importlib import resources
 from typing import Any
 
 import numpy as np
+from python_multipart.exceptions import FormParserError
 from starlette.applications import Starlette
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
@@ -73,7 +74,7 @@ def make_app(run: Run, name: str | None = None, limits: Limits | None = None, ho
     app = Starlette(
         routes=routes,
         middleware=[*guards, Middleware(Gate, limits=service.served.limits)],
-        exception_handlers={HTTPException: _refused, 404: _not_found, 500: _failed},
+        exception_handlers={HTTPException: _refused, FormParserError: _bad_form, 404: _not_found, 500: _failed},
         lifespan=service.lifespan,
     )
     app.router.redirect_slashes = False
@@ -82,6 +83,10 @@ def make_app(run: Run, name: str | None = None, limits: Limits | None = None, ho
 
 async def _refused(request: Request, error: Any) -> Response:
     return error_response(error.status_code, error.detail, error.headers)
+
+
+async def _bad_form(request: Request, error: Exception) -> Response:
+    return error_response(400, f"the body is no form (multipart/form-data): {error}.")
 
 
 async def _not_found(request: Request, error: Any) -> Response:

@@ -15,7 +15,8 @@ from tfransfer.progress import Say, silent
 from tfransfer.runs import Run
 from tfransfer.serving.limits import HOST, PORT, Limits
 
-_LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
+# Older versions of Starlette take "[" for the name in "[::1]:8501"; a name that could be somebody else's it is not.
+_LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]", "[")
 _STOP_SECONDS = 3
 
 
