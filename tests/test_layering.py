@@ -83,14 +83,16 @@ MAY_KNOW = {
         "opening",
     },
     "doctor": {"data", "base", "features", "training", "loading", "opening"},
+    "serving": {"data", "evaluation", "runs", "scoring"},
     "terminal": set(),
     "options": {"base"},
-    "commands": {"options", "pipeline", "terminal", "showing", "features", "runs"},
+    "commands": {"options", "pipeline", "terminal", "showing", "features", "runs", "serving"},
     "cli": {
         "options",
         "commands",
         "pipeline",
         "doctor",
+        "serving",
         "terminal",
         "showing",
         "showing_bases",
@@ -103,7 +105,7 @@ MAY_KNOW = {
         "run_folder",
     },
     "__main__": {"cli"},
-    "__init__": {"data", "base", "training", "loading", "pipeline", "doctor", "runs"},
+    "__init__": {"data", "base", "training", "loading", "pipeline", "doctor", "runs", "serving"},
 }
 
 

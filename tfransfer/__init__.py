@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tfransfer.pipeline import evaluate, export, predict, train
     from tfransfer.recipe import Augmentation, FineTunePhase, HeadPhase, Recipe
     from tfransfer.runs import Run, load_run
+    from tfransfer.serving.server import serve
     from tfransfer.stopping import Stopped
     from tfransfer.training.devices import choose_devices
 
@@ -36,6 +37,7 @@ _HOMES = {
     "load_data": "loading",
     "load_run": "runs",
     "predict": "pipeline",
+    "serve": "serving.server",
     "train": "pipeline",
 }
 
@@ -58,6 +60,7 @@ __all__ = [
     "load_data",
     "load_run",
     "predict",
+    "serve",
     "train",
 ]
 

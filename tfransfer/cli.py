@@ -13,6 +13,7 @@ from tfransfer.base.records import NGRAMS, find_base
 from tfransfer.commands.cache import cache
 from tfransfer.commands.export import export, names_in, verify
 from tfransfer.commands.loading import load_pipeline
+from tfransfer.commands.serve import serve
 from tfransfer.data.kinds import name_of
 from tfransfer.errors import SettingError, TransferError
 from tfransfer.options import (
@@ -291,5 +292,5 @@ def bases(name: str | None, as_json: bool) -> None:
     show_base(terminal, name, named_base(recipe, "float32", terminal.say))
 
 
-for command in (cache, export, verify):
+for command in (cache, export, serve, verify):
     cli.add_command(command)

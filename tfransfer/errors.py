@@ -44,6 +44,10 @@ class ExportError(TransferError, RuntimeError):
     """An exported file does not say what the evaluated model says, or could not be made."""
 
 
+class ServeError(TransferError, OSError):
+    """A service cannot be started: a package is missing, or its address is taken."""
+
+
 class OutOfMemoryError(TransferError, MemoryError):
     """The device's memory is too small for a training step."""
 

@@ -37,6 +37,7 @@ class Terminal:
     def say(self, line: str) -> None:
         """One line for the user."""
         self.console.print(line, markup=False)
+        self.console.file.flush()  # who watches a log file must not wait for the next kilobytes
 
     def emit(self, value: dict[str, Any]) -> None:
         """The result as one JSON object on standard output, where that was asked for."""

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from tfransfer.data import audit, pictures
 from tfransfer.data.folder import list_pictures
-from tfransfer.data.index import Issue
+from tfransfer.data.index import FileFacts, Issue
 from tfransfer.errors import DataError, DataNotFoundError
 
 
@@ -86,11 +86,31 @@ def _from_file(path: Path, size: int) -> Picture:
     facts = audit.examine(path.parent, path.name)
     if isinstance(facts, Issue):
         return Picture(str(path), None, facts)
-    encoded = path.read_bytes()
+    return Picture(str(path), _decoded(path.read_bytes(), facts, size))
+
+
+def read_encoded(encoded: bytes, name: str, size: int, max_pixels: int = audit.MAX_PIXELS) -> Picture:
+    """Read a picture file that is in memory, as the same file on disk is read.
+
+    Args:
+        encoded: The file's bytes.
+        name: What it is called in the result.
+        size: Side of the model's input in pixels.
+        max_pixels: A picture with more is refused by its header, before it is decoded.
+    """
+    facts = audit.examine_bytes(encoded, name, max_pixels) if encoded else Issue(name, "empty", "it has zero bytes")
+    if isinstance(facts, Issue):
+        return Picture(name, None, facts)
+    return Picture(name, _decoded(encoded, facts, size))
+
+
+def _decoded(encoded: bytes, facts: FileFacts, size: int) -> np.ndarray:
+    """Upright pixels of a file that was examined, uint8 (size, size, 3)."""
     if facts.reader == "pillow":
         encoded = pictures.as_png(encoded)
-    pixels = pictures.turn_upright(pictures.decode_full(tf.constant(encoded), size), tf.constant(facts.orientation))
-    return Picture(str(path), pictures.resize(pixels, size).numpy())
+    upright = pictures.turn_upright(pictures.decode_full(tf.constant(encoded), size), tf.constant(facts.orientation))
+    pixels: np.ndarray = pictures.resize(upright, size).numpy()
+    return pixels
 
 
 def _upright(picture: Image.Image) -> np.ndarray:

@@ -17,6 +17,7 @@ from tfransfer.exports import litert
 from tfransfer.exports.litert import Writer
 from tfransfer.exports.metadata import LABELS_FILE
 from tfransfer.exports.onnx_files import write_onnx
+from tfransfer.exports.warmup import write_warmup
 
 PIXELS_SIGNATURE, BYTES_SIGNATURE = "serving_default", "serve_bytes"
 
@@ -54,16 +55,18 @@ def write_keras(model: keras.Model, classes: Sequence[str], path: Path, _: np.nd
 
 
 def write_saved_model(model: keras.Model, classes: Sequence[str], path: Path, _: np.ndarray | None = None) -> None:
-    """Write a SavedModel with two signatures and the labels in `assets.extra/labels.txt`.
+    """Write a SavedModel with two signatures; labels and TensorFlow Serving's warm-up stand in `assets.extra`.
 
     `serving_default` takes `images`, uint8 (batch, size, size, 3); `serve_bytes` takes `encoded`, strings (batch,) with
     JPEG, PNG, BMP or GIF files of any size, resized as in training. Both give `probabilities` (of a regression:
     `values`), float32 (batch, classes). EXIF orientation is not applied to encoded pictures: a graph cannot read it.
     Of a model that takes texts, `serving_default` takes `text`, strings (batch,), and there is no other signature.
     """
-    save_endpoints(model, _text_endpoints(model) if reads_text(model) else _picture_endpoints(model), path)
+    endpoints = _text_endpoints(model) if reads_text(model) else _picture_endpoints(model)
+    save_endpoints(model, endpoints, path)
     extra = path / "assets.extra"
     extra.mkdir()
+    write_warmup(endpoints, extra)
     (extra / LABELS_FILE).write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
 
 

@@ -1,0 +1,54 @@
+"""Where the service is, and what one client may ask of it, so that no request can take all of the machine."""
+
+import math
+from dataclasses import dataclass, fields
+
+from tfransfer.errors import SettingError
+
+HOST, PORT = "127.0.0.1", 8501
+# Bodies of this many requests of full size may be in memory at one time; smaller ones are bounded by their number.
+_WHOLE_BODIES = 10
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of a service; all are above zero.
+
+    Attributes:
+        body_mb: Size of a request's body, in MB of 1,000,000 bytes.
+        body_seconds: Time that a client has for sending its body.
+        megapixels: Pixels of a picture, read from its header before it is decoded.
+        characters: Length of a text.
+        instances: Pictures or texts in one request.
+        requests: Requests that are received, wait or are answered at one time; what comes on top is told to come back.
+        connections: Open connections, idle ones included.
+    """
+
+    body_mb: float = 20
+    body_seconds: float = 30
+    megapixels: float = 50
+    characters: int = 100_000
+    instances: int = 64
+    requests: int = 64
+    connections: int = 512
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
+                raise SettingError(f"the limit {field.name} must be above zero; it is {value!r}.")
+
+    @property
+    def body_bytes(self) -> int:
+        """Size of a request's body in bytes."""
+        return int(self.body_mb * 1_000_000)
+
+    @property
+    def held_bytes(self) -> int:
+        """Size of all bodies that are in memory at one time."""
+        return _WHOLE_BODIES * self.body_bytes
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of a picture."""
+        return int(self.megapixels * 1_000_000)

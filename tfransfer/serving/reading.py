@@ -1,0 +1,193 @@
+"""From what a client sent to pictures of the model's size, or texts; TensorFlow Serving's JSON and plain files.
+
+The shapes are those of TensorFlow Serving's REST API (https://www.tensorflow.org/tfx/serving/api_rest): "instances" in
+rows, "inputs" as a column, bytes as {"b64": "..."}.
+"""
+
+import base64
+import json
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Never
+
+import numpy as np
+from starlette.exceptions import HTTPException
+
+from tfransfer.data.index import TEXT
+from tfransfer.data.inputs import read_encoded
+from tfransfer.errors import did_you_mean
+from tfransfer.serving.answering import Asked
+from tfransfer.serving.limits import Limits
+
+# The names that an exported SavedModel has, too: signature -> its input.
+_PICTURES = {"serving_default": "images", "serve_bytes": "encoded"}
+_TEXTS = {"serving_default": "text"}
+# Brackets and keys around the values of a request.
+_AROUND = 100
+
+
+@dataclass(frozen=True)
+class Served:
+    """What the service serves.
+
+    Attributes:
+        name: Of the model, in addresses.
+        kind: "image" or "text".
+        size: Side of the model's input in pixels; 0 for texts.
+        limits: What a client may send.
+    """
+
+    name: str
+    kind: str
+    size: int
+    limits: Limits
+
+    @property
+    def signatures(self) -> dict[str, str]:
+        """For each signature, the name of its input."""
+        return _TEXTS if self.kind == TEXT else _PICTURES
+
+
+def read_predict(body: bytes, served: Served) -> Asked:
+    """Read the body of a `:predict` request.
+
+    Raises:
+        HTTPException: 400, or 413 for what is too large; the message names the instance and what is wrong with it.
+    """
+    request = _object(body, served)
+    signature = _signature(request, served)
+    keys = [key for key in ("instances", "inputs") if key in request]
+    if len(keys) != 1:
+        _refuse('expected either "instances" (a list, row by row) or "inputs" (a column).')
+    given, name = request[keys[0]], None
+    if keys == ["inputs"] and isinstance(given, dict) and len(given) == 1:
+        ((name, given),) = given.items()
+    if not isinstance(given, list) or not given:
+        _refuse(f'"{keys[0]}" must be a list with at least one {"text" if served.kind == TEXT else "picture"}.')
+    if len(given) > served.limits.instances:
+        _refuse(f"{len(given)} instances in one request; the limit is {served.limits.instances}.")
+    read = [_value(one, f"{keys[0]}[{i}]", signature, name, served) for i, one in enumerate(given)]
+    return Asked(np.array(read, object) if served.kind == TEXT else np.stack(read), rows=keys == ["instances"])
+
+
+def read_picture(encoded: bytes, where: str, served: Served) -> np.ndarray:
+    """A picture file as pixels, uint8 (size, size, 3), upright.
+
+    Raises:
+        HTTPException: 413 where it has too many pixels, 400 where it cannot be read.
+    """
+    picture = read_encoded(encoded, where, served.size, served.limits.pixels)
+    if picture.pixels is None:
+        issue = picture.issue
+        status = 413 if issue is not None and issue.kind == "too large" else 400
+        _refuse(f"{where}: {issue.detail if issue is not None else 'it cannot be read'}.", status)
+    return picture.pixels
+
+
+def read_text(text: str, where: str, served: Served) -> str:
+    """A text that is within its limit and can be encoded.
+
+    Raises:
+        HTTPException: 413 where it is too long, 400 where it holds half a character.
+    """
+    limit = served.limits.characters
+    if len(text) > limit:
+        _refuse(f"{where}: {len(text):,} characters, the limit is {limit:,}.", 413)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        _refuse(f"{where}: it holds half of a surrogate pair, which is no character.")
+    return text
+
+
+def _refuse(message: str, status: int = 400) -> Never:
+    raise HTTPException(status, message)
+
+
+def _object(body: bytes, served: Served) -> dict[str, Any]:
+    # Small brackets make large Python objects: more than any right request has are not parsed.
+    pieces = sum(body.count(mark) for mark in (b"[", b"{", b":"))
+    of_one = served.limits.characters if served.kind == TEXT else served.size * (served.size + 1) + 5
+    if pieces > served.limits.instances * of_one + _AROUND:
+        _refuse("the JSON has more values than a request of full size.", 413)
+    try:
+        request = json.loads(body)
+    except RecursionError:
+        _refuse("the body is nested too deep.")
+    except ValueError as error:
+        _refuse(f"the body is no JSON: {error}.")
+    if not isinstance(request, dict):
+        _refuse('the body must be a JSON object, for example {"instances": [...]}.')
+    return request
+
+
+def _signature(request: dict[str, Any], served: Served) -> str | None:
+    name = request.get("signature_name") or None
+    if name is not None and (not isinstance(name, str) or name not in served.signatures):
+        known = ", ".join(served.signatures)
+        hint = did_you_mean(name, served.signatures) if isinstance(name, str) else ""
+        _refuse(f"there is no such signature_name; there are {known}.{hint}")
+    return name
+
+
+def _value(given: Any, where: str, signature: str | None, name: str | None, served: Served) -> Any:
+    """One instance; `name` is its input's, where the request says it."""
+    if name is None and isinstance(given, dict) and len(given) == 1 and "b64" not in given:
+        ((name, given),) = given.items()
+    wanted = served.signatures if signature is None else {signature: served.signatures[signature]}
+    if name is not None and name not in wanted.values():
+        _refuse(f"{where}: no input is called {name[:50]!r}; expected {' or '.join(wanted.values())}.")
+    if served.kind == TEXT:
+        return _text(given, where, served)
+    is_file = isinstance(given, dict)
+    if ("encoded" if is_file else "images") not in ({name} if name else wanted.values()):
+        if is_file:
+            _refuse(f"{where}: serving_default takes pixels, not files; name no signature, or serve_bytes.")
+        _refuse(f'{where}: serve_bytes takes a picture file as {{"b64": "..."}}.')
+    return read_picture(_from_base64(given, where), where, served) if is_file else _pixels(given, where, served.size)
+
+
+def _text(given: Any, where: str, served: Served) -> str:
+    if isinstance(given, dict):
+        try:
+            given = _from_base64(given, where).decode()
+        except UnicodeDecodeError:
+            _refuse(f"{where}: its bytes are not UTF-8.")
+    if not isinstance(given, str):
+        _refuse(f"{where}: expected a text, it is {_kind(given)}.")
+    return read_text(given, where, served)
+
+
+def _from_base64(given: dict[str, Any], where: str) -> bytes:
+    encoded = given.get("b64")
+    if set(given) != {"b64"} or not isinstance(encoded, str):
+        _refuse(f'{where}: expected {{"b64": "..."}} with the bytes of a file in base64.')
+    try:
+        return base64.b64decode("".join(encoded.split()), validate=True)
+    except ValueError:
+        _refuse(f"{where}: this is no base64.")
+
+
+def _pixels(given: Any, where: str, size: int) -> np.ndarray:
+    expected = f"{where}: expected pixels [{size}, {size}, 3], whole numbers from 0 to 255"
+    if not isinstance(given, list):
+        _refuse(f'{expected}, or {{"b64": "..."}}; it is {_kind(given)}.')
+    if not _is_square(given, size):
+        _refuse(f"{expected}; it has another shape.")
+    try:
+        flat = bytes(chain.from_iterable(chain.from_iterable(given)))
+    except (TypeError, ValueError):
+        _refuse(f"{expected}; it holds something else.")
+    return np.frombuffer(flat, np.uint8).reshape(size, size, 3)
+
+
+def _is_square(rows: list[Any], size: int) -> bool:
+    if len(rows) != size or not all(isinstance(row, list) and len(row) == size for row in rows):
+        return False
+    return all(isinstance(pixel, list) and len(pixel) == 3 for row in rows for pixel in row)
+
+
+def _kind(given: Any) -> str:
+    """What JSON calls a value."""
+    names = {list: "a list", dict: "an object", str: "a string", bool: "true or false", type(None): "null"}
+    return names.get(type(given), "a number")

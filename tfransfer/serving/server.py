@@ -1,0 +1,126 @@
+"""Serve a run over HTTP, until somebody says to stop."""
+
+import asyncio
+import ipaddress
+import os
+import re
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+from tfransfer import runs
+from tfransfer.errors import ServeError, SettingError
+from tfransfer.progress import Say, silent
+from tfransfer.runs import Run
+from tfransfer.serving.limits import HOST, PORT, Limits
+
+# Older versions of Starlette take "[" for the name in "[::1]:8501"; a name that could be somebody else's it is not.
+_LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]", "[")
+_STOP_SECONDS = 3
+
+
+def serve(
+    run: Run | str | Path,
+    *,
+    host: str = HOST,
+    port: int = PORT,
+    name: str | None = None,
+    limits: Limits | None = None,
+    say: Say = silent,
+) -> None:
+    """Serve a run over HTTP until Ctrl-C: TensorFlow Serving's REST shape, and a page to drop a photo on.
+
+    Args:
+        run: A run or its folder.
+        host: Address to listen on; the default is reached from this machine only. There is no password.
+        port: TCP port; 0 takes a free one.
+        name: Of the model in `/v1/models/NAME:predict`; None takes that of the run's folder.
+        limits: What a client may send; None takes the defaults.
+        say: Told the address and how to use it.
+
+    Raises:
+        ServeError: The extra `serve` is not installed, or the address cannot be listened on.
+        SettingError: The name or the port cannot be one.
+    """
+    try:
+        import uvicorn  # here, because it is an optional extra
+
+        from tfransfer.serving import app  # here, for the same reason
+    except ImportError as error:
+        raise ServeError(
+            f'serving needs packages that are missing ({error}): pip install "tfransfer[serve]".'
+        ) from error
+    run = run if isinstance(run, Run) else runs.load_run(run)
+    name, limits = name or app.name_for(run), limits or Limits()
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
+        raise SettingError(f"a model's name has letters, digits, _, . and -; it is {name!r}.")
+    listening = _listen(host, port)
+    with listening:
+        run.model  # noqa: B018  what is wrong with its file is said before the address is
+        hosts = (*_LOCAL_NAMES, _in_address(host)) if is_local(host) else ()
+        config = uvicorn.Config(
+            app.make_app(run, name, limits, hosts), http="h11", ws="none", lifespan="on", log_level="warning",
+            access_log=False, server_header=False, proxy_headers=False, limit_concurrency=limits.connections,
+            timeout_graceful_shutdown=_STOP_SECONDS,
+        )  # fmt: skip
+        _tell(run, name, f"http://{_in_address(host)}:{listening.getsockname()[1]}", is_local(host), say)
+        _run(uvicorn.Server(config), listening)
+
+
+def is_local(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _in_address(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    if not 0 <= port <= 65535:
+        raise SettingError(f"a port is a number from 0 to 65535; it is {port}.")
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except (OSError, UnicodeError) as error:  # a host's name may be no name at all
+        number = error.errno if isinstance(error, OSError) else None
+        # The system's words alone: Python puts the address in once more. What the resolver says has numbers below zero.
+        reason = os.strerror(number) if number and number > 0 else str(error)
+        raise ServeError(f"cannot listen on {host}, port {port}: {reason}. Name another --host or --port.") from error
+
+
+def _tell(run: Run, name: str, address: str, local: bool, say: Say) -> None:
+    what = "texts" if run.kind == "text" else f"photos, {run.image_size} pixels"
+    field = "text=words" if run.kind == "text" else "file=@photo.jpg"
+    say(f"serving {run.folder} as {name} ({run.task}, {what})")
+    if not local:
+        say(
+            "warning: other machines can reach this service; it has no password, and nothing that is sent is encrypted."
+        )
+    say(f"page:    {address}/")
+    say(f"predict: {address}/v1/models/{name}:predict")
+    say(f"try:     curl -F {field} {address}/classify")
+    say("Ctrl-C ends it.")
+
+
+def _run(server: Any, listening: socket.socket) -> None:
+    """Run until Ctrl-C, which is the right end; in a notebook, whose event loop is busy, in a thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        try:
+            server.run(sockets=[listening])
+        except KeyboardInterrupt:
+            return
+        return
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="serving")
+    thread.start()
+    try:
+        thread.join()
+    except KeyboardInterrupt:
+        server.should_exit = True
+        thread.join()
