@@ -21,6 +21,8 @@ MANIFEST, METRICS, HISTORY, RECIPE = "manifest.json", "metrics.json", "history.c
 SPLITS, LABELS, MODEL, SAMPLES = "splits.csv", "labels.txt", "model.keras", "samples.npz"
 RUNS_FOLDER = Path("saved_models")
 DATA_ISSUES, PREDICTIONS = "data_issues.csv", "predictions.csv"
+# The report, and what a model said of the split that it shows.
+REPORT, ANSWERS = "report.html", "answers.npz"
 # From which an unfinished run goes on; see `training.checkpoint`.
 STATE = "state.npz"
 _LOCK = ".lock"

@@ -9,6 +9,7 @@ from tfransfer.data import sources
 from tfransfer.data.index import SEPARATOR, Dataset
 from tfransfer.data.kinds import FOLDER
 from tfransfer.errors import DataError
+from tfransfer.evaluation.map2d import spread_over
 from tfransfer.evaluation.multi_label import choose_thresholds
 from tfransfer.evaluation.predictions import Predictions, Reading, predict_examples
 from tfransfer.evaluation.scores import score
@@ -28,8 +29,10 @@ def score_splits(
     for name in ("validation", "test"):
         examples = dataset.split(name)
         if examples:
-            title = f"evaluating {name}"
-            said[name] = predict_examples(model, dataset, examples, run.image_size, progress=progress, title=title)
+            title, keep = f"evaluating {name}", spread_over(len(examples))
+            said[name] = predict_examples(
+                model, dataset, examples, run.image_size, progress=progress, title=title, keep=keep
+            )
     if run.task == MULTI_LABEL and "thresholds" not in run.manifest and "validation" in said:
         chosen = choose_thresholds(said["validation"].targets, said["validation"].outputs)
         run.manifest["thresholds"] = [float(threshold) for threshold in chosen]
