@@ -18,6 +18,7 @@ FOR_ALL = {
     "allocator",
     "trust",
     "stopping",
+    "html_parts",
 }
 # What each part may know besides itself and what is for all. Below-of-below is allowed: training may know data.
 MAY_KNOW = {
@@ -32,6 +33,7 @@ MAY_KNOW = {
     "allocator": set(),
     "trust": set(),
     "stopping": set(),
+    "html_parts": set(),
     "data": set(),
     "base": set(),
     "features": {"data", "base"},
@@ -39,19 +41,22 @@ MAY_KNOW = {
     "evaluation": {"data", "base"},
     "exports": {"evaluation", "data", "base"},
     "run_folder": {"data"},
-    # A run is asked in Python what pipeline answers: imported inside its methods only.
-    "runs": {"data", "base", "run_folder", "pipeline"},
+    # A run is asked in Python what pipeline and looking answer: imported inside its methods only.
+    "runs": {"data", "base", "run_folder", "pipeline", "looking"},
     "scoring": {"data", "evaluation", "runs", "run_folder"},
+    "reporting": {"data", "evaluation", "runs", "run_folder", "scoring"},
+    "looking": {"data", "evaluation", "runs", "run_folder", "scoring", "reporting"},
     "showing": {"terminal"},
     "showing_bases": {"terminal", "base"},
     "showing_findings": {"terminal"},
-    "loading": {"data"},
+    "loading": {"data", "display"},
     "opening": {"data", "base", "training", "exports"},
     "resuming": {"data", "base", "training", "runs", "run_folder"},
     "beginning": {"data", "base", "training", "runs", "run_folder", "resuming"},
     "together": {"base", "training", "run_folder", "resuming"},
-    "finishing": {"data", "training", "exports", "runs", "run_folder", "scoring"},
+    "finishing": {"data", "training", "exports", "runs", "run_folder", "scoring", "reporting"},
     "job": {
+        "reporting",
         "beginning",
         "resuming",
         "finishing",
@@ -65,7 +70,9 @@ MAY_KNOW = {
         "opening",
     },
     "pipeline": {
+        "display",
         "job",
+        "reporting",
         "beginning",
         "resuming",
         "finishing",
@@ -80,8 +87,9 @@ MAY_KNOW = {
         "loading",
         "opening",
     },
-    "doctor": {"data", "base", "features", "training", "loading", "opening"},
+    "doctor": {"data", "base", "features", "training", "loading", "opening", "display"},
     "terminal": set(),
+    "display": {"terminal"},
     "options": {"base"},
     "cli": {
         "options",

@@ -337,6 +337,19 @@ def export(run: Path, formats: str, trust: bool, as_json: bool) -> None:
 
 
 @cli.command()
+@click.argument("run", type=PATH)
+@TRUST
+@JSON
+def report(run: Path, trust: bool, as_json: bool) -> None:
+    """Write RUN's report.html anew: one file with everything about it. Without the training data it shows no photos."""
+    terminal = Terminal(as_json)
+    pipeline = _load_pipeline()
+    path = pipeline.report(runs.load_run(run, trust), progress=terminal.progress, say=terminal.say)
+    terminal.say(f"report: {path}")
+    terminal.emit({"report": str(path)})
+
+
+@cli.command()
 @click.argument("name", required=False)
 @JSON
 def bases(name: str | None, as_json: bool) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tfransfer import run_folder, scoring, trust
+from tfransfer import reporting, run_folder, scoring, trust
 from tfransfer.data import flow
 from tfransfer.data.index import TEXT, Dataset, Example
 from tfransfer.errors import RunError
@@ -25,6 +25,7 @@ def finish_run(run: Run, session: Session, kept: Kept, progress: Progress) -> No
     model = run.model
     scored = scoring.score_splits(run, model, session.dataset, progress)
     write_json(run.folder / run_folder.METRICS, {name: score_of for name, (score_of, _) in scored.items()})
+    reporting.keep_answers(run, scored)
     validation = session.dataset.split("validation")
     pictures = _pictures(session.dataset, validation, session.plan.image_size)
     run_folder.write_samples(run.folder / run_folder.SAMPLES, pictures[:_SAMPLES])

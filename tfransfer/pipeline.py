@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfransfer import beginning, run_folder, runs, scoring
+from tfransfer import beginning, reporting, run_folder, runs, scoring
 from tfransfer.allocator import keep_freed_memory
 from tfransfer.base.build import require_model
 from tfransfer.data import kinds
 from tfransfer.data.index import TEXT
 from tfransfer.data.inputs import is_single
+from tfransfer.display import listeners
 from tfransfer.errors import SettingError, WriteError
 from tfransfer.evaluation.predictions import Prediction, name_pictures, name_texts, predict_examples
 from tfransfer.evaluation.scores import score
@@ -28,8 +29,8 @@ from tfransfer.training import planning
 from tfransfer.training.devices import AUTO, Devices, choose_devices
 
 __all__ = [
-    "choose_devices", "evaluate", "export", "load_data", "make_recipe", "predict", "require_formats", "splits_of",
-    "train",
+    "choose_devices", "evaluate", "export", "load_data", "make_recipe", "predict", "report", "require_formats",
+    "splits_of", "train",
 ]  # fmt: skip
 
 _SHORTCUTS = {
@@ -82,8 +83,8 @@ def train(
     tensorboard: bool = False,
     devices: str | Devices = AUTO,
     command: str = "",
-    progress: Progress = quiet,
-    say: Say = silent,
+    progress: Progress | bool | None = None,
+    say: Say | None = None,
     **settings: Any,
 ) -> Run:
     """Train a new head on a frozen base, then fine-tune the base's top blocks; evaluate, export, and keep the run.
@@ -105,7 +106,7 @@ def train(
         devices: "auto", "cpu", "gpu", "gpu:0,1", "tpu", or what `choose_devices` gave; several workers must call that
             before TensorFlow runs anything, `load_data` included.
         command: The command line that asks for this, for the recipe file.
-        progress: Shows how far it is.
+        progress: Shows how far it is; True shows a bar, None does so in a notebook only.
         say: Told in one line what was found and decided.
         **settings: Put over the recipe: `image_size`, `seed`, `head_epochs`, `unfreeze`, ...; see Recipe.
 
@@ -117,6 +118,7 @@ def train(
         Stopped: By SIGINT or SIGTERM; its message says how to go on. It is a KeyboardInterrupt.
     """
     keep_freed_memory()
+    progress, say = listeners(progress, say)
     own_model = None if base is None or isinstance(base, str) else base
     if own_model is not None:
         require_model(own_model)
@@ -140,8 +142,8 @@ def evaluate(
     data: Any = None,
     *,
     predictions: bool = False,
-    progress: Progress = quiet,
-    say: Say = silent,
+    progress: Progress | bool | None = None,
+    say: Say | None = None,
 ) -> dict[str, Any]:
     """Score a run's model.
 
@@ -150,7 +152,7 @@ def evaluate(
         data: A dataset, or what `load_data` takes, with the run's classes; None, or what it was trained on, takes
             the recorded validation and test splits and writes `metrics.json` anew, where that can be written.
         predictions: Write `predictions.csv` to the run's folder: path, label, split, predicted, probability.
-        progress: Shows how far it is.
+        progress: Shows how far it is; True shows a bar, None does so in a notebook only.
         say: Told what was set aside.
 
     Returns:
@@ -161,6 +163,7 @@ def evaluate(
         DataError: Its classes are not the run's.
     """
     keep_freed_memory()
+    progress, say = listeners(progress, say)
     run = run if isinstance(run, Run) else runs.load_run(run)
     if data is None or scoring.is_own_data(run, data):
         dataset = run.data or scoring.recorded_data(run, progress, say)
@@ -221,3 +224,18 @@ def export(run: Run | str | Path, *formats: str, say: Say = silent) -> list[Expo
         raise SettingError("name at least one format to export to, for example tflite.")
     require_formats(formats)
     return export_run(run if isinstance(run, Run) else runs.load_run(run), formats, say)
+
+
+def report(run: Run | str | Path, *, progress: Progress | bool | None = None, say: Say | None = None) -> Path:
+    """Write a run's `report.html` anew. Without the training data it shows no photos, and says so.
+
+    Args:
+        run: A run or its folder.
+        progress: Shows how far it is; True shows a bar, None does so in a notebook only.
+        say: Told what was set aside.
+
+    Returns:
+        The file.
+    """
+    keep_freed_memory()
+    return reporting.write_report(run if isinstance(run, Run) else runs.load_run(run), *listeners(progress, say))

@@ -43,22 +43,45 @@ def write_report(run: Run, progress: Progress, say: Say) -> Path:
         RunError: The run's files are damaged.
         WriteError: It cannot be written.
     """
+    path = run.folder / run_folder.REPORT
+    write_text(path, render(gather(run, _SHOWN, progress, say)))
+    return path
+
+
+def gather(run: Run, limit: int, progress: Progress, say: Say) -> Content:
+    """Everything a report says.
+
+    Args:
+        run: Any.
+        limit: How many mistakes to show.
+        progress: Shows how far it is, where the model must be asked.
+        say: Told what was set aside, where the data is read anew.
+
+    Raises:
+        RunError: The run's files are damaged.
+    """
     dataset, missing = _data_of(run, progress, say)
     answers = read_answers(run.folder / run_folder.ANSWERS, run.classes)
     if answers is None and dataset is not None:
         answers = keep_answers(run, scoring.score_splits(run, run.model, dataset, progress))
-    shown, looked = [], ""
+    shown: list[Shown] = []
+    looked = ""
     if answers is not None:
-        wrong = most_wrong(run.task, answers.targets, answers.outputs, run.classes, run.thresholds, _SHOWN)
+        wrong = most_wrong(run.task, answers.targets, answers.outputs, run.classes, run.thresholds, limit)
         shown, looked, gone = _shown(run, dataset, answers, wrong)
         missing = missing or gone
-    content = Content(
+    return Content(
         run.manifest, run.metrics, run.history, _read(run.folder / run_folder.RECIPE), _issues(run, dataset),
         run.folder.absolute().name, answers, tuple(shown), looked, missing,
     )  # fmt: skip
-    path = run.folder / run_folder.REPORT
-    write_text(path, render(content))
-    return path
+
+
+def report_or_warn(run: Run, progress: Progress, say: Say) -> None:
+    """Write the report at the end of a training, which it must not cost."""
+    try:
+        write_report(run, progress, say)
+    except Exception as error:  # noqa: BLE001  a plot that fails is no reason to lose what took hours
+        say(f"warning: the report is not written: {error}. Try again with tfransfer report {run.folder}")
 
 
 def _data_of(run: Run, progress: Progress, say: Say) -> tuple[Dataset | None, str]:

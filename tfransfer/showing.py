@@ -42,6 +42,8 @@ def show_run(terminal: Terminal, run: Any) -> None:
     agreeing = "same top-1" if run.task == "single-label" else "same"
     terminal.table("exports, loaded again and compared", ["format", "file", "size", agreeing, "difference"], rows, 2)
     terminal.say(f"kept: the {run.manifest['kept'].replace('_', '-')} phase's model")
+    if (run.folder / "report.html").is_file():
+        terminal.say(f"report: {run.folder / 'report.html'}")
     terminal.say(f"run: {run.folder} ({run.manifest['seconds']:.0f} s)")
 
 

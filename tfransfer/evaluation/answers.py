@@ -40,8 +40,11 @@ def answers_of(split: str, said: Predictions) -> Answers:
     """What is kept of a model's answers; the map is made of their features where these were kept."""
     positions, points, method = np.zeros(0, np.int64), np.zeros((0, 2), np.float32), ""
     if said.features is not None and len(said.features) >= _FEWEST:
-        positions = said.positions
-        points, method = flat_map(said.features)
+        try:
+            points, method = flat_map(said.features)
+            positions = said.positions
+        except (ValueError, ArithmeticError, np.linalg.LinAlgError):  # features that cannot be laid out have no map
+            points = np.zeros((0, 2), np.float32)
     paths = tuple(example.path for example in said.examples)
     return Answers(split, paths, said.targets, said.outputs, positions, points, method)
 

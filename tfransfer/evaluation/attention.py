@@ -62,7 +62,7 @@ def heat_maps(
     chain = _chain(model)
     if chain is not None:
         return HeatMaps(_grad_cam(chain, model.output_shape[-1], pictures, outputs), GRAD_CAM)
-    began, made = time.monotonic(), []
+    began, made = time.monotonic(), list[np.ndarray]()
     for picture, output in zip(pictures, outputs, strict=True):
         if made and time.monotonic() - began > seconds:
             break

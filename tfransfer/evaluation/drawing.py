@@ -8,7 +8,6 @@ from html import escape
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
 
 from tfransfer.evaluation import plots
 
@@ -36,20 +35,12 @@ def svg(figure: Figure, described: str) -> str:
     for colour, name in _VARIABLES.items():
         drawn = drawn.replace(colour, f"var(--{name})")
     width = re.search(r'viewBox="0 0 ([\d.]+)', drawn)
-    head = f'<svg class="plot" role="img" aria-label="{escape(described)}" style="max-width:{float(width[1]) * 1.5:.0f}px"'  # type: ignore[index]
+    head = (
+        f'<svg class="plot" role="img" aria-label="{escape(described)}" style="max-width:{float(width[1]) * 1.5:.0f}px"'  # type: ignore[index]
+    )
     drawn = re.sub(r'^<svg([^>]*?) width="[^"]*"', r"<svg\1", drawn)
     drawn = re.sub(r'^<svg([^>]*?) height="[^"]*"', r"<svg\1", drawn)
     return drawn.replace("<svg", head, 1)
-
-
-def picture_data(pixels: np.ndarray, side: int = 0, quality: int = 82) -> str:
-    """Pixels (height, width, 3), uint8, as the address of an image in JPEG, at most `side` pixels wide and high."""
-    picture = Image.fromarray(pixels)
-    if side:
-        picture.thumbnail((side, side))
-    stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=quality)
-    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
 def figure_data(figure: Figure) -> str:

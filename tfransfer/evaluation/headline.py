@@ -16,8 +16,8 @@ _DECIDING = {
 }
 _OTHERS = {
     "top5": "top-5 accuracy", "micro_f1": "micro F1", "macro_f1": "macro F1", "exact_match": "all classes right",
-    "mean_prevalence": "by chance", "rmse": "RMSE", "mae": "mean absolute error", "bias": "bias", "log_loss": "log loss",
-    "expected_calibration_error": "calibration error",
+    "mean_prevalence": "by chance", "rmse": "RMSE", "mae": "mean absolute error", "bias": "bias",
+    "log_loss": "log loss", "expected_calibration_error": "calibration error",
 }  # fmt: skip
 _SHARES = {"top5", "exact_match", "expected_calibration_error"}
 
@@ -39,15 +39,13 @@ def summary(manifest: dict[str, Any], noun: str) -> str:
     plan, sizes = manifest["plan"], sizes_of(manifest)
     classes, task = manifest["classes"], manifest.get("task", SINGLE_LABEL)
     what = {
-        SINGLE_LABEL: f"{len(classes)} classes",
-        MULTI_LABEL: f"{len(classes)} classes, of which several may apply",
-        REGRESSION: f"a number, {classes[0]}",
+        SINGLE_LABEL: f"to tell {len(classes)} classes apart",
+        MULTI_LABEL: f"to tell which of {len(classes)} classes apply",
+        REGRESSION: f"to tell a number, {classes[0]}",
     }[task]
-    total = sum(sizes.values())
-    told = ", ".join(f"{count:,} for {name}" for name, count in sizes.items()) if total else ""
-    return f"{plan['base']} trained to tell {what} from {total:,} {noun} ({told})." if total else (
-        f"{plan['base']} trained to tell {what} from {noun}."
-    )
+    told = ", ".join(f"{count:,} {name}" for name, count in sizes.items())
+    on = f" on {sum(sizes.values()):,} {noun}: {told}" if sizes else ""
+    return f"{plan['base']}, trained {what}{on}."
 
 
 def sizes_of(manifest: dict[str, Any]) -> dict[str, int]:
@@ -58,7 +56,9 @@ def sizes_of(manifest: dict[str, Any]) -> dict[str, int]:
     return {name: sum(of.values()) for name, of in data.get("counts", {}).items()}
 
 
-def headline(task: str, split: str, noun: str, scored: dict[str, Any], answers: Answers | None) -> dict[str, str] | None:
+def headline(
+    task: str, split: str, noun: str, scored: dict[str, Any], answers: Answers | None
+) -> dict[str, str] | None:
     """The one figure, with a 95% interval where one can be had: keys value, said, interval, meaning."""
     key, name = {
         SINGLE_LABEL: ("top1", ""), MULTI_LABEL: ("mean_average_precision", "mean average precision"),
@@ -147,10 +147,12 @@ def command(recipe: str, folder: str) -> str:
 def facts(manifest: dict[str, Any], plan: dict[str, Any]) -> list[tuple[str, str]]:
     """(name, value) of what is worth knowing about a run."""
     seeds, made = manifest.get("seeds", {}), manifest.get("phases", {})
-    epochs = ", ".join(f"{phase['epochs']} {name.replace('_', '-')}" for name, phase in made.items() if "epochs" in phase)
+    epochs = ", ".join(
+        f"{phase['epochs']} {name.replace('_', '-')}" for name, phase in made.items() if "epochs" in phase
+    )
     found = {
         "data": manifest["data"]["root"],
-        "base": f"{plan['base']}{' at {0} pixels'.format(plan['image_size']) if plan['image_size'] else ''}",
+        "base": f"{plan['base']} at {plan['image_size']} pixels" if plan["image_size"] else plan["base"],
         "weights": plan.get("weights", ""),
         "unfrozen": ", ".join(plan.get("unfrozen", [])) or "nothing",
         "epochs": epochs,

@@ -91,9 +91,7 @@ def _names(classes: Sequence[str], applies: np.ndarray) -> str:
     return SEPARATOR.join(name for name, yes in zip(classes, applies, strict=True) if yes) or "none"
 
 
-def count(
-    task: str, targets: np.ndarray, outputs: np.ndarray, thresholds: Sequence[float] | None = None
-) -> int | None:
+def count(task: str, targets: np.ndarray, outputs: np.ndarray, thresholds: Sequence[float] | None = None) -> int | None:
     """How many examples were not all right; None for a regression, which has no right and wrong."""
     if task == REGRESSION:
         return None

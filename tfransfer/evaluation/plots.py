@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from tfransfer.evaluation.intervals import wilson
 from tfransfer.evaluation.reliability import Bin
 
 INK, FAINT, GRID = "#1c2733", "#5b6875", "#d5dbe1"
@@ -96,7 +97,7 @@ def _curves(axes: Axes, rows: Sequence[dict[str, Any]], key: str, kept: int | No
                       transform=axes.get_xaxis_transform())  # fmt: skip
     axes.set_xlim(0.5, max(len(rows), 1) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    _label(axes, "epoch", key.replace("_", " "))
+    _label(axes, "epoch", "top-1" if key == "top1" else key.replace("_", " "))
     if axes.lines:
         axes.legend(frameon=False, fontsize=9, labelcolor=INK)
 
@@ -146,9 +147,11 @@ def reliability(bins: Sequence[Bin]) -> Plot:
     axes = _axes(plot, grid[0])
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1.2, linestyle=(0, (4, 3)), label="as sure as right")
     middles, widths = [(b.low + b.high) / 2 for b in bins], [0.92 * (b.high - b.low) for b in bins]
-    axes.bar(middles, [b.right for b in bins], widths, color=BLUE, alpha=0.45, linewidth=0)
-    sure = [b.confidence for b in bins]
-    axes.plot(sure, [b.right for b in bins], color=BLUE, marker="o", markersize=5, linewidth=1.8, label="the model")
+    shares = np.array([b.right for b in bins])
+    axes.bar(middles, shares, widths, color=BLUE, alpha=0.45, linewidth=0, label="the model")
+    spread = np.array([wilson(round(b.right * b.count), b.count) for b in bins]).T
+    reach = np.maximum([shares - spread[0], spread[1] - shares], 0)
+    axes.errorbar(middles, shares, reach, fmt="none", ecolor=INK, elinewidth=1.2, capsize=3, label="95% interval")
     axes.set(xlim=(0, 1), ylim=(0, 1.03))
     axes.set_xticklabels([])
     axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
@@ -221,24 +224,10 @@ def values_map(points: np.ndarray, values: np.ndarray) -> Plot:
     drawn = axes.scatter(points[:, 0], points[:, 1], c=values, cmap="viridis", s=22, linewidths=0)
     bar = plot.colorbar(drawn, ax=axes, shrink=0.8)
     bar.ax.tick_params(colors=FAINT, labelsize=9)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     return plot
 
 
 def series(label: int) -> tuple[str, str]:
     """The colour and the mark of a class."""
     return SERIES[label % len(SERIES)], MARKS[(label + label // len(SERIES)) % len(MARKS)]
-
-
-def pictures(shown: Sequence[np.ndarray], titles: Sequence[str], across: int = 4) -> Plot:
-    """Pictures (height, width, 3), uint8, in rows, each with a title."""
-    across = min(across, max(1, len(shown)))
-    down = max(1, -(-len(shown) // across))
-    plot = _plot(2.3 * across, 2.7 * down)
-    names = drawable(titles) if all(len(title) < 20 for title in titles) else list(titles)
-    for number, (picture, title) in enumerate(zip(shown, names, strict=True), 1):
-        axes = plot.add_subplot(down, across, number)
-        axes.imshow(picture)
-        axes.set_axis_off()
-        axes.set_title(title, fontsize=9, color=INK, parse_math=False)
-    return plot

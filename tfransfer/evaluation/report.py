@@ -12,6 +12,7 @@ from tfransfer.evaluation import drawing, figures_of_report, headline
 from tfransfer.evaluation.content import Content, Shown
 from tfransfer.evaluation.mistakes import count
 from tfransfer.files import size_text
+from tfransfer.html_parts import picture_data
 from tfransfer.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 _TEXT_SHOWN, _PHOTO_SIDE = 400, 224
@@ -97,10 +98,10 @@ def _mistake(one: Shown) -> dict[str, Any]:
         "text": one.text if one.text is None or len(one.text) <= _TEXT_SHOWN else f"{one.text[:_TEXT_SHOWN]}…",
     }  # fmt: skip
     if one.pixels is not None:
-        found["photo"] = drawing.picture_data(one.pixels, _PHOTO_SIDE)
+        found["photo"] = picture_data(one.pixels, _PHOTO_SIDE)
         found["photo_alt"] = f"{of}: a photo labelled {said.right}, which the model took for {said.said}{sure}."
     if one.pixels is not None and one.heat is not None:
-        found["heat"] = drawing.picture_data(drawing.overlay(one.pixels, one.heat), _PHOTO_SIDE)
+        found["heat"] = picture_data(drawing.overlay(one.pixels, one.heat), _PHOTO_SIDE)
         found["heat_alt"] = f"Heat map of {of}: what spoke for {said.said} lies {_where(one.heat)}."
     return found
 
