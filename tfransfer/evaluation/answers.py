@@ -1,5 +1,7 @@
 """What a model said of a split, kept in the run's folder so that a report can be made without the data."""
 
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,12 +64,12 @@ def write_answers(path: Path, answers: Answers) -> None:
 def read_answers(path: Path, classes: Sequence[str]) -> Answers | None:
     """Read what `write_answers` wrote; None where it is not there, damaged, or of other classes."""
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as kept:
             found = Answers(
                 str(kept["split"]), tuple(map(str, kept["paths"])), kept["targets"], kept["outputs"],
                 kept["positions"], kept["points"], str(kept["method"]),
             )  # fmt: skip
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
     shape = (len(found.paths), len(classes))
     sound = found.targets.shape == found.outputs.shape == shape and len(found.positions) == len(found.points)

@@ -27,7 +27,8 @@ def wilson(successes: int, trials: int, confidence: float = CONFIDENCE) -> tuple
     share, scale = successes / trials, 1 + z * z / trials
     middle = (share + z * z / (2 * trials)) / scale
     half = z / scale * (share * (1 - share) / trials + z * z / (4 * trials * trials)) ** 0.5
-    return max(0.0, middle - half), min(1.0, middle + half)
+    lower, upper = max(0.0, middle - half), min(1.0, middle + half)
+    return lower if successes else 0.0, upper if successes < trials else 1.0
 
 
 def bootstrap(

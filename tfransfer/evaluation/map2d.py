@@ -26,9 +26,9 @@ def flat_map(features: np.ndarray, seed: int = 0) -> tuple[np.ndarray, str]:
 
     values, method = np.nan_to_num(features.astype(np.float32)), PCA
     # With more threads than one, so small a problem takes ten times as long on a machine that does other work, too.
-    with threadpool_limits(1):
+    with threadpool_limits(1), np.errstate(all="ignore"):  # equal features have no variance to share
         flat = Components(min(_COMPONENTS, *values.shape), random_state=seed).fit_transform(values)
-        if _FEWEST <= len(values) <= LIMIT and np.ptp(flat) > 0:
+        if _FEWEST <= len(values) <= LIMIT and flat.shape[1] > 1 and np.ptp(flat) > 0:
             flat, method = _tsne(flat, seed), TSNE
     flat = np.pad(flat[:, :2], ((0, 0), (0, max(0, 2 - flat.shape[1]))))
     low, spread = flat.min(axis=0), np.ptp(flat, axis=0)
