@@ -20,10 +20,10 @@ def answers_for(task, classes, n=60):
         outputs = targets + random.normal(0, 2, (n, 1))
     elif task == MULTI_LABEL:
         targets = (random.random((n, len(classes))) > 0.6).astype(float)
-        outputs = np.clip(targets * 0.6 + random.random(targets.shape) * 0.5, 0, 1)
+        outputs = np.clip(targets * 0.4 + random.random(targets.shape) * 0.7, 0, 1)
     else:
         targets = np.eye(len(classes))[np.arange(n) % len(classes)]
-        outputs = random.dirichlet(np.ones(len(classes)), n) * 0.6 + targets * 0.4
+        outputs = random.dirichlet(np.ones(len(classes)), n) * 0.9 + targets * min(0.4, 3 / len(classes))
     paths = tuple(f"folder/{i:03}.jpg" for i in range(n))
     points = random.random((n, 2)).astype(np.float32)
     floats = (targets.astype(np.float32), outputs.astype(np.float32))

@@ -119,11 +119,15 @@ def _grad_cam(chain: _Chain, width: int, pictures: np.ndarray, outputs: Sequence
         values: Any = tf.constant(pictures[start : start + _BATCH], tf.float32)
         asked = tf.one_hot(list(outputs[start : start + _BATCH]), width)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(values)
             for operation in chain.before:
                 values = operation(values)
+            inside = len(chain.mapped.outputs) > 1
+            if inside:
+                tape.watch(values)  # else nothing below the feature map need be remembered
             values = chain.mapped(values, training=False)
-            features, values = values if isinstance(values, list | tuple) else (values, values)
+            features, values = values if inside else (values, values)
+            if not inside:
+                tape.watch(features)
             for operation in chain.after:
                 values = operation(values)
             score = tf.reduce_sum(tf.cast(values, tf.float32) * asked)

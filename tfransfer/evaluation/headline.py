@@ -78,7 +78,7 @@ def headline(
     return {
         "value": figure(float(value)),
         "said": f"{name} on {examples:,} {split} {noun}",
-        "interval": "" if spread is None else f"{figure(spread[0])} to {figure(spread[1])}",
+        "interval": "" if spread is None or spread[0] == spread[1] else f"{figure(spread[0])} to {figure(spread[1])}",
     }
 
 

@@ -15,7 +15,7 @@ from tfransfer.files import size_text
 from tfransfer.html_parts import picture_data
 from tfransfer.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
-_TEXT_SHOWN, _PHOTO_SIDE = 400, 224
+_TEXT_SHOWN, _PHOTO_SIDE = 300, 224
 
 
 def render(content: Content) -> str:
