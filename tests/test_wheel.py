@@ -31,6 +31,7 @@ def wheel(tmp_path_factory):
 def test_wheel_is_small_and_has_what_is_needed(wheel):
     assert wheel.stat().st_size < 3_000_000
     names = zipfile.ZipFile(wheel).namelist()
+    assert "tfransfer/evaluation/report.html.j2" in names
     assert {"tfransfer/assets/mini.npz", "tfransfer/assets/mini.md", "tfransfer/cli.py"} <= set(names)
     assert not [name for name in names if name.startswith(("tests", "benchmarks", "tools"))]
 

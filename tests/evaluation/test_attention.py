@@ -58,6 +58,14 @@ def test_heat_map_finds_the_square_that_decides(kind, method):
     assert (found.maps.min(), found.maps.max()) == (0, 1)
 
 
+def test_pixels_are_no_feature_map():
+    """A base that is one opaque layer, as a TF-Hub module is."""
+    pixels = keras.Input((SIZE, SIZE, 3))
+    opaque = keras.Model(pixels, keras.layers.Dense(2)(keras.layers.Flatten()(pixels)))
+    model = assemble(base_from_model(opaque, "none"), 2, 0.0, CLASSIFICATION, 0).model
+    assert heat_maps(model, square("top left")[np.newaxis], [0]).method == OCCLUSION
+
+
 def test_it_is_about_the_class_that_is_asked_for():
     picture = np.maximum(square("top left"), 0)
     picture[22:30, 22:30] = (0, 0, 250)

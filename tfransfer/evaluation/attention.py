@@ -90,7 +90,8 @@ def _mapped(base: keras.Model) -> Any:
         later = [operation.output.shape for operation in base.operations[cut.index + 1 :]]
         if any(len(shape) == 3 for shape in later):  # tokens: what is a map below them, attention has mixed since
             return None
-        if _is_map(cut.tensor.shape):
+        learned = any(getattr(operation, "weights", ()) for operation in base.operations[: cut.index + 1])
+        if _is_map(cut.tensor.shape) and learned:  # pixels are no feature map
             return keras.Model(base.inputs[0], [cut.tensor, base.outputs[0]])
     return None
 
