@@ -79,6 +79,9 @@ def test_answers_that_are_missing_are_asked_for_again_where_the_data_is(trained,
     (folder / "answers.npz").unlink()
     tr.load_run(folder).report()
     np.testing.assert_allclose(np.load(folder / "answers.npz")["outputs"], before, atol=1e-5)
+    (folder / "answers.npz").unlink()
+    tr.load_run(folder).evaluate()
+    np.testing.assert_allclose(np.load(folder / "answers.npz")["outputs"], before, atol=1e-5)
 
 
 def test_a_photo_that_is_gone_costs_the_photos_and_not_the_report(trained, tmp_path, monkeypatch):

@@ -170,6 +170,7 @@ def evaluate(
         scored = scoring.score_splits(run, run.model, dataset, progress)
         try:
             write_json(run.folder / run_folder.METRICS, {name: metrics for name, (metrics, _) in scored.items()})
+            reporting.keep_answers(run, scored)  # so that a later report has both from one evaluation
         except WriteError as error:  # what took minutes to find out is still told
             say(f"warning: the figures are not kept: {error}")
     else:
