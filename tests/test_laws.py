@@ -560,7 +560,7 @@ def check_starts_light(program):
         "def refuse(*a, **k): raise SystemExit('network touched')\n"
         "socket.socket.connect = refuse; socket.getaddrinfo = refuse\n"
         f"{program}\n"
-        "heavy = {'tensorflow', 'keras', 'sklearn', 'tensorflow_hub'} & set(sys.modules)\n"
+        "heavy = {'tensorflow', 'keras', 'sklearn', 'tensorflow_hub', 'matplotlib', 'jinja2'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)\n"
     )
     ran = subprocess.run([sys.executable, "-c", watch], capture_output=True, text=True, check=False)

@@ -275,6 +275,19 @@ def predict(run: Path, inputs: tuple[str, ...], top: int, trust: bool, as_json: 
 
 
 @cli.command()
+@click.argument("run", type=PATH)
+@TRUST
+@JSON
+def report(run: Path, trust: bool, as_json: bool) -> None:
+    """Write RUN's report.html anew: one file with everything about it. Without the training data it shows no photos."""
+    terminal = Terminal(as_json)
+    pipeline = load_pipeline()
+    path = pipeline.report(runs.load_run(run, trust), progress=terminal.progress, say=terminal.say)
+    terminal.say(f"report: {path}")
+    terminal.emit({"report": str(path)})
+
+
+@cli.command()
 @click.argument("name", required=False)
 @JSON
 def bases(name: str | None, as_json: bool) -> None:

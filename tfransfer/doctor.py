@@ -16,12 +16,13 @@ from tfransfer.data.findings import HARD, SOFT, Finding, ordered
 from tfransfer.data.index import TEXT, Dataset, labels_of
 from tfransfer.data.splits import COLUMNS as SPLITS_COLUMNS
 from tfransfer.data.splits import write_splits
+from tfransfer.display import listeners
 from tfransfer.errors import SettingError, WriteError
 from tfransfer.features.pooled import pooled_features
 from tfransfer.files import telling_write_failures, write_text
 from tfransfer.loading import load_data
 from tfransfer.opening import named_base, require_base, suited
-from tfransfer.progress import Progress, Say, quiet, silent
+from tfransfer.progress import Progress, Say
 from tfransfer.recipe import Recipe
 from tfransfer.tasks import SINGLE_LABEL
 from tfransfer.training import planning
@@ -180,8 +181,8 @@ def check(
     image_size: int | None = None,
     suspects: bool = True,
     splits_file: str | Path | None = None,
-    progress: Progress = quiet,
-    say: Say = silent,
+    progress: Progress | bool | None = None,
+    say: Say | None = None,
     **reading: Any,
 ) -> Diagnosis:
     """Find what is wrong with data. Nothing of it is changed.
@@ -194,7 +195,7 @@ def check(
         image_size: Side of its input in pixels.
         suspects: Whether labels are judged.
         splits_file: A `splits.csv` to follow; what it leaves out is not counted as wrong.
-        progress: Shows how far it is.
+        progress: Shows how far it is; True shows a bar, None does so in a notebook only.
         say: Told in one line what was found and decided.
         **reading: How the data is read, as for `load_data`.
 
@@ -204,6 +205,7 @@ def check(
         SettingError: How to read it is not clear, or the base is unknown.
         WeightsNotFoundError: The weights of a base that was named cannot be had.
     """
+    progress, say = listeners(progress, say)
     recipe = Recipe(base=base, weights=weights, image_size=image_size)
     if suspects:
         require_base(recipe)

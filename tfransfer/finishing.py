@@ -1,6 +1,8 @@
 """The end of a run: the kept model is calibrated, evaluated and saved."""
 
-from tfransfer import handing_over, run_folder, scoring, trust
+from dataclasses import replace
+
+from tfransfer import handing_over, reporting, run_folder, scoring, trust
 from tfransfer.data.index import Dataset
 from tfransfer.evaluation import calibration
 from tfransfer.evaluation.predictions import Predictions
@@ -23,6 +25,7 @@ def finish_run(run: Run, session: Session, kept: Kept, progress: Progress, say: 
     validation = _calibrate(run, session.dataset, session.recipe.calibrate, progress, say)
     scored = scoring.score_splits(run, run.model, session.dataset, progress, {"validation": validation})
     write_json(run.folder / run_folder.METRICS, {name: score_of for name, (score_of, _) in scored.items()})
+    reporting.keep_answers(run, scored)
     handing_over.keep_samples(run, handing_over.hold_out(run, session.dataset, validation.outputs))
     subject = Subject(run.model, run.classes, run.held_out.first(_COMPARED), run.task, run.thresholds)
     handing_over.note_exports(run, [export_model(subject, "keras", run.folder)])
@@ -44,4 +47,4 @@ def _calibrate(run: Run, dataset: Dataset, wanted: bool, progress: Progress, say
     outputs = calibration.tempered(run.task, said.outputs, temperature)
     before, after = (calibration.log_loss(run.task, said.targets, values) for values in (said.outputs, outputs))
     say(f"calibrated: temperature {temperature:g}; log loss on validation {before:.3f}, now {after:.3f}")
-    return Predictions(said.examples, said.targets, outputs)
+    return replace(said, outputs=outputs)

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tfransfer import beginning, finishing, handing_over, resuming, run_folder, runs, together
+from tfransfer import beginning, finishing, handing_over, reporting, resuming, run_folder, runs, together
 from tfransfer.data import survey
 from tfransfer.data.index import IMAGE, TEXT, Dataset
 from tfransfer.errors import DataError
@@ -174,11 +174,14 @@ class Job:
         wanted = _DEFAULT_EXPORTS[run.kind] if self.exports is None else self.exports
         made = run.manifest.get("exports", {}) if resumed else {}
         began = time.time()
+        lacking = [name for name in wanted if name not in made]
         try:
-            handing_over.export_run(run, [name for name in wanted if name not in made], self.say)
+            handing_over.export_run(run, lacking, self.say)
         finally:  # a format that fails does not cost the run
             run.manifest["seconds"] = round(run.manifest.get("seconds", 0.0) + time.time() - began, 1)
             run.write_manifest()
+            if lacking or not (run.folder / run_folder.REPORT).is_file():
+                reporting.report_or_warn(run, self.progress, self.say)
 
 
 def _note_progress(run: Run, checkpoint: Checkpoint) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 from tfransfer.data import audit, folder, sources
 from tfransfer.data.index import SEPARATOR, Dataset
 from tfransfer.data.table import Columns
-from tfransfer.progress import Progress, Say, quiet, silent
+from tfransfer.display import listeners
+from tfransfer.progress import Progress, Say
 
 
 def load_data(
@@ -27,8 +28,8 @@ def load_data(
     group: folder.GroupOf | None = None,
     group_column: str | None = None,
     max_pixels: int = audit.MAX_PIXELS,
-    progress: Progress = quiet,
-    say: Say = silent,
+    progress: Progress | bool | None = None,
+    say: Say | None = None,
     strict: bool = True,
 ) -> Dataset:
     """Index pictures or texts and decide their splits.
@@ -52,7 +53,7 @@ def load_data(
         group: From a relative path to the name of a group that must stay on one side, or None.
         group_column: Column of a table, or of `metadata.csv` in the folder, that names such groups.
         max_pixels: Pictures with more are set aside.
-        progress: Shows how far it is.
+        progress: Shows how far it is; True shows a bar, None does so in a notebook only.
         say: Told what was set aside.
         strict: Refuse data that cannot be trained on; else the dataset's `refusal` says why it cannot.
 
@@ -61,6 +62,7 @@ def load_data(
         DataError: It has no usable classes or pictures, or labels that cannot be read.
         SettingError: How to read it is not clear.
     """
+    progress, say = listeners(progress, say)
     columns = Columns(path_column, text_column, label_column, split_column, None, separator, task)
     reading = sources.Reading(
         columns, tuple(classes) if classes else None, Path(data_dir) if data_dir else None, tfds_splits, group,

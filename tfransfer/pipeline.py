@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfransfer import beginning, handing_over, run_folder, runs, scoring
+from tfransfer import beginning, handing_over, reporting, run_folder, runs, scoring
 from tfransfer.allocator import keep_freed_memory
 from tfransfer.base.build import require_model
 from tfransfer.data import kinds
 from tfransfer.data.index import TEXT
 from tfransfer.data.inputs import is_single
+from tfransfer.display import listeners
 from tfransfer.errors import SettingError, WriteError
 from tfransfer.evaluation.predictions import Prediction, name_pictures, name_texts, predict_examples
 from tfransfer.evaluation.scores import score
@@ -30,7 +31,7 @@ from tfransfer.training import planning
 from tfransfer.training.devices import AUTO, Devices, choose_devices
 
 __all__ = [
-    "bundle", "choose_devices", "evaluate", "export", "export_within", "load_data", "make_recipe", "predict",
+    "bundle", "choose_devices", "evaluate", "export", "export_within", "load_data", "make_recipe", "predict", "report",
     "require_formats", "splits_of", "train", "verify",
 ]  # fmt: skip
 
@@ -84,8 +85,8 @@ def train(
     tensorboard: bool = False,
     devices: str | Devices = AUTO,
     command: str = "",
-    progress: Progress = quiet,
-    say: Say = silent,
+    progress: Progress | bool | None = None,
+    say: Say | None = None,
     **settings: Any,
 ) -> Run:
     """Train a new head on a frozen base, then fine-tune the base's top blocks; evaluate, export, and keep the run.
@@ -107,7 +108,7 @@ def train(
         devices: "auto", "cpu", "gpu", "gpu:0,1", "tpu", or what `choose_devices` gave; several workers must call that
             before TensorFlow runs anything, `load_data` included.
         command: The command line that asks for this, for the recipe file.
-        progress: Shows how far it is.
+        progress: Shows how far it is; True shows a bar, None does so in a notebook only.
         say: Told in one line what was found and decided.
         **settings: Put over the recipe: `image_size`, `seed`, `head_epochs`, `unfreeze`, ...; see Recipe.
 
@@ -119,6 +120,7 @@ def train(
         Stopped: By SIGINT or SIGTERM; its message says how to go on. It is a KeyboardInterrupt.
     """
     keep_freed_memory()
+    progress, say = listeners(progress, say)
     own_model = None if base is None or isinstance(base, str) else base
     if own_model is not None:
         require_model(own_model)
@@ -143,8 +145,8 @@ def evaluate(
     *,
     predictions: bool = False,
     precision: float | None = None,
-    progress: Progress = quiet,
-    say: Say = silent,
+    progress: Progress | bool | None = None,
+    say: Say | None = None,
 ) -> dict[str, Any]:
     """Score a run's model.
 
@@ -155,7 +157,7 @@ def evaluate(
         predictions: Write `predictions.csv` to the run's folder: path, label, split, predicted, probability.
         precision: Share of right answers that is wanted among those that are given: chooses, on validation, below which
             probability `predict` says that it is not sure, and adds to each split's metrics what that costs.
-        progress: Shows how far it is.
+        progress: Shows how far it is; True shows a bar, None does so in a notebook only.
         say: Told what was set aside.
 
     Returns:
@@ -166,6 +168,7 @@ def evaluate(
         DataError: Its classes are not the run's.
     """
     keep_freed_memory()
+    progress, say = listeners(progress, say)
     run = _opened(run)
     if data is None or scoring.is_own_data(run, data):
         dataset = run.data or scoring.recorded_data(run, progress, say)
@@ -176,6 +179,7 @@ def evaluate(
             run.write_manifest()
         try:
             write_json(run.folder / run_folder.METRICS, {name: metrics for name, (metrics, _) in scored.items()})
+            reporting.keep_answers(run, scored)  # so that a later report has both from one evaluation
         except WriteError as error:  # what took minutes to find out is still told
             say(f"warning: the figures are not kept: {error}")
     elif precision is not None:
@@ -222,8 +226,8 @@ def export(
     max_drop: float | None = None,
     max_size: float | str | None = None,
     max_latency: float | None = None,
-    progress: Progress = quiet,
-    say: Say = silent,
+    progress: Progress | bool | None = None,
+    say: Say | None = None,
 ) -> list[Export]:
     """Export a run's model; each file is loaded again in a fresh process, compared and measured first.
 
@@ -237,7 +241,7 @@ def export(
         max_drop: Points of the headline metric (hundredths of top-1) that a file may lose.
         max_size: Bytes, or "4MB".
         max_latency: Milliseconds for one picture on this machine.
-        progress: Shows how far it is.
+        progress: Shows how far it is; True shows a bar, None does so in a notebook only.
         say: Told what is done.
 
     Raises:
@@ -249,16 +253,19 @@ def export(
     require_formats(formats)
     size = parse_size(max_size) if isinstance(max_size, str) else max_size
     limits = Limits(max_drop, size, max_latency)
+    progress, say = listeners(progress, say)
     return handing_over.export_run(_opened(run), formats, say, limits, progress)
 
 
-def bundle(run: Run | str | Path, *formats: str, progress: Progress = quiet, say: Say = silent) -> Path:
+def bundle(
+    run: Run | str | Path, *formats: str, progress: Progress | bool | None = None, say: Say | None = None
+) -> Path:
     """Put a run's files into one zip, with examples and what each file says of them, loaders and a model card.
 
     Args:
         run: A run or its folder.
         *formats: What goes in, exported where it is not yet; none takes what was exported.
-        progress: Shows how far it is.
+        progress: Shows how far it is; True shows a bar, None does so in a notebook only.
         say: Told what is done.
 
     Returns:
@@ -268,6 +275,7 @@ def bundle(run: Run | str | Path, *formats: str, progress: Progress = quiet, say
         ExportError: Nothing was exported yet, or a file does not load.
     """
     require_formats(formats)
+    progress, say = listeners(progress, say)
     return handing_over.bundle_run(_opened(run), formats, say, progress)
 
 
@@ -288,8 +296,8 @@ def export_within(
     budget: str,
     formats: Sequence[str] = (),
     *,
-    progress: Progress = quiet,
-    say: Say = silent,
+    progress: Progress | bool | None = None,
+    say: Say | None = None,
 ) -> Search:
     """Try LiteRT files of one or several runs, and keep the best that keeps to a budget.
 
@@ -298,7 +306,7 @@ def export_within(
         budget: Such as "4MB, 15ms, top1-drop 1": any of a size, the time for one picture on this machine, and the
             points that a file may lose against its model.
         formats: What is tried; empty tries LiteRT in float32, float16, with integer weights and in integers.
-        progress: Shows how far it is.
+        progress: Shows how far it is; True shows a bar, None does so in a notebook only.
         say: Told what is done.
 
     Returns:
@@ -308,9 +316,25 @@ def export_within(
         SettingError: The budget does not read, or the runs name other classes.
     """
     limits = parse_budget(budget)
+    progress, say = listeners(progress, say)
     require_formats(formats)
     return handing_over.export_within([_opened(run) for run in runs_], formats or TRIED, limits, say, progress)
 
 
 def _opened(run: Run | str | Path) -> Run:
     return run if isinstance(run, Run) else runs.load_run(run)
+
+
+def report(run: Run | str | Path, *, progress: Progress | bool | None = None, say: Say | None = None) -> Path:
+    """Write a run's `report.html` anew. Without the training data it shows no photos, and says so.
+
+    Args:
+        run: A run or its folder.
+        progress: Shows how far it is; True shows a bar, None does so in a notebook only.
+        say: Told what was set aside.
+
+    Returns:
+        The file.
+    """
+    keep_freed_memory()
+    return reporting.write_report(_opened(run), *listeners(progress, say))

@@ -22,6 +22,8 @@ SPLITS, LABELS, MODEL, SAMPLES = "splits.csv", "labels.txt", "model.keras", "sam
 BUNDLE = "bundle.zip"
 RUNS_FOLDER = Path("saved_models")
 DATA_ISSUES, PREDICTIONS, EXPORTS = "data_issues.csv", "predictions.csv", "exports.json"
+# The report, and what a model said of the split that it shows.
+REPORT, ANSWERS = "report.html", "answers.npz"
 # From which an unfinished run goes on; see `training.checkpoint`.
 STATE = "state.npz"
 _LOCK = ".lock"

@@ -129,6 +129,46 @@ class Run:
 
         return pipeline.export(self, *formats, **options)
 
+    def report(self) -> Path:
+        """Write `report.html` to the run's folder; see `tfransfer report`."""
+        from tfransfer import pipeline  # here, because pipeline stands above and makes runs
+
+        return pipeline.report(self)
+
+    def explain(self, picture: Any, label: str | None = None) -> Any:
+        """Where the model looked on a picture: an object with `heat`, (size, size) in [0, 1], that shows itself.
+
+        Args:
+            picture: A path, a PIL image or an array in [0, 255].
+            label: The class to explain; None takes the likeliest.
+        """
+        from tfransfer import looking  # here, because it stands above
+
+        return looking.explain(self, picture, label)
+
+    def plot_history(self) -> Any:
+        """Learning curves of both phases: a matplotlib figure that shows itself in a notebook."""
+        from tfransfer import looking  # here, because it stands above
+
+        return looking.plot_history(self)
+
+    def plot_confusion(self, split: str = "test") -> Any:
+        """Which class was taken for which: a matplotlib figure that shows itself in a notebook."""
+        from tfransfer import looking  # here, because it stands above
+
+        return looking.plot_confusion(self, split)
+
+    def show_mistakes(self, limit: int = 12) -> Any:
+        """What the model got most wrong, with photos and heat maps, or texts; shows itself in a notebook."""
+        from tfransfer import looking  # here, because it stands above
+
+        return looking.show_mistakes(self, limit)
+
+    def _repr_html_(self) -> str | None:
+        from tfransfer import looking  # here, because it stands above
+
+        return looking.run_html(self) if (self.folder / METRICS).is_file() else None
+
     def write_manifest(self) -> None:
         """Write `manifest.json`."""
         write_json(self.folder / MANIFEST, self.manifest)

@@ -10,6 +10,7 @@ from tfransfer.data.index import SEPARATOR, Dataset
 from tfransfer.data.kinds import FOLDER
 from tfransfer.errors import DataError, SettingError
 from tfransfer.evaluation import abstention
+from tfransfer.evaluation.map2d import spread_over
 from tfransfer.evaluation.multi_label import choose_thresholds
 from tfransfer.evaluation.predictions import Predictions, Reading, predict_examples
 from tfransfer.evaluation.scores import score
@@ -19,10 +20,12 @@ from tfransfer.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 
 def predict_split(run: Run, model: Any, dataset: Dataset, name: str, progress: Progress) -> Predictions:
-    """What a model says of a split, each example once."""
+    """What a model says of a split, each example once, with the features of some of them."""
+    examples = dataset.split(name)
     return predict_examples(
-        model, dataset, dataset.split(name), run.image_size, progress=progress, title=f"evaluating {name}"
-    )
+        model, dataset, examples, run.image_size,
+        progress=progress, title=f"evaluating {name}", keep=spread_over(len(examples)),
+    )  # fmt: skip
 
 
 def score_splits(

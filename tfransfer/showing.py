@@ -40,6 +40,8 @@ def show_run(terminal: Terminal, run: Any) -> None:
     made = run.manifest["exports"].items()
     show_exports(terminal, run.task, [(run.folder / e["file"], name, e) for name, e in made])
     terminal.say(f"kept: the {run.manifest['kept'].replace('_', '-')} phase's model")
+    if (run.folder / "report.html").is_file():
+        terminal.say(f"report: {run.folder / 'report.html'}")
     terminal.say(f"run: {run.folder} ({run.manifest['seconds']:.0f} s)")
 
 

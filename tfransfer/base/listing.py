@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from tfransfer.base.records import BASES, NGRAM_BUCKETS, NGRAM_FEATURES, NGRAMS, Base
 from tfransfer.base.weights import weights_here
+from tfransfer.html_parts import table
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,28 @@ class Listed:
     weights_here: bool
     built_in: bool
 
+    @property
+    def where(self) -> str:
+        """Where its weights are: "built in", "here" or "to download"."""
+        return "built in" if self.built_in else "here" if self.weights_here else "to download"
 
-def bases() -> list[Listed]:
+    def _repr_html_(self) -> str:
+        return BaseList([self])._repr_html_()
+
+
+class BaseList(list[Listed]):
+    """A list of bases that a notebook shows as a table."""
+
+    def _repr_html_(self) -> str:
+        columns = ["base", "pixels", "smallest", "features", "parameters", "weights"]
+        rows = [[b.name, b.image_size, b.smallest, b.features, b.parameters, b.where] for b in self]
+        return table("Bases, smallest first; the weights are without the top.", columns, rows, most=len(rows))
+
+
+def bases() -> BaseList:
     """Every base of Keras Applications and the built-in ones, smallest first, that for texts last."""
     texts = Listed(NGRAMS, 0, 0, NGRAM_FEATURES, NGRAM_BUCKETS * NGRAM_FEATURES, True, True)
-    return [*(_listed(base) for base in sorted(BASES.values(), key=lambda b: b.parameters)), texts]
+    return BaseList([*(_listed(base) for base in sorted(BASES.values(), key=lambda b: b.parameters)), texts])
 
 
 def _listed(base: Base) -> Listed:

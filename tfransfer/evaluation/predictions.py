@@ -2,10 +2,11 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -17,6 +18,8 @@ from tfransfer.errors import SettingError
 from tfransfer.progress import Progress, quiet
 from tfransfer.tasks import MULTI_LABEL, REGRESSION
 
+# The first layer of the head that `training.model` puts behind a base's pooled features.
+HEAD = "dropout"
 _COMPILED: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
@@ -28,11 +31,15 @@ class Predictions:
         examples: What was asked, in order.
         targets: What was right, float32, shape (n, classes).
         outputs: Probabilities or values, float32, shape (n, classes).
+        features: What the head reads of some of the examples, float32, shape (k, width); None where none were kept.
+        positions: Which examples these are, int64, shape (k,).
     """
 
     examples: tuple[Example, ...]
     targets: np.ndarray
     outputs: np.ndarray
+    features: np.ndarray | None = None
+    positions: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 def predict_examples(
@@ -43,6 +50,7 @@ def predict_examples(
     batch: int = 32,
     progress: Progress = quiet,
     title: str = "evaluating",
+    keep: np.ndarray | None = None,
 ) -> Predictions:
     """Ask a model about examples, in inference mode, on uint8 pixels as an exported model gets them.
 
@@ -54,15 +62,22 @@ def predict_examples(
         batch: Pictures per call.
         progress: Shows how far it is.
         title: What the progress display calls this.
+        keep: Positions of examples whose features are wanted, too, where the model has a head of this project's.
     """
     flow = evaluation_flow(dataset, examples, np.zeros((len(examples), 1), np.float32), size, batch)
-    ask = inference(model)
-    answers = []
+    ask, wanted = _compiled(model), np.zeros(0, np.int64) if keep is None else keep
+    answers, features, done = [], [], 0
     with telling_lost_pictures(), progress(title, len(examples), f"{dataset.kind}s") as advance:
         for pixels, _, _ in flow.batches:
-            answers.append(ask(pixels).numpy())
+            *kept, said = ask(as_model_input(pixels))
+            inside = (wanted >= done) & (wanted < done + len(pixels))
+            if kept and inside.any():
+                features.append(kept[0].numpy()[wanted[inside] - done])
+            answers.append(said.numpy())
+            done += len(pixels)
             advance(len(pixels))
-    return Predictions(tuple(examples), dataset.targets(examples), np.concatenate(answers))
+    found = Predictions(tuple(examples), dataset.targets(examples), np.concatenate(answers))
+    return replace(found, features=np.concatenate(features), positions=wanted) if features else found
 
 
 def inference(model: Any) -> Any:
@@ -70,13 +85,28 @@ def inference(model: Any) -> Any:
 
     It is traced once for a model, whatever the batch, and always computes with the weights that the model has now.
     """
+    compiled = _compiled(model)
+    return lambda given: compiled(as_model_input(tf.convert_to_tensor(given)))[-1]
+
+
+def _compiled(model: Any) -> Any:
+    """From a model's input to a list: the features that its head reads, where it has one, and its outputs."""
     if model not in _COMPILED:
         dtype = tf.string if reads_text(model) else tf.float32
         spec = tf.TensorSpec((None, *model.input_shape[1:]), dtype)
-        ask = tf.function(lambda given: tf.cast(model(given, training=False), tf.float32), input_signature=[spec])
+        traced = _with_features(model)
+        plain = lambda given: [tf.cast(v, tf.float32) for v in tf.nest.flatten(traced(given, training=False))]  # noqa: E731
+        ask = tf.function(plain, input_signature=[spec])
         _COMPILED[model] = ask.get_concrete_function()  # which, unlike `ask`, does not keep the model alive
-    compiled = _COMPILED[model]
-    return lambda given: compiled(as_model_input(tf.convert_to_tensor(given)))
+    return _COMPILED[model]
+
+
+def _with_features(model: Any) -> Any:
+    """The model that gives what the head reads beside its output; the model itself where it has no such head."""
+    head = next((layer for layer in model.layers if layer.name == HEAD), None)
+    if head is None or len(getattr(head.input, "shape", ())) != 2:
+        return model
+    return keras.Model(model.inputs[0], [head.input, model.outputs[0]])
 
 
 def predict_inputs(model: Any, given: np.ndarray, batch: int = 32) -> np.ndarray:

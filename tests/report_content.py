@@ -1,0 +1,63 @@
+"""Reports from plain values, for each task, with names that try to do harm."""
+
+import numpy as np
+
+from tfransfer.evaluation.answers import Answers
+from tfransfer.evaluation.content import Content, Shown
+from tfransfer.evaluation.mistakes import most_wrong
+from tfransfer.evaluation.predictions import Predictions
+from tfransfer.evaluation.scores import score
+from tfransfer.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+
+EVIL = "<script>alert(1)</script>"
+KEYS = {SINGLE_LABEL: "top1", MULTI_LABEL: "average_precision", REGRESSION: "r2"}
+
+
+def answers_for(task, classes, n=60):
+    random = np.random.default_rng(3)
+    if task == REGRESSION:
+        targets = random.normal(20, 5, (n, 1))
+        outputs = targets + random.normal(0, 2, (n, 1))
+    elif task == MULTI_LABEL:
+        targets = (random.random((n, len(classes))) > 0.6).astype(float)
+        outputs = np.clip(targets * 0.4 + random.random(targets.shape) * 0.7, 0, 1)
+    else:
+        targets = np.eye(len(classes))[np.arange(n) % len(classes)]
+        outputs = random.dirichlet(np.ones(len(classes)), n) * 0.9 + targets * min(0.4, 3 / len(classes))
+    paths = tuple(f"folder/{i:03}.jpg" for i in range(n))
+    points = random.random((n, 2)).astype(np.float32)
+    floats = (targets.astype(np.float32), outputs.astype(np.float32))
+    return Answers("test", paths, *floats, np.arange(n), points, "t-SNE")
+
+
+def content_for(task=SINGLE_LABEL, classes=("daisy", "rose", "tulip"), photos=False, texts=None, **changes):
+    classes = ("weight",) if task == REGRESSION else classes
+    answers = answers_for(task, classes)
+    key = KEYS[task]
+    history = [
+        {"phase": phase, "epoch": str(epoch), "loss": "0.5", key: "0.7", "val_loss": str(0.6 - epoch / 10),
+         f"val_{key}": "0.8"}
+        for phase in ("head", "fine_tune") for epoch in (1, 2, 3)
+    ]  # fmt: skip
+    phase = {"epochs": 3, "best_epoch": 2, "validation": {key: 0.8, "loss": 0.4}, "seconds": 3.0, "diverged": ""}
+    manifest = {
+        "task": task, "classes": list(classes), "kept": "fine_tune", "seconds": 61.2,
+        "phases": {"head": phase, "fine_tune": phase | {"validation": {key: 0.9}}},
+        "plan": {"base": "mini", "image_size": 96, "unfrozen": ["block_16"], "weights": "built-in"},
+        "data": {"root": "photos", "kind": "text" if texts else "image", "sizes": {"train": 300, "test": 60}},
+        "exports": {"tflite": {"file": "model.tflite", "bytes": 2_000_000, "pictures_compared": 16,
+                               "top1_agreeing": 16, "largest_difference": 1e-6}},
+        "seeds": {"seed": 0}, "versions": {"tfransfer": "0"},
+    } | changes.pop("manifest", {})  # fmt: skip
+    said = Predictions((None,) * 60, answers.targets, answers.outputs)
+    shown = tuple(
+        Shown(m, answers.paths[m.position], texts[i % len(texts)] if texts else None,
+              np.full((8, 8, 3), 99, np.uint8) if photos else None, np.eye(8, dtype=np.float32) if photos else None)
+        for i, m in enumerate(most_wrong(task, answers.targets, answers.outputs, classes))
+    )  # fmt: skip
+    given = {
+        "manifest": manifest, "metrics": {"test": score(task, said, classes)}, "history": history,
+        "recipe": '# tfransfer train photos --base mini\nbase = "mini"\n', "issues": [], "folder": "my run",
+        "answers": answers, "shown": shown, "looked": "Grad-CAM",
+    }  # fmt: skip
+    return Content(**given | changes)

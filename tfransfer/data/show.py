@@ -1,0 +1,38 @@
+"""A look at some examples of a data set."""
+
+import numpy as np
+
+from tfransfer.data.flow import evaluation_flow, telling_lost_pictures
+from tfransfer.data.index import SPLITS, TEXT, Dataset
+from tfransfer.errors import SettingError
+from tfransfer.html_parts import Card, Gallery, picture_data
+
+_SIDE = 224
+
+
+def gallery(dataset: Dataset, count: int, split: str, seed: int) -> Gallery:
+    """Some examples of a split with their labels, as `Dataset.show` says.
+
+    Raises:
+        SettingError: There is no such split.
+        DataError: A picture that could be read before cannot be read now.
+    """
+    if split not in SPLITS:
+        raise SettingError(f"split is one of {', '.join(SPLITS)}; it is {split!r}.")
+    every = dataset.split(split)
+    drawn = np.random.default_rng(seed).permutation(len(every))[: max(0, count)]
+    examples = [every[i] for i in sorted(drawn)]
+    title = f"{len(examples)} of {len(every):,} {split} examples"
+    captions = [(dataset.label_text(example), example.path) for example in examples]
+    if dataset.kind == TEXT or not examples:
+        return Gallery(
+            title, tuple(Card(lines, (), example.text or "") for lines, example in zip(captions, examples, strict=True))
+        )
+    flow = evaluation_flow(dataset, examples, np.zeros((len(examples), 1), np.float32), _SIDE, len(examples))
+    with telling_lost_pictures():
+        pixels = next(iter(flow.batches))[0].numpy()
+    cards = [
+        Card(lines, ((picture_data(picture), f"{lines[1]}, labelled {lines[0]}."),))
+        for lines, picture in zip(captions, pixels, strict=True)
+    ]
+    return Gallery(title, tuple(cards))

@@ -1,0 +1,61 @@
+"""How far a figure from so many examples can be trusted."""
+
+from collections.abc import Callable
+from statistics import NormalDist
+
+import numpy as np
+
+CONFIDENCE = 0.95
+
+
+def wilson(successes: int, trials: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """The interval that holds the true share, from how often something happened.
+
+    Source: E. B. Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 22 (1927).
+
+    Args:
+        successes: How often it happened.
+        trials: Of how many; 0 gives the whole range.
+        confidence: In how many of such cases the true share is inside, in (0, 1).
+
+    Returns:
+        (lower, upper), both in [0, 1].
+    """
+    if trials == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share, scale = successes / trials, 1 + z * z / trials
+    middle = (share + z * z / (2 * trials)) / scale
+    half = z / scale * (share * (1 - share) / trials + z * z / (4 * trials * trials)) ** 0.5
+    lower, upper = max(0.0, middle - half), min(1.0, middle + half)
+    return lower if successes else 0.0, upper if successes < trials else 1.0
+
+
+def bootstrap(
+    examples: int,
+    figure: Callable[[np.ndarray], float | None],
+    rounds: int = 200,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+) -> tuple[float, float] | None:
+    """The interval of any figure, by computing it again on examples that are drawn with replacement.
+
+    Source: B. Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of Statistics 7 (1979); percentiles.
+
+    Args:
+        examples: How many there are.
+        figure: From the positions of the drawn examples, int64 (examples,), to the figure; None where it has none.
+        rounds: How many times to draw.
+        confidence: As for `wilson`.
+        seed: Of the draws.
+
+    Returns:
+        (lower, upper); None where the figure could hardly ever be computed.
+    """
+    random = np.random.default_rng(seed)
+    drawn = [figure(random.integers(0, examples, examples)) for _ in range(rounds)] if examples else []
+    known = [value for value in drawn if value is not None and np.isfinite(value)]
+    if len(known) < rounds / 2:
+        return None
+    lower, upper = np.quantile(known, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(lower), float(upper)

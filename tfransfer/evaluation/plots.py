@@ -1,0 +1,233 @@
+"""Plots from plain values, as figures that show themselves in a notebook and never touch pyplot's state."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from tfransfer.evaluation.intervals import wilson
+from tfransfer.evaluation.reliability import Bin
+
+INK, FAINT, GRID = "#1c2733", "#5b6875", "#d5dbe1"
+BLUE, ORANGE, RED = "#1f6fb4", "#b9540b", "#c02d3c"
+# Of classes; told apart by people who do not see all colours, too, because marks differ as well.
+SERIES = (BLUE, ORANGE, "#25814a", "#8a4fb0", "#a8326e", "#6b5a10", "#0b7f8a", "#59636e")
+MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
+# More classes than this are not told apart in a map, nor named in a matrix.
+MOST_MARKED, MOST_NAMED = 24, 30
+_WIDTH, _HEIGHT = 4.6, 3.3
+_PHASES = {"head": "head", "fine_tune": "fine-tune"}
+
+
+class Plot(Figure):
+    """A figure that a notebook shows as a picture, whatever pyplot's backend is."""
+
+    def _repr_png_(self) -> bytes:
+        stream = io.BytesIO()
+        self.savefig(stream, format="png", dpi=110)
+        return stream.getvalue()
+
+
+def _plot(width: float = _WIDTH, height: float = _HEIGHT) -> Plot:
+    return Plot(figsize=(width, height), layout="constrained")
+
+
+def _axes(plot: Plot, *place: Any) -> Axes:
+    axes: Axes = plot.add_subplot(*place)
+    axes.set_facecolor("none")
+    axes.tick_params(colors=FAINT, labelsize=9)
+    axes.grid(color=GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+    for name, spine in axes.spines.items():
+        spine.set_visible(name in ("left", "bottom"))
+        spine.set_color(FAINT)
+    return axes
+
+
+def _label(axes: Axes, across: str, up: str) -> None:
+    axes.set_xlabel(across, color=INK, fontsize=10)
+    axes.set_ylabel(up, color=INK, fontsize=10, parse_math=False)
+
+
+def column(rows: Sequence[dict[str, Any]], key: str) -> np.ndarray:
+    """A column of `history.csv` as numbers, float64 (n,); what is missing is NaN."""
+    return np.array([float(row.get(key) or "nan") for row in rows])
+
+
+def boundary(rows: Sequence[dict[str, Any]]) -> int:
+    """How many rows belong to the first phase."""
+    return sum(row["phase"] == rows[0]["phase"] for row in rows) if rows else 0
+
+
+def history(rows: Sequence[dict[str, Any]], keys: Sequence[str], kept: int | None = None) -> Plot:
+    """Learning curves of both phases, a panel for each metric.
+
+    Args:
+        rows: Of `history.csv`: phase, and for each key a column and one with `val_` before it.
+        keys: For example "loss" and "top1".
+        kept: Position of the row whose weights were kept.
+    """
+    plot = _plot(height=2.9 * len(keys))
+    for number, key in enumerate(keys, 1):
+        axes = _axes(plot, len(keys), 1, number)
+        _curves(axes, rows, key, kept)
+    return plot
+
+
+def _curves(axes: Axes, rows: Sequence[dict[str, Any]], key: str, kept: int | None) -> None:
+    epochs = np.arange(1, len(rows) + 1)
+    for name, of, colour, mark in (("training", key, ORANGE, "s"), ("validation", f"val_{key}", BLUE, "o")):
+        values = column(rows, of)
+        if np.isfinite(values).any():
+            axes.plot(epochs, values, color=colour, marker=mark, markersize=3.5, linewidth=1.8, label=name)
+            if kept is not None and of != key and np.isfinite(values[kept]):
+                axes.plot(epochs[kept], values[kept], "o", markersize=10, fillstyle="none", color=INK, label="kept")
+    first = boundary(rows)
+    if 0 < first < len(rows):
+        axes.axvline(first + 0.5, color=INK, linewidth=1, linestyle=(0, (4, 3)))
+    for start, end, row in ((0, first, 0), (first, len(rows), -1)):
+        if end > start:
+            text = _PHASES.get(rows[row]["phase"], rows[row]["phase"])
+            axes.text((start + end + 1) / 2, 1.02, text, color=INK, fontsize=9, ha="center",
+                      transform=axes.get_xaxis_transform())  # fmt: skip
+    axes.set_xlim(0.5, max(len(rows), 1) + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    _label(axes, "epoch", "top-1" if key == "top1" else key.replace("_", " "))
+    if axes.lines:
+        axes.legend(frameon=False, fontsize=9, labelcolor=INK)
+
+
+def confusion(matrix: np.ndarray, classes: Sequence[str], named: bool = True) -> Plot:
+    """A confusion matrix; colours are shares of each true class.
+
+    Args:
+        matrix: Counts, shape (classes, classes): rows are true classes, columns predicted ones.
+        classes: Class names; numbers stand for them where the plot's font lacks their letters.
+        named: Write names and counts, where there are at most 30 classes.
+    """
+    named = named and len(classes) <= MOST_NAMED
+    side = min(9.0, 2.2 + 0.45 * len(classes)) if named else 4.6
+    plot = _plot(side, side)
+    axes = _axes(plot)
+    axes.grid(visible=False)
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+    _label(axes, "predicted", "true")
+    if named:
+        names = drawable(classes)
+        axes.set_xticks(range(len(names)), names, rotation=45 if len(names) > 2 else 0, ha="right", parse_math=False)
+        axes.set_yticks(range(len(names)), names, parse_math=False)
+        for (row, col), times in np.ndenumerate(matrix):
+            axes.text(col, row, str(times) if times else "·", ha="center", va="center", fontsize=9,
+                      color="white" if shares[row, col] > 0.5 else INK)  # fmt: skip
+    else:
+        axes.set_xticks([])
+        axes.set_yticks([])
+    return plot
+
+
+def drawable(names: Sequence[str]) -> list[str]:
+    """Names as a plot can show them: all as numbers where its font lacks a letter of any of them."""
+    font = font_manager.get_font(font_manager.findfont("DejaVu Sans"))
+    shown = [name if len(name) <= 24 else f"{name[:23]}…" for name in names]
+    if all(font.get_char_index(ord(letter)) for name in shown for letter in name):
+        return shown
+    return [str(number) for number in range(len(names))]
+
+
+def reliability(bins: Sequence[Bin]) -> Plot:
+    """How often the model was right against how sure it was, with how many answers were so sure."""
+    plot = _plot(height=3.8)
+    grid = plot.add_gridspec(2, 1, height_ratios=(3, 1))
+    axes = _axes(plot, grid[0])
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1.2, linestyle=(0, (4, 3)), label="as sure as right")
+    middles, widths = [(b.low + b.high) / 2 for b in bins], [0.92 * (b.high - b.low) for b in bins]
+    shares = np.array([b.right for b in bins])
+    axes.bar(middles, shares, widths, color=BLUE, alpha=0.45, linewidth=0, label="the model")
+    spread = np.array([wilson(round(b.right * b.count), b.count) for b in bins]).T
+    reach = np.maximum([shares - spread[0], spread[1] - shares], 0)
+    axes.errorbar(middles, shares, reach, fmt="none", ecolor=INK, elinewidth=1.2, capsize=3, label="95% interval")
+    axes.set(xlim=(0, 1), ylim=(0, 1.03))
+    axes.set_xticklabels([])
+    axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
+    _label(axes, "", "right")
+    axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="upper left")
+    below = _axes(plot, grid[1])
+    below.bar(middles, [b.count for b in bins], widths, color=FAINT, linewidth=0)
+    below.set_xlim(0, 1)
+    below.yaxis.set_major_locator(MaxNLocator(2, integer=True))
+    below.xaxis.set_major_formatter(PercentFormatter(1, 0))
+    _label(below, "how sure", "answers")
+    return plot
+
+
+def said_against_right(right: np.ndarray, said: np.ndarray) -> Plot:
+    """What a regression said against what is right, both (n,); on the line it is exact."""
+    plot = _plot(height=4.2)
+    axes = _axes(plot)
+    ends = [min(right.min(), said.min()), max(right.max(), said.max())]
+    axes.plot(ends, ends, color=FAINT, linewidth=1.2, linestyle=(0, (4, 3)))
+    axes.plot(right, said, "o", color=BLUE, markersize=4, alpha=0.6, markeredgewidth=0)
+    _label(axes, "right", "said")
+    return plot
+
+
+def residuals(right: np.ndarray, said: np.ndarray) -> Plot:
+    """How a regression's errors, said minus right, are spread; both (n,)."""
+    plot = _plot(height=4.2)
+    axes = _axes(plot)
+    axes.hist(said - right, bins=min(40, max(5, len(right) // 8)), color=BLUE, alpha=0.8, linewidth=0)
+    axes.axvline(0, color=INK, linewidth=1)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    _label(axes, "said minus right", "examples")
+    return plot
+
+
+def flat_map(points: np.ndarray, labels: np.ndarray, classes: int, wrong: np.ndarray | None = None) -> Plot:
+    """Examples on a flat map, a colour and a mark for each class; a ring is around what the model got wrong.
+
+    Args:
+        points: Shape (n, 2).
+        labels: Integers, shape (n,).
+        classes: How many there are; more than 24 are not told apart.
+        wrong: Whether the model got each wrong, shape (n,).
+    """
+    plot = _plot(5.6, 4.6)
+    axes = _axes(plot)
+    axes.grid(visible=False)
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    several = classes <= MOST_MARKED
+    for label in range(classes if several else 1):
+        own = points[labels == label] if several else points
+        colour, mark = series(label) if several else (FAINT, "o")
+        axes.plot(own[:, 0], own[:, 1], mark, color=colour, markersize=5, alpha=0.8, markeredgewidth=0)
+    if wrong is not None and wrong.any():
+        axes.plot(*points[wrong].T, "o", color=INK, markersize=10, fillstyle="none", markeredgewidth=1.2)
+    return plot
+
+
+def values_map(points: np.ndarray, values: np.ndarray) -> Plot:
+    """Examples (n, 2) on a flat map, coloured by a number (n,)."""
+    plot = _plot(5.6, 4.6)
+    axes = _axes(plot)
+    axes.grid(visible=False)
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    drawn = axes.scatter(points[:, 0], points[:, 1], c=values, cmap="viridis", s=22, linewidths=0)
+    bar = plot.colorbar(drawn, ax=axes, shrink=0.8)
+    bar.ax.tick_params(colors=FAINT, labelsize=9)
+    bar.outline.set_visible(False)
+    return plot
+
+
+def series(label: int) -> tuple[str, str]:
+    """The colour and the mark of a class."""
+    return SERIES[label % len(SERIES)], MARKS[(label + label // len(SERIES)) % len(MARKS)]

@@ -1,0 +1,89 @@
+"""What values look like in a notebook: tables, and pictures with captions, as HTML without scripts."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+MOST_ROWS = 30
+
+
+def picture_data(pixels: np.ndarray, side: int = 0, quality: int = 82) -> str:
+    """Pixels (height, width, 3), uint8, as the address of an image in JPEG, at most `side` pixels wide and high."""
+    picture = Image.fromarray(pixels)
+    if side:
+        picture.thumbnail((side, side))
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=quality)
+    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], most: int = MOST_ROWS) -> str:
+    """A table with a line above it; of very long ones the first rows, and how many more there are."""
+    head = "".join(f'<th scope="col" style="text-align:left">{escape(column)}</th>' for column in columns)
+    body = "".join(
+        "<tr>" + "".join(f'<td style="text-align:left">{escape(cell_text(cell))}</td>' for cell in row) + "</tr>"
+        for row in rows[:most]
+    )
+    more = f"<p>and {len(rows) - most:,} more</p>" if len(rows) > most else ""
+    return f"<div><p>{escape(title)}</p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}</div>"
+
+
+def cell_text(value: Any) -> str:
+    """A value for people: `0.915`, `3,670`, nothing for None."""
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "" if value is None else str(value)
+
+
+@dataclass(frozen=True)
+class Card:
+    """One example in a gallery.
+
+    Attributes:
+        caption: Lines.
+        pictures: Address and description of each image.
+        text: The text, where the example is one.
+    """
+
+    caption: tuple[str, ...]
+    pictures: tuple[tuple[str, str], ...] = ()
+    text: str = ""
+
+    def _html(self) -> str:
+        images = "".join(
+            f'<img src="{escape(source)}" alt="{escape(described)}" style="width:11em;margin:0 .3em 0 0">'
+            for source, described in self.pictures
+        )
+        text = f'<blockquote dir="auto" style="max-width:40em">{escape(self.text)}</blockquote>' if self.text else ""
+        lines = "<br>".join(escape(line) for line in self.caption)
+        return (
+            '<figure style="display:inline-block;vertical-align:top;margin:0 1em 1em 0">'
+            f'{images}{text}<figcaption style="max-width:23em;overflow-wrap:anywhere">{lines}</figcaption></figure>'
+        )
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Examples that a notebook shows; elsewhere `str` gives their captions.
+
+    Attributes:
+        title: A sentence.
+        cards: The examples.
+    """
+
+    title: str
+    cards: tuple[Card, ...]
+
+    def _repr_html_(self) -> str:
+        return f"<div><p>{escape(self.title)}</p>{''.join(card._html() for card in self.cards)}</div>"
+
+    def __repr__(self) -> str:
+        return "\n".join([self.title, *("  " + ", ".join(filter(None, (*c.caption, c.text))) for c in self.cards)])

@@ -1,0 +1,148 @@
+"""The report of a run: what is known of it is gathered, and written as one HTML file."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfransfer import run_folder, scoring
+from tfransfer.data import flow, survey
+from tfransfer.data.index import TEXT, Dataset, Example
+from tfransfer.errors import TransferError
+from tfransfer.evaluation.answers import Answers, answers_of, read_answers, write_answers
+from tfransfer.evaluation.attention import heat_maps
+from tfransfer.evaluation.content import Content, Shown
+from tfransfer.evaluation.mistakes import Mistake, most_wrong
+from tfransfer.evaluation.predictions import Predictions
+from tfransfer.evaluation.report import render
+from tfransfer.files import write_text
+from tfransfer.progress import Progress, Say
+from tfransfer.runs import Run
+
+# Heat maps by occlusion begin no further picture after so many seconds.
+_PATIENCE = 6.0
+_SHOWN = 12
+
+
+def keep_answers(run: Run, scored: dict[str, tuple[dict[str, Any], Predictions]]) -> Answers | None:
+    """Keep in a run's folder what its model said of the test split, or of the validation split where there is none."""
+    split = next((name for name in ("test", "validation") if name in scored), None)
+    if split is None:
+        return None
+    answers = answers_of(split, scored[split][1])
+    write_answers(run.folder / run_folder.ANSWERS, answers)
+    return answers
+
+
+def write_report(run: Run, progress: Progress, say: Say) -> Path:
+    """Write `report.html` to a run's folder; what takes the training data is left out where that is gone, and said.
+
+    Raises:
+        RunError: The run's files are damaged.
+        WriteError: It cannot be written.
+    """
+    path = run.folder / run_folder.REPORT
+    write_text(path, render(gather(run, _SHOWN, progress, say)))
+    return path
+
+
+def gather(run: Run, limit: int, progress: Progress, say: Say) -> Content:
+    """Everything a report says.
+
+    Args:
+        run: Any.
+        limit: How many mistakes to show.
+        progress: Shows how far it is, where the model must be asked.
+        say: Told what was set aside, where the data is read anew.
+
+    Raises:
+        RunError: The run's files are damaged.
+    """
+    dataset, missing = _data_of(run, progress, say)
+    answers = read_answers(run.folder / run_folder.ANSWERS, run.classes)
+    if answers is None and dataset is not None:
+        answers = keep_answers(run, scoring.score_splits(run, run.model, dataset, progress))
+    shown: list[Shown] = []
+    looked = ""
+    if answers is not None:
+        wrong = most_wrong(run.task, answers.targets, answers.outputs, run.classes, run.thresholds, limit)
+        shown, looked, gone = _shown(run, dataset, answers, wrong)
+        missing = missing or gone
+    return Content(
+        run.manifest, run.metrics, run.history, _read(run.folder / run_folder.RECIPE), _issues(run, dataset),
+        run.folder.absolute().name, answers, tuple(shown), looked, missing,
+    )  # fmt: skip
+
+
+def report_or_warn(run: Run, progress: Progress, say: Say) -> None:
+    """Write the report at the end of a training, which it must not cost."""
+    try:
+        write_report(run, progress, say)
+    except Exception as error:  # noqa: BLE001  a plot that fails is no reason to lose what took hours
+        say(f"warning: the report is not written: {error}. Try again with tfransfer report {run.folder}")
+
+
+def _data_of(run: Run, progress: Progress, say: Say) -> tuple[Dataset | None, str]:
+    """The run's data, or why it cannot be had."""
+    if run.data is not None:
+        return run.data, ""
+    try:
+        return scoring.recorded_data(run, progress, say), ""
+    except (TransferError, OSError) as error:
+        what = "texts" if run.kind == TEXT else "photos"
+        return None, f"No {what} are shown, because the training data is not at hand: {error}"
+
+
+def _shown(
+    run: Run, dataset: Dataset | None, answers: Answers, wrong: Sequence[Mistake]
+) -> tuple[list[Shown], str, str]:
+    """Mistakes with their photos and heat maps or their texts, how the maps were made, and why photos are missing."""
+    names = [answers.paths[mistake.position] for mistake in wrong]
+    plain = [Shown(mistake, name) for mistake, name in zip(wrong, names, strict=True)]
+    if dataset is None or not wrong:
+        return plain, "", ""
+    by_path = {example.path: example for example in dataset.examples}
+    if not all(name in by_path for name in names):
+        return plain, "", "No examples are shown, because the data is not what it was when the run was evaluated."
+    examples = [by_path[name] for name in names]
+    if run.kind == TEXT:
+        return [Shown(one.mistake, one.name, e.text) for one, e in zip(plain, examples, strict=True)], "", ""
+    try:
+        with flow.telling_lost_pictures():
+            pixels = read_pixels(dataset, examples, run.image_size)
+    except TransferError as error:
+        return plain, "", f"No photos are shown: {error}"
+    looked = heat_maps(run.model, pixels, [mistake.output for mistake in wrong], _PATIENCE)
+    maps: list[np.ndarray | None] = [*looked.maps, *([None] * (len(wrong) - len(looked.maps)))]
+    found = [Shown(one.mistake, one.name, None, pixels[i], maps[i]) for i, one in enumerate(plain)]
+    return found, looked.method, ""
+
+
+def read_pixels(dataset: Dataset, examples: Sequence[Example], size: int) -> np.ndarray:
+    """Pictures as the model sees them: uint8 (n, size, size, 3)."""
+    made = flow.evaluation_flow(dataset, examples, np.zeros((len(examples), 1), np.float32), size, len(examples))
+    return next(iter(made.batches))[0].numpy()
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _issues(run: Run, dataset: Dataset | None) -> list[dict[str, str]]:
+    """What the doctor says: of the data where it is at hand, else what was written down when it was read."""
+    if dataset is not None:
+        return [
+            {"kind": found.kind, "path": " = ".join(found.paths[:2]), "detail": found.detail,
+             "set_aside": str(found.set_aside).lower()}
+            for found in survey.index_findings(dataset)
+        ]  # fmt: skip
+    try:
+        with (run.folder / run_folder.DATA_ISSUES).open(encoding="utf-8", newline="") as stream:
+            return list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return []
