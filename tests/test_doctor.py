@@ -319,7 +319,7 @@ def test_wrong_labels_rank_high(photos, tmp_path):
     assert all(s.given == given[s.path] != s.likely for s in found.suspects)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_of_5_percent_wrong_labels_in_all_flower_photos_most_are_top_suspects(
     flower_photos, mobilenet_v2_weights, tmp_path
 ):

@@ -173,7 +173,7 @@ def test_what_needs_one_class_per_example_is_refused_elsewhere(photos, tmp_path)
             tfransfer.train(photos / "brightness.csv", base="mini", out=tmp_path / "run", **settings)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_ngrams_learn_the_opinions_of_real_reviews(test_data, tmp_path):
     for name in ("train", "dev", "test"):
         (tmp_path / f"{name}.tsv").write_text("sentence\tlabel\n" + (test_data / "sst2" / f"{name}.tsv").read_text())

@@ -47,7 +47,7 @@ def photos(flower_photos, tmp_path_factory):
     return next(path for path in place.iterdir() if path.is_dir())
 
 
-@pytest.fixture(scope="module", params=["tf_module", pytest.param("tf_keras", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["tf_module", pytest.param("tf_keras", marks=pytest.mark.long)])
 def module(request, mobilenet_v2_weights, tmp_path_factory):
     """MobileNetV2 with its real weights as a module of TF-Hub's reusable kind, written in either of the usual ways."""
     network = keras.applications.MobileNetV2(

@@ -23,7 +23,7 @@ from tfransfer.training.loop import Loop
 from tfransfer.training.losses import as_loss
 from tfransfer.training.model import freeze_base
 
-KILLS = int(os.environ.get("TFRANSFER_KILLS", "7"))
+KILLS = int(os.environ.get("TFRANSFER_KILLS", "4"))
 TINY = {"preprocessing": "tf", "exports": [], "recipe": recipe(head__mixup=0.2, head__epochs=3, fine_tune__epochs=3)}
 
 

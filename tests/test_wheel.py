@@ -37,7 +37,7 @@ def test_wheel_is_small_and_has_what_is_needed(wheel):
     assert not [name for name in names if name.startswith(("tests", "benchmarks", "tools"))]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_wheel_trains_in_an_empty_environment(wheel, tmp_path):
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "env")], check=True)
     programs = tmp_path / "env" / ("Scripts" if os.name == "nt" else "bin")

@@ -32,7 +32,7 @@ ONE_OF_EACH_FAMILY = [
     "xception",
 ]
 WHOLE_TABLE = [
-    name if name in ONE_OF_EACH_FAMILY else pytest.param(name, marks=pytest.mark.slow) for name in sorted(BASES)
+    name if name in ONE_OF_EACH_FAMILY else pytest.param(name, marks=pytest.mark.long) for name in sorted(BASES)
 ]
 
 

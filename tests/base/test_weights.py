@@ -31,7 +31,7 @@ def asked(monkeypatch):
 @pytest.mark.parametrize(
     "name",
     [
-        n if n in {"mobilenet", "vgg16", "nasnet_mobile"} else pytest.param(n, marks=pytest.mark.slow)
+        n if n in {"mobilenet", "vgg16", "nasnet_mobile"} else pytest.param(n, marks=pytest.mark.long)
         for n, base in BASES.items()
         if not base.built_in
     ],

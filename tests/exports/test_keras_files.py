@@ -23,7 +23,7 @@ NAMES = [
     "mobilenet_v3_small",
     "resnet50",
     *(
-        pytest.param(n, marks=pytest.mark.slow)
+        pytest.param(n, marks=pytest.mark.long)
         for n in ("convnext_tiny", "densenet121", "efficientnet_b0", "inception_resnet_v2")
     ),
 ]

@@ -210,7 +210,7 @@ def test_workers_with_other_pictures_are_refused_together(tmp_path):
         trained(one, tmp_path, WORKERS | {"data": [str(one), str(other)]})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_worker_is_said_and_the_job_started_again_ends_as_if_undisturbed(tmp_path, capfd):
     """Three workers; one is killed with SIGKILL in the middle of the second phase."""
     data = colour_folder(tmp_path / "data", per_class=40, size=32)
