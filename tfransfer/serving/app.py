@@ -179,6 +179,8 @@ class _Service:
         if said.value is not None:
             return {"value": said.value}
         read: dict[str, Any] = {"label": said.label, "top": said.top}
+        if not said.sure:
+            read["sure"] = False
         if self._run.task == MULTI_LABEL:
             read["applies"] = said.label.split(SEPARATOR) if said.label else []
         return read
