@@ -1,5 +1,6 @@
 """Small real things for tests: folders of coloured pictures, and a base that trains in a second on a CPU."""
 
+import zipfile
 from pathlib import Path
 
 import keras
@@ -40,6 +41,19 @@ def usable_tfds():
     if not hasattr(tfds, "features"):
         pytest.skip("tensorflow_datasets does not load beside this TensorFlow", allow_module_level=True)
     return tfds
+
+
+def some_flowers(archive: Path, place: Path, per_class: int) -> list[Path]:
+    """Unpack the first photos of each class of flower_photos; their paths are CLASS/PHOTO below one folder."""
+    taken: dict[str, int] = {}
+    found = []
+    with zipfile.ZipFile(archive) as opened:
+        for name in sorted(opened.namelist()):
+            folder = name.split("/")[-2] if name.endswith(".jpg") else ""
+            if folder and taken.get(folder, 0) < per_class:
+                taken[folder] = taken.get(folder, 0) + 1
+                found.append(Path(opened.extract(name, place)))
+    return found
 
 
 def colour_dataset(root: Path, **options) -> Dataset:

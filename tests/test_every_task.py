@@ -4,11 +4,11 @@ import csv
 import json
 import subprocess
 import sys
-import zipfile
 
 import numpy as np
 import pytest
 from PIL import Image
+from small_world import some_flowers
 
 import tfransfer
 from tfransfer.errors import DataError, SettingError
@@ -55,14 +55,8 @@ def colours_of(path):
 def photos(flower_photos, tmp_path_factory):
     """A folder of real photos with two tables: colours.csv with classes, brightness.csv with numbers."""
     place = tmp_path_factory.mktemp("flowers")
-    taken, rows = {}, []
-    with zipfile.ZipFile(flower_photos) as archive:
-        for name in sorted(archive.namelist()):
-            folder = name.split("/")[-2] if name.endswith(".jpg") else ""
-            if folder and taken.get(folder, 0) < PER_CLASS:
-                taken[folder] = taken.get(folder, 0) + 1
-                rows.append(archive.extract(name, place))
-    described = [(path[len(str(place)) + 1 :], *colours_of(path)) for path in rows]
+    rows = some_flowers(flower_photos, place, PER_CLASS)
+    described = [(path.relative_to(place), *colours_of(path)) for path in rows]
     for name, column in {"colours": 1, "brightness": 2}.items():
         with (place / f"{name}.csv").open("w", newline="") as stream:
             writer = csv.writer(stream)

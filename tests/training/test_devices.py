@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_world import colour_folder, recipe, tiny_base
+from small_world import colour_folder, recipe, some_flowers, tiny_base
 
 from tfransfer.data.folder import load_folder
 from tfransfer.data.share import Share
@@ -52,19 +52,20 @@ def trained(data, folder, *jobs):
     return found
 
 
-def check_same(found, name, reference="one", rtol=0.0):
-    """The same weights to 1e-4, and the same metrics in each epoch."""
+def check_same(found, name, reference="one", few=0.0):
+    """The same weights to 1e-4, but for a few to 1e-3, and the same metrics in each epoch."""
     for a, b in zip(found[name][0], found[reference][0], strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-4, rtol=rtol)
+        np.testing.assert_allclose(a, b, atol=1e-3 if few else 1e-4, rtol=0)
+        assert (np.abs(a - b) > 1e-4).sum() <= np.ceil(few * a.size)
     for row, twin in zip(found[name][1], found[reference][1], strict=True):
         for key in ("loss", "top1", "val_loss", "val_top1"):
             assert row[key] == pytest.approx(twin[key], abs=1e-3), (name, key)
 
 
 @pytest.fixture(scope="module")
-def ends(tmp_path_factory):
+def ends(flower_photos, tmp_path_factory):
     folder = tmp_path_factory.mktemp("devices")
-    data = colour_folder(folder / "data", per_class=35, size=48)
+    data = some_flowers(flower_photos, folder / "data", per_class=21)[0].parent.parent
     variants = [
         ONE, TWO, WORKERS,
         ONE | PLAIN | {"name": "one plain"}, TWO | PLAIN | {"name": "two plain"},
@@ -90,7 +91,7 @@ def test_a_batch_in_pieces_gives_the_same_gradients(ends):
 
 
 def test_rates_by_layer_and_averaged_weights_are_the_same_on_two_devices(ends):
-    check_same(ends, "two adamw", "one adamw", rtol=1e-3)  # Adam divides by small numbers
+    check_same(ends, "two adamw", "one adamw", few=0.001)  # Adam divides by small numbers
     assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(ends["one"][0], ends["one adamw"][0], strict=True))
 
 
