@@ -50,7 +50,7 @@ print(json.dumps({
 """
 RUN_FILES = {
     "data_issues.csv", "history.csv", "labels.txt", "manifest.json", "metrics.json", "model.keras", "model.tflite",
-    "recipe.toml", "samples.npz", "saved_model", "splits.csv", "answers.npz", "report.html",
+    "exports.json", "recipe.toml", "samples.npz", "saved_model", "splits.csv", "answers.npz", "report.html",
 }  # fmt: skip
 
 
