@@ -100,11 +100,23 @@ MAY_KNOW = {
         "opening",
     },
     "doctor": {"data", "base", "features", "training", "loading", "opening", "display"},
+    "learning_rates": {"data", "evaluation", "training", "loading", "opening", "display"},
     "serving": {"data", "evaluation", "runs", "scoring"},
     "terminal": set(),
     "display": {"terminal"},
     "options": {"base"},
-    "commands": {"options", "pipeline", "terminal", "showing", "features", "runs", "serving"},
+    "commands": {
+        "options",
+        "pipeline",
+        "learning_rates",
+        "data",
+        "evaluation",
+        "terminal",
+        "showing",
+        "features",
+        "runs",
+        "serving",
+    },
     "cli": {
         "options",
         "commands",
@@ -123,7 +135,7 @@ MAY_KNOW = {
         "run_folder",
     },
     "__main__": {"cli"},
-    "__init__": {"data", "base", "training", "loading", "pipeline", "doctor", "runs", "serving"},
+    "__init__": {"data", "base", "training", "loading", "pipeline", "doctor", "learning_rates", "runs", "serving"},
 }
 
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tfransfer.data.index import Dataset
     from tfransfer.doctor import Diagnosis, check
     from tfransfer.errors import TransferError
+    from tfransfer.learning_rates import find_learning_rate
     from tfransfer.loading import load_data
     from tfransfer.pipeline import evaluate, export, predict, train
     from tfransfer.recipe import Augmentation, FineTunePhase, HeadPhase, Recipe
@@ -34,6 +35,7 @@ _HOMES = {
     "choose_devices": "training.devices",
     "evaluate": "pipeline",
     "export": "pipeline",
+    "find_learning_rate": "learning_rates",
     "load_data": "loading",
     "load_run": "runs",
     "predict": "pipeline",
@@ -57,6 +59,7 @@ __all__ = [
     "choose_devices",
     "evaluate",
     "export",
+    "find_learning_rate",
     "load_data",
     "load_run",
     "predict",
