@@ -119,7 +119,7 @@ def find_learning_rate(
         raise DataError(dataset.refusal)
     head_only = replace(chosen.fine_tune, epochs=0, unfreeze=None)
     session = open_session(dataset, suited(replace(chosen, fine_tune=head_only), dataset), None, None, None, say)
-    session.decide_caching(say)
+    session.decide_caching(say, always=True)
     say(session.caching.plan.sentence())
     session.caching.extract(session.recipe, progress, say)
     return FoundRate(tuple(try_rates(session, rates, progress)), session.task.headline, session.base.name)

@@ -17,7 +17,7 @@ from tfransfer.training.rate_finder import Tried, lowest, try_rates
 
 def extracted(dataset, **settings):
     made = session_of(dataset, **({"fine_tune__epochs": 0, "fine_tune__unfreeze": "none"} | settings))
-    made.decide_caching(silent)
+    made.decide_caching(silent, always=True)
     made.caching.extract(made.recipe, quiet, silent)
     return made
 
