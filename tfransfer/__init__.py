@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tfransfer.runs import Run, load_run
     from tfransfer.serving.server import serve
     from tfransfer.stopping import Stopped
+    from tfransfer.sweeping import sweep
     from tfransfer.training.devices import choose_devices
 
 _HOMES = {
@@ -40,6 +41,7 @@ _HOMES = {
     "load_run": "runs",
     "predict": "pipeline",
     "serve": "serving.server",
+    "sweep": "sweeping",
     "train": "pipeline",
 }
 
@@ -64,6 +66,7 @@ __all__ = [
     "load_run",
     "predict",
     "serve",
+    "sweep",
     "train",
 ]
 

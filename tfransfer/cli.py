@@ -15,6 +15,7 @@ from tfransfer.commands.export import export, names_in, verify
 from tfransfer.commands.loading import load_pipeline
 from tfransfer.commands.lr import lr
 from tfransfer.commands.serve import serve
+from tfransfer.commands.sweep import sweep
 from tfransfer.data.kinds import name_of
 from tfransfer.errors import SettingError, TransferError
 from tfransfer.options import (
@@ -299,5 +300,5 @@ def bases(name: str | None, as_json: bool) -> None:
     show_base(terminal, name, named_base(recipe, "float32", terminal.say))
 
 
-for command in (cache, export, lr, serve, verify):
+for command in (cache, export, lr, serve, sweep, verify):
     cli.add_command(command)

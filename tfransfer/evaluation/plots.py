@@ -150,24 +150,22 @@ def learning_rates(rates: Sequence[float], losses: Sequence[float], suggestion: 
 
 
 def trials(
-    lines: dict[str, tuple[Sequence[float], Sequence[float]]],
-    flat: dict[str, float],
-    score: str,
-    best: tuple[float, float] | None,
+    lines: dict[str, list[tuple[float, float]]], flat: dict[str, float], score: str, best: tuple[float, float] | None
 ) -> Plot:
     """The score on validation over the learning rate, a line for each base and depth.
 
     Args:
-        lines: By name, learning rates and scores.
+        lines: By name, pairs of a learning rate and a score.
         flat: By name, scores of what has no learning rate: drawn across.
         score: What the scores are.
         best: Learning rate and score of the best; None where that has no rate.
     """
     plot = _plot(6.4, 4.2)
     axes = _axes(plot)
-    for number, (name, (rates, scores)) in enumerate(lines.items()):
+    for number, name in enumerate(sorted(lines)):
         colour, mark = series(number)
-        axes.plot(rates, scores, color=colour, marker=mark, markersize=4.5, linewidth=1.8, label=name)
+        across, up = zip(*sorted(lines[name]), strict=True)
+        axes.plot(across, up, color=colour, marker=mark, markersize=4.5, linewidth=1.8, label=name)
     for number, (name, value) in enumerate(flat.items(), start=len(lines)):
         axes.axhline(value, color=series(number)[0], linewidth=1.4, linestyle=(0, (4, 3)), label=name)
     if best is not None:
