@@ -49,7 +49,7 @@ def of_seed(data: Dataset, recipe: Recipe) -> dict[str, Any]:
 def main() -> None:
     """Measure."""
     asked = arguments(__doc__, base="mini")
-    data = load_data(asked.photos)
+    data = load_data(str(asked.photos))
     weights = None if asked.weights == "imagenet" else asked.weights
     base = Recipe(base=asked.base, weights=weights).with_settings({"fine_tune.epochs": 0})
     seeds = [of_seed(data, base.with_settings({"seed": seed})) for seed in range(asked.rounds)]

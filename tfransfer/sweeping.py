@@ -255,7 +255,7 @@ def _plot(rows: Sequence[dict[str, Any]], headline: str) -> plots.Plot:
     lines: dict[str, list[tuple[float, float]]] = {}
     flat: dict[str, float] = {}
     for row in rows:
-        name, score = f"{row['base']}, {row['unfreeze']}", row[f"validation_{headline}"]
+        name, score = f"{row['base']}, {row['unfreeze']} unfrozen", row[f"validation_{headline}"]
         if row["learning_rate"] is None:
             flat[f"{row['base']}, head alone"] = score
         else:

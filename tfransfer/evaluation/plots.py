@@ -66,7 +66,7 @@ def _plot(width: float = _WIDTH, height: float = _HEIGHT) -> Plot:
 def _axes(plot: Plot, *place: Any) -> Axes:
     axes: Axes = plot.add_subplot(*place)
     axes.set_facecolor("none")
-    axes.tick_params(colors=FAINT, labelsize=9)
+    axes.tick_params(which="both", colors=FAINT, labelsize=9)
     axes.grid(color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     for name, spine in axes.spines.items():
