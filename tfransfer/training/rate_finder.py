@@ -5,6 +5,11 @@ good one off the training loss. Where features are kept there is no need to gues
 the same batches share all the work but a small product of matrices, so each rate gets the head phase that it would
 have, to its last epoch, in about the time of one.
 
+Against a grid of seven rates (1e-4 to 1e-1), mean validation top-1 over three seeds: on cifar10's 3,000 pictures with
+the built-in base the suggestion gave 0.631, the grid's best the same; on flower_photos 0.681 and 0.684, with
+MobileNetV2 0.878 and the same; on digits, whose best rate is ten times the default, 0.811 and 0.823, the default 0.757.
+`benchmarks/learning_rates.py` measures it.
+
 The rates are judged on the validation split, which also chooses the epoch that a training keeps. Test data is not read.
 """
 
