@@ -10,12 +10,14 @@ if TYPE_CHECKING:
     from tfransfer.data.index import Dataset
     from tfransfer.doctor import Diagnosis, check
     from tfransfer.errors import TransferError
+    from tfransfer.learning_rates import find_learning_rate
     from tfransfer.loading import load_data
     from tfransfer.pipeline import evaluate, export, predict, train
     from tfransfer.recipe import Augmentation, FineTunePhase, HeadPhase, Recipe
     from tfransfer.runs import Run, load_run
     from tfransfer.serving.server import serve
     from tfransfer.stopping import Stopped
+    from tfransfer.sweeping import sweep
     from tfransfer.training.devices import choose_devices
 
 _HOMES = {
@@ -34,10 +36,12 @@ _HOMES = {
     "choose_devices": "training.devices",
     "evaluate": "pipeline",
     "export": "pipeline",
+    "find_learning_rate": "learning_rates",
     "load_data": "loading",
     "load_run": "runs",
     "predict": "pipeline",
     "serve": "serving.server",
+    "sweep": "sweeping",
     "train": "pipeline",
 }
 
@@ -57,10 +61,12 @@ __all__ = [
     "choose_devices",
     "evaluate",
     "export",
+    "find_learning_rate",
     "load_data",
     "load_run",
     "predict",
     "serve",
+    "sweep",
     "train",
 ]
 

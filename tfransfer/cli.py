@@ -13,7 +13,9 @@ from tfransfer.base.records import NGRAMS, find_base
 from tfransfer.commands.cache import cache
 from tfransfer.commands.export import export, names_in, verify
 from tfransfer.commands.loading import load_pipeline
+from tfransfer.commands.lr import lr
 from tfransfer.commands.serve import serve
+from tfransfer.commands.sweep import sweep
 from tfransfer.data.kinds import name_of
 from tfransfer.errors import SettingError, TransferError
 from tfransfer.options import (
@@ -27,6 +29,7 @@ from tfransfer.options import (
     TRUST,
     WEIGHTS,
     reading_options,
+    split_choices,
     training_options,
 )
 from tfransfer.recipe import Recipe, parse_setting, read_recipe
@@ -130,7 +133,7 @@ def train(
         data,
         split_seed=split_seed,
         splits_file=(pipeline.splits_of(place) if resume else None) or splits_file,
-        tfds_splits=_split_choices(reading.pop("splits_")),
+        tfds_splits=split_choices(reading.pop("splits_")),
         **reading,
         progress=terminal.progress,
         say=terminal.say,
@@ -164,14 +167,6 @@ def _require_place(place: Path, resume: bool, overwrite: bool) -> None:
         run_folder.require_free(place, overwrite)
 
 
-def _split_choices(given: tuple[str, ...]) -> dict[str, str] | None:
-    """From `--split train=train[:80%]`."""
-    for one in given:
-        if "=" not in one:
-            raise SettingError(f"--split wants NAME=SPLIT, for example 'train=train[:80%]'; it is {one!r}.")
-    return dict((part.strip() for part in one.split("=", 1)) for one in given) or None  # type: ignore[misc]
-
-
 @cli.command()
 @click.argument("data")
 @reading_options
@@ -203,7 +198,7 @@ def check(data: str, fix: Path | None, out: Path, as_json: bool, **options: Any)
     doctor.require_replaceable(out, doctor.ISSUE_COLUMNS)
     if fix is not None:
         doctor.require_replaceable(fix, doctor.SPLITS_COLUMNS)
-    options["tfds_splits"] = _split_choices(options.pop("splits_"))
+    options["tfds_splits"] = split_choices(options.pop("splits_"))
     found = doctor.check(data, **options, progress=terminal.progress, say=terminal.say)
     show_diagnosis(terminal, found)
     found.write_csv(out)
@@ -305,5 +300,5 @@ def bases(name: str | None, as_json: bool) -> None:
     show_base(terminal, name, named_base(recipe, "float32", terminal.say))
 
 
-for command in (cache, export, serve, verify):
+for command in (cache, export, lr, serve, sweep, verify):
     cli.add_command(command)

@@ -22,7 +22,7 @@ from tfransfer.stopping import Stopped, Stopping
 from tfransfer.training.checkpoint import Checkpoint, Checkpoints
 from tfransfer.training.devices import Devices
 from tfransfer.training.phases import CallbackFactory
-from tfransfer.training.session import Session, train_phases
+from tfransfer.training.session import Kept, Session, train_phases
 
 _DEFAULT_EXPORTS = {IMAGE: ("savedmodel", "tflite"), TEXT: ("savedmodel",)}
 
@@ -132,10 +132,14 @@ class Job:
             kept = train_phases(session, users, self.progress, self.say, checkpoints)
             run._model = session.model_for_export()
             if self.devices.chief:
-                finishing.finish_run(run, session, kept, self.progress, self.say)
+                self._finish(run, session, kept)
         run.folder = place
         run.manifest["seconds"] = round(time.time() - began, 1)
         return run
+
+    def _finish(self, run: Run, session: Session, kept: Kept) -> None:
+        """Leave what a run is for: a model, evaluated and saved."""
+        finishing.finish_run(run, session, kept, self.progress, self.say)
 
     def _dataset(self, place: Path) -> Dataset:
         dataset = self.data

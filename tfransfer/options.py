@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from tfransfer.base.records import DEFAULT
+from tfransfer.errors import SettingError
 from tfransfer.tasks import TASKS
 
 PATH = click.Path(path_type=Path)
@@ -16,6 +17,8 @@ WEIGHTS = click.option("--weights", metavar="FILE|random", help="The base's weig
 IMAGE_SIZE = click.option(
     "--image-size", type=int, help="Side of the model's input in pixels. [default: the base's own]"
 )
+RECIPE = click.option("--recipe", "recipe_file", type=PATH, help="Settings from a TOML file.")
+SET = click.option("--set", "set_", metavar="KEY=VALUE", multiple=True, help="One setting, e.g. fine_tune.mixup=0.2.")
 SPLIT_SEED = click.option("--split-seed", type=int, default=0, help="Of the hash that decides splits. [default: 0]")
 SPLITS = click.option("--splits", "splits_file", type=PATH, metavar="FILE", help="Follow a recorded splits.csv.")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object on standard output.")
@@ -26,10 +29,8 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     options = [
         BASE,
         WEIGHTS,
-        click.option("--recipe", "recipe_file", type=PATH, help="Settings from a TOML file."),
-        click.option(
-            "--set", "set_", metavar="KEY=VALUE", multiple=True, help="One setting, e.g. fine_tune.mixup=0.2."
-        ),
+        RECIPE,
+        SET,
         IMAGE_SIZE,
         click.option("--batch-size", type=int, help="Images per step. [default: from the size of the data]"),
         click.option("--head-epochs", type=int, help="Epochs of the first phase. [default: from the size of the data]"),
@@ -69,3 +70,27 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def split_choices(given: tuple[str, ...]) -> dict[str, str] | None:
+    """From `--split train=train[:80%]`."""
+    for one in given:
+        if "=" not in one:
+            raise SettingError(f"--split wants NAME=SPLIT, for example 'train=train[:80%]'; it is {one!r}.")
+    return dict((part.strip() for part in one.split("=", 1)) for one in given) or None  # type: ignore[misc]
+
+
+def numbers(text: str | None, option: str) -> list[float] | None:
+    """From `1e-4,3e-4`; None where nothing was said.
+
+    Raises:
+        SettingError: Something in it is no number.
+    """
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise SettingError(
+            f"{option} wants numbers with commas between, for example 1e-4,3e-4; it is {text!r}."
+        ) from error

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from tfransfer.errors import SettingError
 from tfransfer.evaluation.intervals import wilson
 from tfransfer.evaluation.reliability import Bin
+from tfransfer.files import whole
 
 INK, FAINT, GRID = "#1c2733", "#5b6875", "#d5dbe1"
 BLUE, ORANGE, RED = "#1f6fb4", "#b9540b", "#c02d3c"
@@ -21,6 +24,7 @@ MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 # More classes than this are not told apart in a map, nor named in a matrix.
 MOST_MARKED, MOST_NAMED = 24, 30
 _WIDTH, _HEIGHT = 4.6, 3.3
+_FORMS = (".png", ".svg", ".pdf")
 _PHASES = {"head": "head", "fine_tune": "fine-tune"}
 
 
@@ -33,6 +37,28 @@ class Plot(Figure):
         return stream.getvalue()
 
 
+def require_plot_file(path: Path) -> None:
+    """See that a plot can be written in the form that a file's name asks for.
+
+    Raises:
+        SettingError: It cannot.
+    """
+    if path.suffix.lower() not in _FORMS:
+        raise SettingError(f"a plot is a .png, .svg or .pdf file; it is {path.name!r}.")
+
+
+def write_plot(plot: Figure, path: Path) -> None:
+    """Write a plot whole or not at all, in the form that the file's name asks for.
+
+    Raises:
+        SettingError: Plots have no such form.
+        WriteError: It cannot be written.
+    """
+    require_plot_file(path)
+    with whole(path) as temporary:
+        plot.savefig(temporary, format=path.suffix.lower().removeprefix("."), dpi=110)
+
+
 def _plot(width: float = _WIDTH, height: float = _HEIGHT) -> Plot:
     return Plot(figsize=(width, height), layout="constrained")
 
@@ -40,7 +66,7 @@ def _plot(width: float = _WIDTH, height: float = _HEIGHT) -> Plot:
 def _axes(plot: Plot, *place: Any) -> Axes:
     axes: Axes = plot.add_subplot(*place)
     axes.set_facecolor("none")
-    axes.tick_params(colors=FAINT, labelsize=9)
+    axes.tick_params(which="both", colors=FAINT, labelsize=9)
     axes.grid(color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     for name, spine in axes.spines.items():
@@ -100,6 +126,55 @@ def _curves(axes: Axes, rows: Sequence[dict[str, Any]], key: str, kept: int | No
     _label(axes, "epoch", "top-1" if key == "top1" else key.replace("_", " "))
     if axes.lines:
         axes.legend(frameon=False, fontsize=9, labelcolor=INK)
+
+
+def learning_rates(rates: Sequence[float], losses: Sequence[float], suggestion: float) -> Plot:
+    """Validation loss over the learning rate, with the one that is suggested.
+
+    Args:
+        rates: From the lowest.
+        losses: One for each; far higher ones than most are cut off at the top.
+        suggestion: One of the rates.
+    """
+    plot = _plot()
+    axes = _axes(plot)
+    axes.plot(rates, losses, color=BLUE, marker="o", markersize=3.5, linewidth=1.8)
+    axes.plot(suggestion, losses[list(rates).index(suggestion)], "o", markersize=10, fillstyle="none", color=INK,
+              label=f"suggested: {suggestion:g}")  # fmt: skip
+    low, middle = min(losses), float(np.median(losses))
+    room = max(middle - low, 1e-6)
+    axes.set(xscale="log", ylim=(low - 0.2 * room, min(max(losses) + 0.2 * room, low + 4 * room)))
+    _label(axes, "learning rate", "validation loss")
+    axes.legend(frameon=False, fontsize=9, labelcolor=INK)
+    return plot
+
+
+def trials(
+    lines: dict[str, list[tuple[float, float]]], flat: dict[str, float], score: str, best: tuple[float, float] | None
+) -> Plot:
+    """The score on validation over the learning rate, a line for each base and depth.
+
+    Args:
+        lines: By name, pairs of a learning rate and a score.
+        flat: By name, scores of what has no learning rate: drawn across.
+        score: What the scores are.
+        best: Learning rate and score of the best; None where that has no rate.
+    """
+    plot = _plot(6.4, 4.2)
+    axes = _axes(plot)
+    for number, name in enumerate(sorted(lines)):
+        colour, mark = series(number)
+        across, up = zip(*sorted(lines[name]), strict=True)
+        axes.plot(across, up, color=colour, marker=mark, markersize=4.5, linewidth=1.8, label=name)
+    for number, (name, value) in enumerate(flat.items(), start=len(lines)):
+        axes.axhline(value, color=series(number)[0], linewidth=1.4, linestyle=(0, (4, 3)), label=name)
+    if best is not None:
+        axes.plot(*best, "o", markersize=11, fillstyle="none", color=INK, label="best")
+    if lines:
+        axes.set_xscale("log")
+    _label(axes, "learning rate of the fine-tune phase", f"validation {score}")
+    axes.legend(frameon=False, fontsize=8, labelcolor=INK)
+    return plot
 
 
 def confusion(matrix: np.ndarray, classes: Sequence[str], named: bool = True) -> Plot:

@@ -134,7 +134,9 @@ class Caching:
             say(f"features: {widened} shards hold values beyond float16 and were written as float32")
 
 
-def decide(dataset: Dataset, recipe: Recipe, plan: Plan, whole: TransferModel, say: Say) -> Caching:
+def decide(
+    dataset: Dataset, recipe: Recipe, plan: Plan, whole: TransferModel, say: Say, always: bool = False
+) -> Caching:
     """Decide what is kept.
 
     Args:
@@ -143,6 +145,7 @@ def decide(dataset: Dataset, recipe: Recipe, plan: Plan, whole: TransferModel, s
         plan: What was decided before.
         whole: The model, its base untrained.
         say: Told of what was found damaged, or cannot be used.
+        always: Whether features are kept even where the plain way is faster.
 
     Raises:
         SettingError: LiteRT was asked for and is not installed.
@@ -165,7 +168,7 @@ def decide(dataset: Dataset, recipe: Recipe, plan: Plan, whole: TransferModel, s
             needed = _bytes(source, _look(source, wanted, choosing.remembered_engine(memory, recipe.features.engine)))
             if needed <= space:
                 fewer = "" if views == most and taps[0] is (tap or POOLED_TAP) else "no room for more"
-                return _opened(source, wanted, views, memory, recipe, plan, whole, fewer, say)
+                return _opened(source, wanted, views, memory, recipe, plan, whole, fewer, say, always)
     return Caching(CachePlan(why=f"they need {size_text(needed)} and the store may take {size_text(space)}"))
 
 
@@ -266,6 +269,7 @@ def _opened(
     whole: TransferModel,
     fewer: str,
     say: Say,
+    always: bool,
 ) -> Caching:
     """Choose the engine where something is to be extracted, and foretell the time."""
     lacking = source.missing(wanted)
@@ -297,7 +301,8 @@ def _opened(
         unit=f"{source.dataset.kind}s",
         why=", ".join(part for part in (f"engine {source.engine_name}: {why}", fewer) if part),
     )
-    if made.seconds and made.plain_seconds and made.plain_seconds < _PLAIN_WINS * made.seconds:
+    plain_wins = made.seconds and made.plain_seconds and made.plain_seconds < _PLAIN_WINS * made.seconds
+    if plain_wins and not always:
         return Caching(CachePlan(seconds=made.seconds, plain_seconds=made.plain_seconds, why="the plain way is faster"))
     return Caching(made, source, wanted, engine)
 

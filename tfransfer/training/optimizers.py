@@ -89,6 +89,25 @@ class LayerwiseAdamW(keras.optimizers.AdamW):
         setattr(self, "weight_decay", whole)  # noqa: B010
 
 
+class ColumnwiseAdam(keras.optimizers.Adam):
+    """Adam in which each column of every variable, its last axis, has its own learning rate.
+
+    Adam computes each number's update from that number's gradients alone, so the columns learn as if apart.
+
+    Args:
+        rates: float, shape (columns,).
+        **options: Of Adam.
+    """
+
+    def __init__(self, rates: Any, **options: Any) -> None:
+        super().__init__(1.0, **options)
+        self._rates = rates
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """One variable's update, at the rate of each column."""
+        super().update_step(gradient, variable, learning_rate * keras.ops.cast(self._rates, variable.dtype))
+
+
 def gradients_are_summed(optimizer: keras.optimizers.Optimizer) -> None:
     """Tell an optimizer that its gradients are those of all replicas already.
 

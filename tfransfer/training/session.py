@@ -70,10 +70,13 @@ class Session:
     caching: Caching = field(default_factory=lambda: Caching(CachePlan(why="it was not decided")))
     devices: Devices = field(default_factory=Devices)
 
-    def decide_caching(self, say: Say, decided: CachePlan | None = None) -> None:
-        """Decide what is kept of the frozen part, before anything is trained; or carry out what was decided before."""
+    def decide_caching(self, say: Say, decided: CachePlan | None = None, always: bool = False) -> None:
+        """Decide what is kept of the frozen part, before anything is trained; or carry out what was decided before.
+
+        With `always` features are kept even where the plain way is faster.
+        """
         if decided is None:
-            self.caching = decide(self.dataset, self.recipe, self.plan, self.whole, say)
+            self.caching = decide(self.dataset, self.recipe, self.plan, self.whole, say, always)
         else:
             self.caching = decided_before(self.dataset, self.recipe, self.plan, self.whole, decided, say)
 
