@@ -58,10 +58,7 @@ def show_exports(terminal: Terminal, task: str, made: Sequence[tuple[Path, str, 
         ("size", lambda e: size_text(e["bytes"])),
         (title, lambda e: _known(e.get(metric))),
         ("lost", lambda e: f"{100 * e['drop']:+.2f}" if "drop" in e else ""),
-        (
-            "worst class",
-            lambda e: f"{e['worst_class']} {100 * e['worst_class_drop']:+.1f}" if "worst_class" in e else "",
-        ),
+        ("worst class", _worst),
         ("same top-1" if task == SINGLE_LABEL else "same", lambda e: f"{e['top1_agreeing']}/{e['pictures_compared']}"),
         ("difference", lambda e: f"{e['largest_difference']:.1e}"),
         ("ms, 1 core", lambda e: _milliseconds(e, "1")),
@@ -71,6 +68,12 @@ def show_exports(terminal: Terminal, task: str, made: Sequence[tuple[Path, str, 
     ]
     rows = [[name, str(path), *(of(e) for _, of in columns)] for path, name, e in made]
     terminal.table("exports, loaded again and measured", ["format", "file", *(name for name, _ in columns)], rows, 2)
+
+
+def _worst(measured: dict[str, Any]) -> str:
+    """The class that loses most, and how many points; nothing where none loses."""
+    lost = 100 * measured.get("worst_class_drop", 0.0)
+    return f"{measured['worst_class']} {lost:+.1f}" if lost > 0 else ""
 
 
 def _milliseconds(measured: dict[str, Any], cores: str) -> str:
