@@ -12,7 +12,8 @@ import numpy as np
 from tfransfer import run_folder, scoring
 from tfransfer.data import flow
 from tfransfer.data.index import TEXT, Dataset, Example
-from tfransfer.errors import ExportError, RunError, SettingError, TransferError
+from tfransfer.errors import ExportError, RunError, SettingError
+from tfransfer.evaluation.map2d import spread_over
 from tfransfer.evaluation.predictions import predict_inputs
 from tfransfer.exports.budget import NO_LIMITS, Limits, best
 from tfransfer.exports.bundle import write_bundle
@@ -43,8 +44,7 @@ def hold_out(run: Run, dataset: Dataset, outputs: np.ndarray | None = None) -> H
     validation = dataset.split("validation")
     each = 3 * run.image_size**2 or 1
     count = min(len(validation), _COMPARED, max(_SAMPLES, _COMPARED_BYTES // each))
-    chosen = np.unique(np.linspace(0, len(validation) - 1, count).astype(int))
-    chosen = np.random.default_rng(0).permutation(chosen)
+    chosen = np.random.default_rng(0).permutation(spread_over(len(validation), count))
     examples = [validation[i] for i in chosen]
     given = _given(dataset, examples, run.image_size)
     said = predict_inputs(run.model, given) if outputs is None else outputs[chosen]
@@ -87,29 +87,29 @@ def subject_of(run: Run, formats: Sequence[str], progress: Progress = quiet, say
     calibrated = [name for name in formats if find_format(name).calibrated]
     dataset = _data_at_hand(run, progress, say, calibrated)
     if run.held_out is None:
-        run.held_out = _from_samples(run) if dataset is None else hold_out(run, dataset)
+        run.held_out = HeldOut.of(run.model, _samples(run)) if dataset is None else hold_out(run, dataset)
     pictures = None if dataset is None else cache(partial(representative, run, dataset))
     return Subject(run.model, run.classes, run.held_out, run.task, run.thresholds, pictures)
 
 
 def _data_at_hand(run: Run, progress: Progress, say: Say, calibrated: Sequence[str]) -> Dataset | None:
+    run.data, reason = scoring.data_at_hand(run, progress, say)
+    if run.data is None and calibrated:
+        raise ExportError(
+            f"{', '.join(calibrated)}: activations are calibrated on training pictures, and the data of "
+            f"{run.folder} is not at hand: {reason}"
+        )
     if run.data is None:
-        try:
-            run.data = scoring.recorded_data(run, progress, say)
-        except (TransferError, OSError) as error:
-            if calibrated:
-                raise ExportError(
-                    f"{', '.join(calibrated)}: activations are calibrated on training pictures, and the data of "
-                    f"{run.folder} is not at hand: {error}"
-                ) from error
-            say("the data is not at hand: files are compared on a few kept examples, their accuracy is not measured")
+        say("the data is not at hand: files are compared on a few kept examples, their accuracy is not measured")
     return run.data
 
 
-def _from_samples(run: Run) -> HeldOut:
+def _samples(run: Run) -> np.ndarray:
+    """The examples that were kept with a run."""
     try:
         with np.load(run.folder / run_folder.SAMPLES, allow_pickle=False) as archive:
-            return HeldOut.of(run.model, archive["pictures"])
+            kept: np.ndarray = archive["pictures"]
+            return kept
     except (OSError, ValueError, KeyError) as error:
         raise RunError(
             f"{run.folder / run_folder.SAMPLES} is missing or damaged, so no export could be checked."
@@ -151,14 +151,13 @@ def bundle_run(run: Run, formats: Sequence[str], say: Say, progress: Progress = 
     export_run(run, [name for name in wanted if name not in there], say, progress=progress)
     if not wanted:
         raise ExportError(f"nothing was exported from {run.folder} yet; name formats with --to.")
-    held = subject_of(run, (), progress, say).held
     files = [(name, run.folder / find_format(name).file) for name in wanted]
     measured = {name: run.manifest["exports"][name] for name in wanted}
     place = run.folder / run_folder.BUNDLE
     say(f"bundle: {', '.join(wanted)}")
     card = model_card(run.manifest, run.metrics, measured)
     with run_folder.alone_in(run.folder):
-        write_bundle(place, files, held.given, run.classes, run.task, card)
+        write_bundle(place, files, _samples(run), run.classes, run.task, card)
     return place
 
 

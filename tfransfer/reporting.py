@@ -85,14 +85,11 @@ def report_or_warn(run: Run, progress: Progress, say: Say) -> None:
 
 
 def _data_of(run: Run, progress: Progress, say: Say) -> tuple[Dataset | None, str]:
-    """The run's data, or why it cannot be had."""
-    if run.data is not None:
-        return run.data, ""
-    try:
-        return scoring.recorded_data(run, progress, say), ""
-    except (TransferError, OSError) as error:
-        what = "texts" if run.kind == TEXT else "photos"
-        return None, f"No {what} are shown, because the training data is not at hand: {error}"
+    """The run's data, or why nothing of it is shown."""
+    dataset, reason = scoring.data_at_hand(run, progress, say)
+    what = "texts" if run.kind == TEXT else "photos"
+    missing = f"No {what} are shown, because the training data is not at hand: {reason}"
+    return dataset, "" if dataset is not None else missing
 
 
 def _shown(

@@ -8,7 +8,7 @@ from tfransfer import run_folder
 from tfransfer.data import sources
 from tfransfer.data.index import SEPARATOR, Dataset
 from tfransfer.data.kinds import FOLDER
-from tfransfer.errors import DataError, SettingError
+from tfransfer.errors import DataError, SettingError, TransferError
 from tfransfer.evaluation import abstention
 from tfransfer.evaluation.map2d import spread_over
 from tfransfer.evaluation.multi_label import choose_thresholds
@@ -68,6 +68,16 @@ def recorded_data(run: Run, progress: Progress, say: Say) -> Dataset:
             f"{dataset.root} has the classes {', '.join(dataset.classes)}; the run has {', '.join(run.classes)}."
         )
     return dataset
+
+
+def data_at_hand(run: Run, progress: Progress, say: Say) -> tuple[Dataset | None, str]:
+    """The data that a run was trained on, in memory or read again; else None, and why it cannot be had."""
+    if run.data is not None:
+        return run.data, ""
+    try:
+        return recorded_data(run, progress, say), ""
+    except (TransferError, OSError) as error:
+        return None, str(error)
 
 
 def is_own_data(run: Run, data: Any) -> bool:

@@ -173,17 +173,18 @@ def _require_likeness(kind: Format, name: str, answer: np.ndarray, expected: np.
     """See that a quantized file is the same model still: what that cost is measured elsewhere."""
     if task == REGRESSION:
         spread = float(expected.std()) or 1.0
-        alike, least = 1 - float(np.sqrt(np.mean((answer - expected) ** 2))) / spread, _LEAST_ALIKE
+        alike = 1 - float(np.sqrt(np.mean((answer - expected) ** 2))) / spread
     elif task == MULTI_LABEL:
-        alike, least = float(((answer >= 0.5) == (expected >= 0.5)).mean()), _LEAST_ALIKE
+        alike = float(((answer >= 0.5) == (expected >= 0.5)).mean())
     else:
-        alike, least = float(same(answer, expected, task).mean()), _LEAST_ALIKE
-    if alike < least:
+        alike = float(same(answer, expected, task).mean())
+    if alike < _LEAST_ALIKE:
         raise ExportError(
             _refused(
                 name,
-                f"on {len(expected)} held-out examples it agrees with it on {alike:.0%}, and below {least:.0%} it is "
-                "another model: its outputs are mixed up, or this base does not survive such quantization",
+                f"on {len(expected)} held-out examples it agrees with it on {alike:.0%}, and below "
+                f"{_LEAST_ALIKE:.0%} it is another model: its outputs are mixed up, or this base does not survive "
+                "such quantization",
             )
         )
 
