@@ -21,6 +21,7 @@ from tfransfer.exports.exporting import Export, Subject, export_model
 from tfransfer.exports.formats import find_format, require_formats
 from tfransfer.exports.held_out import HeldOut
 from tfransfer.exports.model_card import model_card
+from tfransfer.exports.rounding import Representative
 from tfransfer.files import whole, write_json
 from tfransfer.progress import Progress, Say, quiet, silent
 from tfransfer.runs import Run
@@ -59,8 +60,8 @@ def _given(dataset: Dataset, examples: Sequence[Example], size: int) -> np.ndarr
     return np.concatenate([pixels.numpy() for pixels, _, _ in made.batches])
 
 
-def representative(run: Run, dataset: Dataset) -> np.ndarray:
-    """Training pictures, as many of each class as of any other; uint8 (n, size, size, 3)."""
+def representative(run: Run, dataset: Dataset) -> Representative:
+    """Training pictures, as many of each class as of any other."""
     train = dataset.split("train")
     order = np.random.default_rng(0).permutation(len(train))
     classes = dataset.targets(train).argmax(axis=1)[order]
@@ -68,7 +69,7 @@ def representative(run: Run, dataset: Dataset) -> np.ndarray:
     for name in np.unique(classes):
         turns[classes == name] = np.arange((classes == name).sum())
     chosen = order[np.argsort(turns, kind="stable")[:_REPRESENTATIVE]]
-    return _given(dataset, [train[i] for i in chosen], run.image_size)
+    return Representative(run.model, _given(dataset, [train[i] for i in chosen], run.image_size))
 
 
 def keep_samples(run: Run, held: HeldOut) -> None:

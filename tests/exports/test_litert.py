@@ -283,7 +283,7 @@ def test_runs_of_other_classes_do_not_compete(copied, run):
 def test_representative_pictures_are_of_every_class(run):
     from tfransfer import handing_over
 
-    pictures = handing_over.representative(run, run.data)
+    pictures = handing_over.representative(run, run.data).pictures
     assert pictures.dtype == np.uint8
     means = pictures.reshape(len(pictures), -1, 3).mean(axis=1)
     counts = np.bincount(means.argmax(axis=1), minlength=3)

@@ -15,6 +15,7 @@ from tfransfer.exports import parity
 from tfransfer.exports.accuracy import Accuracy, accuracy
 from tfransfer.exports.formats import Format, find_format, saved_size
 from tfransfer.exports.held_out import HeldOut
+from tfransfer.exports.rounding import Representative
 from tfransfer.files import telling_write_failures, whole
 from tfransfer.tasks import SINGLE_LABEL
 
@@ -34,7 +35,7 @@ class Subject:
         held: What files are compared on.
         task: Decides what is compared besides the numbers.
         thresholds: Of a multi-label task.
-        representative: Gives training pictures, uint8 (n, size, size, 3), for formats that are calibrated on them.
+        representative: Gives training pictures, for formats that are calibrated on them or round weights by them.
     """
 
     model: keras.Model
@@ -42,7 +43,7 @@ class Subject:
     held: HeldOut
     task: str = SINGLE_LABEL
     thresholds: Sequence[float] | None = None
-    representative: Callable[[], np.ndarray] | None = None
+    representative: Callable[[], Representative] | None = None
 
 
 @dataclass(frozen=True)
@@ -147,11 +148,9 @@ def _written(subject: Subject, kind: Format, path: Path) -> Export:
 
 
 def _write(subject: Subject, kind: Format, path: Path) -> None:
-    representative = None
-    if kind.calibrated:
-        if subject.representative is None:
-            raise ExportError(f"{kind.name} is calibrated on training pictures, and they are not at hand.")
-        representative = subject.representative()
+    if kind.calibrated and subject.representative is None:
+        raise ExportError(f"{kind.name} is calibrated on training pictures, and they are not at hand.")
+    representative = subject.representative() if subject.representative is not None and not kind.exact else None
     try:
         with telling_write_failures(path):
             kind.write(subject.model, subject.classes, path, representative)

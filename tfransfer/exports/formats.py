@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfransfer.base.preprocessing import reads_text
@@ -17,6 +16,7 @@ from tfransfer.exports import litert
 from tfransfer.exports.litert import Writer
 from tfransfer.exports.metadata import LABELS_FILE
 from tfransfer.exports.onnx_files import write_onnx
+from tfransfer.exports.rounding import Representative
 from tfransfer.exports.warmup import write_warmup
 
 PIXELS_SIGNATURE, BYTES_SIGNATURE = "serving_default", "serve_bytes"
@@ -49,12 +49,12 @@ class Format:
     reader: str = "tflite"
 
 
-def write_keras(model: keras.Model, classes: Sequence[str], path: Path, _: np.ndarray | None = None) -> None:
+def write_keras(model: keras.Model, classes: Sequence[str], path: Path, _: Representative | None = None) -> None:
     """Write a `.keras` file: float32 pixels in; loads in plain Keras."""
     model.save(path)
 
 
-def write_saved_model(model: keras.Model, classes: Sequence[str], path: Path, _: np.ndarray | None = None) -> None:
+def write_saved_model(model: keras.Model, classes: Sequence[str], path: Path, _: Representative | None = None) -> None:
     """Write a SavedModel with two signatures; labels and TensorFlow Serving's warm-up stand in `assets.extra`.
 
     `serving_default` takes `images`, uint8 (batch, size, size, 3); `serve_bytes` takes `encoded`, strings (batch,) with

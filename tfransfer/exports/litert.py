@@ -16,10 +16,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfransfer.base.saved import save_endpoints
-from tfransfer.exports import metadata
+from tfransfer.exports import metadata, rounding
+from tfransfer.exports.rounding import Representative
 from tfransfer.native_output import hidden_native_output
 
-Writer = Callable[[keras.Model, Sequence[str], Path, np.ndarray | None], None]
+Writer = Callable[[keras.Model, Sequence[str], Path, Representative | None], None]
 _SIGNATURE = "serving_default"
 _Ops = tf.lite.OpsSet
 
@@ -42,6 +43,11 @@ class Kind:
     ops: tuple[Any, ...] = ()
     ends: Any = None
 
+    @property
+    def integers(self) -> bool:
+        """Whether weights become 8-bit integers."""
+        return self.optimize and not self.types
+
 
 FLOAT32 = Kind(optimize=False)
 FLOAT16 = Kind(types=(tf.float16,))
@@ -55,21 +61,27 @@ INT16X8 = Kind(
 def writer(kind: Kind) -> Writer:
     """What writes a file of a kind: input (1, size, size, 3), output (1, classes)."""
 
-    def write(model: keras.Model, classes: Sequence[str], path: Path, representative: np.ndarray | None) -> None:
+    def write(model: keras.Model, classes: Sequence[str], path: Path, representative: Representative | None) -> None:
         path.write_bytes(convert(model, kind, representative))
         metadata.pack(path, classes, str(model.layers[-1].name))
 
     return write
 
 
-def convert(model: keras.Model, kind: Kind, representative: np.ndarray | None = None) -> bytes:
+def convert(model: keras.Model, kind: Kind, representative: Representative | None = None) -> bytes:
     """A model as a LiteRT file's content, without labels.
 
     Args:
         model: float32 pixels (batch, size, size, 3) to probabilities or values.
         kind: Which file.
-        representative: Training pictures, uint8 (n, size, size, 3), from which ranges of activations are read.
+        representative: From whose pictures ranges of activations are read, and by which 8-bit weights are rounded; a
+            file that needs no ranges can do without.
     """
+    with rounding.holding(representative.kernels if representative is not None and kind.integers else ()):
+        return _converted(model, kind, representative)
+
+
+def _converted(model: keras.Model, kind: Kind, representative: Representative | None) -> bytes:
     size = int(model.input_shape[1])
     name = str(model.layers[-1].name)
     spec = tf.TensorSpec((1, size, size, 3), kind.pixels, name="images")
@@ -84,7 +96,7 @@ def convert(model: keras.Model, kind: Kind, representative: np.ndarray | None = 
         return bytes(converter.convert())
 
 
-def _set(converter: Any, kind: Kind, representative: np.ndarray | None) -> None:
+def _set(converter: Any, kind: Kind, representative: Representative | None) -> None:
     if kind.optimize:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if kind.types:
@@ -94,7 +106,7 @@ def _set(converter: Any, kind: Kind, representative: np.ndarray | None) -> None:
     if representative is None:
         raise ValueError("pictures are needed to calibrate the activations")
     converter.target_spec.supported_ops = list(kind.ops)
-    converter.representative_dataset = lambda: _one_by_one(representative, kind.pixels.as_numpy_dtype)
+    converter.representative_dataset = lambda: _one_by_one(representative.pictures, kind.pixels.as_numpy_dtype)
     if kind.ends is not None:
         converter.inference_input_type = converter.inference_output_type = kind.ends
 

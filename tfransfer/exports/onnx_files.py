@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfransfer.errors import ExportError
 from tfransfer.exports.metadata import LABELS_FILE
+from tfransfer.exports.rounding import Representative
 from tfransfer.native_output import hidden_native_output
 
 _OPSET = 17
 
 
-def write_onnx(model: keras.Model, classes: Sequence[str], path: Path, _: np.ndarray | None = None) -> None:
+def write_onnx(model: keras.Model, classes: Sequence[str], path: Path, _: Representative | None = None) -> None:
     """Write an ONNX file: `images`, uint8 (batch, size, size, 3), to `probabilities` or `values`, float32.
 
     The labels stand in the file's metadata, under `labels.txt`, one a line.
