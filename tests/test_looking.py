@@ -11,6 +11,7 @@ from small_world import SIZE, colour_folder, recipe, tiny_model
 
 import tfransfer as tr
 from tfransfer import display, reporting
+from tfransfer.data import flow, survey
 from tfransfer.progress import quiet, silent
 from tfransfer.terminal import Terminal
 
@@ -54,6 +55,17 @@ def test_train_leaves_a_report_with_photos_and_what_it_was_made_from(trained):
     assert right == pytest.approx(trained.metrics["test"]["top1"])
 
 
+def test_the_photos_of_findings_are_shown_and_what_cannot_be_read_is_not(tmp_path):
+    data = colour_folder(tmp_path / "data", per_class=8)
+    shutil.copy(data / "red" / "001.png", data / "red" / "copy.png")
+    (data / "red" / "damaged.png").write_bytes((data / "red" / "002.png").read_bytes()[:200])
+    read = tr.load_data(data)
+    found = reporting.photos_of(read, survey.index_findings(read))
+    assert {kind: len(found[kind]) for kind in ("duplicate", "truncated")} == {"duplicate": 2, "truncated": 0}
+    assert np.array_equal(*found["duplicate"])
+    assert found["duplicate"][0].mean(axis=(0, 1)).argmax() == 0, "red"
+
+
 def test_the_report_is_made_again_without_the_data_and_says_what_is_missing(alone, command):
     (alone.folder / "report.html").unlink()
     code, shown, errors = command("report", alone.folder)
@@ -88,7 +100,7 @@ def test_a_photo_that_is_gone_costs_the_photos_and_not_the_report(trained, tmp_p
     def lost(*given):
         raise tr.TransferError("a picture that could be read before cannot be read now: x.png")
 
-    monkeypatch.setattr(reporting, "read_pixels", lost)
+    monkeypatch.setattr(flow, "pixels_of", lost)
     content = reporting.gather(trained, 3, quiet, silent)
     assert "x.png" in content.missing
     assert content.shown[0].pixels is None

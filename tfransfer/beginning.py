@@ -12,7 +12,7 @@ from tfransfer.base.fingerprint import fingerprint
 from tfransfer.data import splits
 from tfransfer.data.index import SPLITS
 from tfransfer.errors import SettingError
-from tfransfer.files import write_text
+from tfransfer.files import lines, write_text
 from tfransfer.progress import Say
 from tfransfer.recipe import LINEAR_PROBE, write_recipe
 from tfransfer.runs import Run
@@ -42,7 +42,7 @@ def start_run(place: Path, session: Session, command: str) -> Run:
     dataset, plan = session.dataset, session.plan
     splits.write_splits(place / run_folder.SPLITS, dataset)
     run_folder.write_issues(place / run_folder.DATA_ISSUES, dataset.issues)
-    write_text(place / run_folder.LABELS, "".join(f"{name}\n" for name in dataset.classes))
+    write_text(place / run_folder.LABELS, lines(dataset.classes))
     write_recipe(place / run_folder.RECIPE, session.recipe, command or "made in Python with tfransfer.train")
     manifest = {
         "schema": run_folder.SCHEMA,

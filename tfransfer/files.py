@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,11 @@ def size_text(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
         size /= 1000
     return ""
+
+
+def lines(names: Iterable[str]) -> str:
+    """A text with a line for each name, as `labels.txt` has one for each class."""
+    return "".join(f"{name}\n" for name in names)
 
 
 _NOT_WRITABLE = (

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -56,8 +57,7 @@ def _given(dataset: Dataset, examples: Sequence[Example], size: int) -> np.ndarr
     """What a model is given: pictures, uint8 (n, size, size, 3); or texts, (n,)."""
     if dataset.kind == TEXT:
         return np.array([example.text for example in examples])
-    made = flow.evaluation_flow(dataset, examples, np.zeros((len(examples), 1), np.float32), size, 32)
-    return np.concatenate([pixels.numpy() for pixels, _, _ in made.batches])
+    return flow.pixels_of(dataset, examples, size)
 
 
 def representative(run: Run, dataset: Dataset) -> Representative:
@@ -111,7 +111,7 @@ def _samples(run: Run) -> np.ndarray:
         with np.load(run.folder / run_folder.SAMPLES, allow_pickle=False) as archive:
             kept: np.ndarray = archive["pictures"]
             return kept
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise RunError(
             f"{run.folder / run_folder.SAMPLES} is missing or damaged, so no export could be checked."
         ) from error

@@ -10,9 +10,8 @@ from typing import Any
 from tfransfer import beginning, finishing, handing_over, reporting, resuming, run_folder, runs, together
 from tfransfer.data import survey
 from tfransfer.data.index import IMAGE, TEXT, Dataset
-from tfransfer.errors import DataError
 from tfransfer.exports.formats import require_formats
-from tfransfer.loading import load_data
+from tfransfer.loading import open_data
 from tfransfer.opening import open_session, suited
 from tfransfer.progress import Progress, Say
 from tfransfer.recipe import Recipe
@@ -142,12 +141,8 @@ class Job:
         finishing.finish_run(run, session, kept, self.progress, self.say)
 
     def _dataset(self, place: Path) -> Dataset:
-        dataset = self.data
-        if not isinstance(dataset, Dataset):
-            splits_file = resuming.splits_of(place) if self.resume else None
-            dataset = load_data(dataset, splits_file=splits_file, progress=self.progress, say=self.say)
-        if dataset.refusal:
-            raise DataError(dataset.refusal)
+        splits_file = resuming.splits_of(place) if self.resume else None
+        dataset = open_data(self.data, splits_file=splits_file, progress=self.progress, say=self.say)
         require_formats(self.exports or (), dataset.kind == TEXT)
         return dataset
 

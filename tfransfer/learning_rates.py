@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tfransfer.data.index import Dataset
 from tfransfer.display import listeners
-from tfransfer.errors import DataError, SettingError
+from tfransfer.errors import SettingError
 from tfransfer.evaluation import plots
 from tfransfer.html_parts import table
-from tfransfer.loading import load_data
+from tfransfer.loading import open_data
 from tfransfer.opening import open_session, require_base, suited
 from tfransfer.progress import Progress, Say
 from tfransfer.recipe import LINEAR_PROBE, Recipe
@@ -114,9 +113,7 @@ def find_learning_rate(
     if chosen.head.method == LINEAR_PROBE:
         raise SettingError(f"head.method = {LINEAR_PROBE!r} has no learning rate: leave it out, or train with it.")
     require_base(chosen)
-    dataset = data if isinstance(data, Dataset) else load_data(data, progress=progress, say=say, **reading)
-    if dataset.refusal:
-        raise DataError(dataset.refusal)
+    dataset = open_data(data, progress=progress, say=say, **reading)
     head_only = replace(chosen.fine_tune, epochs=0, unfreeze=None)
     session = open_session(dataset, suited(replace(chosen, fine_tune=head_only), dataset), None, None, None, say)
     session.decide_caching(say, always=True)

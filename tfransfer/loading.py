@@ -8,7 +8,21 @@ from tfransfer.data import audit, folder, sources
 from tfransfer.data.index import SEPARATOR, Dataset
 from tfransfer.data.table import Columns
 from tfransfer.display import listeners
+from tfransfer.errors import DataError
 from tfransfer.progress import Progress, Say
+
+
+def open_data(data: Any, **how: Any) -> Dataset:
+    """A Dataset as it is, anything else as `load_data` reads it.
+
+    Raises:
+        DataError: It cannot be trained on.
+        TransferError: As of `load_data`.
+    """
+    dataset = data if isinstance(data, Dataset) else load_data(data, **how)
+    if dataset.refusal:
+        raise DataError(dataset.refusal)
+    return dataset
 
 
 def load_data(

@@ -13,12 +13,12 @@ from tfransfer.errors import DataError, SettingError
 from tfransfer.evaluation import drawing, headline, plots
 from tfransfer.evaluation.attention import heat_maps
 from tfransfer.evaluation.content import Shown
-from tfransfer.evaluation.figures_of_report import METRICS, kept_row
+from tfransfer.evaluation.figures_of_report import kept_row
 from tfransfer.evaluation.predictions import Prediction, predict_inputs
 from tfransfer.html_parts import Card, Gallery, picture_data, table
 from tfransfer.progress import quiet, silent
 from tfransfer.runs import Run
-from tfransfer.tasks import REGRESSION
+from tfransfer.tasks import HEADLINES, REGRESSION, metric_name
 
 _SIDE = 320
 
@@ -97,7 +97,7 @@ def explain(run: Run, picture: Any, label: str | None = None) -> Explanation:
 def plot_history(run: Run) -> plots.Plot:
     """Learning curves of both phases: the loss and the metric that decides."""
     rows = run.history
-    keys = [key for key in ("loss", METRICS[run.task]) if rows and f"val_{key}" in rows[0]]
+    keys = [key for key in ("loss", HEADLINES[run.task].each_epoch) if rows and f"val_{key}" in rows[0]]
     return plots.history(rows, keys, kept_row(run.manifest, rows))
 
 
@@ -150,11 +150,11 @@ def _card(one: Shown) -> Card:
 def run_html(run: Run) -> str:
     """A run as a notebook shows it: a row for each split."""
     metrics = run.metrics
-    keys = [key for key in next(iter(metrics.values()), {}) if key not in ("per_class", "confusion_matrix")]
+    keys = [key for key, value in next(iter(metrics.values()), {}).items() if isinstance(value, int | float)]
     rows = [[name, *(scored.get(key) for key in keys)] for name, scored in metrics.items()]
     what = f"a number, {run.classes[0]}" if run.task == REGRESSION else f"{len(run.classes)} classes"
     kept = str(run.manifest.get("kept", "")).replace("_", "-")
     title = f"{run.folder}: {run.manifest['plan']['base']}, {what}" + (
         f"; kept: the {kept} phase's model" if kept else ""
     )
-    return table(title, ["split", *(key.replace("_", " ") for key in keys)], rows)
+    return table(title, ["split", *(metric_name(key) for key in keys)], rows)

@@ -9,7 +9,9 @@ import numpy as np
 
 from tfransfer import run_folder, scoring
 from tfransfer.data import flow, survey
-from tfransfer.data.index import TEXT, Dataset, Example
+from tfransfer.data.findings import Finding
+from tfransfer.data.index import TEXT, Dataset
+from tfransfer.data.inputs import read_encoded
 from tfransfer.errors import TransferError
 from tfransfer.evaluation.answers import Answers, answers_of, read_answers, write_answers
 from tfransfer.evaluation.attention import heat_maps
@@ -24,6 +26,8 @@ from tfransfer.runs import Run
 # Heat maps by occlusion begin no further picture after so many seconds.
 _PATIENCE = 6.0
 _SHOWN = 12
+# Side of the photos of findings, in pixels.
+_ODD_SIDE = 96
 
 
 def keep_answers(run: Run, scored: dict[str, tuple[dict[str, Any], Predictions]]) -> Answers | None:
@@ -70,9 +74,12 @@ def gather(run: Run, limit: int, progress: Progress, say: Say) -> Content:
         wrong = most_wrong(run.task, answers.targets, answers.outputs, run.classes, run.thresholds, limit)
         shown, looked, gone = _shown(run, dataset, answers, wrong)
         missing = missing or gone
+    findings = [] if dataset is None else survey.index_findings(dataset)
+    issues = _recorded_issues(run) if dataset is None else [_issue(one) for one in findings]
     return Content(
-        run.manifest, run.metrics, run.history, _read(run.folder / run_folder.RECIPE), _issues(run, dataset),
+        run.manifest, run.metrics, run.history, _read(run.folder / run_folder.RECIPE), issues,
         run.folder.absolute().name, answers, tuple(shown), looked, missing,
+        {} if dataset is None else photos_of(dataset, findings),
     )  # fmt: skip
 
 
@@ -108,19 +115,13 @@ def _shown(
         return [Shown(one.mistake, one.name, e.text) for one, e in zip(plain, examples, strict=True)], "", ""
     try:
         with flow.telling_lost_pictures():
-            pixels = read_pixels(dataset, examples, run.image_size)
+            pixels = flow.pixels_of(dataset, examples, run.image_size)
     except TransferError as error:
         return plain, "", f"No photos are shown: {error}"
     looked = heat_maps(run.model, pixels, [mistake.output for mistake in wrong], _PATIENCE)
     maps: list[np.ndarray | None] = [*looked.maps, *([None] * (len(wrong) - len(looked.maps)))]
     found = [Shown(one.mistake, one.name, None, pixels[i], maps[i]) for i, one in enumerate(plain)]
     return found, looked.method, ""
-
-
-def read_pixels(dataset: Dataset, examples: Sequence[Example], size: int) -> np.ndarray:
-    """Pictures as the model sees them: uint8 (n, size, size, 3)."""
-    made = flow.evaluation_flow(dataset, examples, np.zeros((len(examples), 1), np.float32), size, len(examples))
-    return next(iter(made.batches))[0].numpy()
 
 
 def _read(path: Path) -> str:
@@ -130,14 +131,28 @@ def _read(path: Path) -> str:
         return ""
 
 
-def _issues(run: Run, dataset: Dataset | None) -> list[dict[str, str]]:
-    """What the doctor says: of the data where it is at hand, else what was written down when it was read."""
-    if dataset is not None:
-        return [
-            {"kind": found.kind, "path": " = ".join(found.paths[:2]), "detail": found.detail,
-             "set_aside": str(found.set_aside).lower()}
-            for found in survey.index_findings(dataset)
-        ]  # fmt: skip
+def _issue(found: Finding) -> dict[str, str]:
+    return {
+        "kind": found.kind,
+        "path": " = ".join(found.paths[:2]),
+        "detail": found.detail,
+        "set_aside": str(found.set_aside).lower(),
+    }
+
+
+def photos_of(dataset: Dataset, findings: Sequence[Finding]) -> dict[str, tuple[np.ndarray, ...]]:
+    """The photos of the first finding of each kind, small, where they can be read."""
+    found: dict[str, tuple[np.ndarray, ...]] = {}
+    for one in findings:
+        if one.kind not in found and dataset.kind != TEXT:
+            files = [dataset.root / path for path in one.paths[:2]]
+            seen = [read_encoded(file.read_bytes(), file.name, _ODD_SIDE) for file in files if file.is_file()]
+            found[one.kind] = tuple(picture.pixels for picture in seen if picture.pixels is not None)
+    return found
+
+
+def _recorded_issues(run: Run) -> list[dict[str, str]]:
+    """What was written down of the data when it was read."""
     try:
         with (run.folder / run_folder.DATA_ISSUES).open(encoding="utf-8", newline="") as stream:
             return list(csv.DictReader(stream))

@@ -10,7 +10,7 @@ from tfransfer import __version__
 from tfransfer.data.index import IMAGE, TEXT, Dataset
 from tfransfer.errors import DataNotFoundError, RunError
 from tfransfer.files import read_json, write_json
-from tfransfer.run_folder import HISTORY, MANIFEST, METRICS, MODEL, SCHEMA
+from tfransfer.run_folder import HISTORY, MANIFEST, METRICS, MODEL, REPORT, SCHEMA
 from tfransfer.tasks import HEADLINES, REGRESSION, SINGLE_LABEL, TASKS
 
 _VERSIONED = ("tensorflow", "keras", "numpy", "scikit-learn", "pillow", "ai-edge-litert")
@@ -169,13 +169,18 @@ class Run:
 
         return looking.run_html(self) if (self.folder / METRICS).is_file() else None
 
+    @property
+    def reported(self) -> bool:
+        """Whether there is a report; it may be older than some of the exports."""
+        return (self.folder / REPORT).is_file()
+
     def write_manifest(self) -> None:
         """Write `manifest.json`."""
         write_json(self.folder / MANIFEST, self.manifest)
 
     def __repr__(self) -> str:
         test = self.metrics.get("test", {}) if (self.folder / METRICS).is_file() else {}
-        key, name = HEADLINES[self.task]
+        key, name, _ = HEADLINES[self.task]
         scored = f", test {name} {test[key]:.3f}" if isinstance(test.get(key), int | float) else ""
         what = self.task if self.task == REGRESSION else f"{len(self.classes)} classes"
         return f"Run({str(self.folder)!r}: {self.manifest['plan']['base']}, {what}{scored})"

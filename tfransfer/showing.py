@@ -53,7 +53,7 @@ def show_exports(terminal: Terminal, task: str, made: Sequence[tuple[Path, str, 
         task: The run's.
         made: Where each file is, its format, and what was measured.
     """
-    metric, title = HEADLINES[task]
+    metric, title, _ = HEADLINES[task]
     columns: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
         ("size", lambda e: size_text(e["bytes"])),
         (title, lambda e: _known(e.get(metric))),

@@ -16,17 +16,17 @@ from tfransfer.base.build import BuiltBase
 from tfransfer.data.index import Dataset
 from tfransfer.data.kinds import name_of
 from tfransfer.display import listeners
-from tfransfer.errors import DataError, RunExistsError, SettingError, WeightsNotFoundError
+from tfransfer.errors import RunExistsError, SettingError, WeightsNotFoundError
 from tfransfer.evaluation import plots
 from tfransfer.html_parts import table
 from tfransfer.learning_rates import require_rates
-from tfransfer.loading import load_data
+from tfransfer.loading import open_data
 from tfransfer.opening import named_base, require_base, suited
 from tfransfer.pipeline import make_recipe
 from tfransfer.progress import Progress, Say
 from tfransfer.recipe import FineTunePhase, Recipe, read_recipe, write_recipe
 from tfransfer.stopping import Stopped
-from tfransfer.tasks import task_for
+from tfransfer.tasks import metric_name, task_for
 from tfransfer.training import planning
 from tfransfer.training.devices import Devices
 from tfransfer.trial import Combination, Trial, row_of
@@ -117,9 +117,7 @@ def sweep(
     rates = require_rates(learning_rates) if learning_rates is not None else None
     place = Path(out) if out else FOLDER / name_of(data)
     _require_place(place, resume)
-    dataset = data if isinstance(data, Dataset) else load_data(data, **(reading or {}), progress=progress, say=say)
-    if dataset.refusal:
-        raise DataError(dataset.refusal)
+    dataset = open_data(data, **(reading or {}), progress=progress, say=say)
     common = suited(common, dataset)
     names = [name or common.base for name in names]
     files = {name or common.base: file for name, file in files.items()}
@@ -262,4 +260,4 @@ def _plot(rows: Sequence[dict[str, Any]], headline: str) -> plots.Plot:
             lines.setdefault(name, []).append((row["learning_rate"], score))
     best = rows[0]["learning_rate"]
     marked = None if best is None else (best, rows[0][f"validation_{headline}"])
-    return plots.trials(lines, flat, "top-1" if headline == "top1" else headline.replace("_", " "), marked)
+    return plots.trials(lines, flat, metric_name(headline), marked)

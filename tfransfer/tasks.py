@@ -2,19 +2,39 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 SINGLE_LABEL, MULTI_LABEL, REGRESSION = "single-label", "multi-label", "regression"
 TASKS = (SINGLE_LABEL, MULTI_LABEL, REGRESSION)
 PROBABILITIES, VALUES = "probabilities", "values"
-# The metric that says how good a model of each task is: its key in `metrics.json`, and what people call it.
+
+
+class Headline(NamedTuple):
+    """The metric that says how good a model of a task is.
+
+    Attributes:
+        key: Its name in `metrics.json`.
+        name: What people call it.
+        each_epoch: What stands for it in `history.csv` and in the phases' validation figures.
+    """
+
+    key: str
+    name: str
+    each_epoch: str
+
+
 HEADLINES = {
-    SINGLE_LABEL: ("top1", "top-1"),
-    MULTI_LABEL: ("mean_average_precision", "mean average precision"),
-    REGRESSION: ("r2", "R2"),
+    SINGLE_LABEL: Headline("top1", "top-1", "top1"),
+    MULTI_LABEL: Headline("mean_average_precision", "mean average precision", "average_precision"),
+    REGRESSION: Headline("r2", "R2", "r2"),
 }
+
+
+def metric_name(key: str) -> str:
+    """What people call a metric of `metrics.json` or `history.csv`."""
+    return {"top1": "top-1", "r2": "R2", "rmse": "RMSE"}.get(key, key.replace("_", " "))
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,13 @@ def test_findings_stand_one_line_a_kind_with_what_to_do():
     assert "Nothing was set aside" in page_of().text
 
 
+def test_a_kind_of_finding_shows_its_first_photos():
+    issues = [{"kind": "duplicate", "path": "a.jpg = b.jpg", "detail": "2 are the same", "set_aside": "false"}]
+    photos = {"duplicate": (np.zeros((9, 9, 3), np.uint8), np.full((9, 9, 3), 255, np.uint8))}
+    page = page_of(issues=issues, odd=photos)
+    assert [v["alt"] for tag, v in page.tags if tag == "img"] == ["Photo 1 of 2: duplicate", "Photo 2 of 2: duplicate"]
+
+
 def test_a_run_of_a_linear_probe_alone_has_a_report():
     page = page_of(history=[], manifest={"phases": {"head": {"epochs": 0}}, "kept": "head"})
     assert "Only the head was trained" in page.text

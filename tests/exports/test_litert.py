@@ -257,6 +257,21 @@ def test_the_best_file_within_a_budget_is_kept_and_the_others_are_not(copied, ru
     assert [one.format for _, one in found.tried] == list(formats.TRIED)
 
 
+def test_the_better_of_two_runs_wins_and_gets_the_file(copied, photos, tmp_path):
+    (copied.folder / "model.tflite").unlink()
+    other = pipeline.train(
+        photos, tiny_model(), preprocessing="tf", out=tmp_path / "other", head_epochs=1, fine_tune_epochs=0, exports=()
+    )
+    found = pipeline.export_within([other, copied], "50MB", ["tflite", "tflite-dynamic"])
+    assert [made.folder for made, _ in found.tried] == [other.folder, other.folder, copied.folder, copied.folder]
+    scores = {(made.folder, one.format): one.accuracy.value for made, one in found.tried}
+    assert scores[found.run.folder, found.kept.format] == max(scores.values())
+    assert min(scores[copied.folder, kind] - scores[other.folder, kind] for kind in ("tflite", "tflite-dynamic")) > 0
+    assert found.run.folder == copied.folder
+    assert (copied.folder / found.kept.path.name).is_file()
+    assert not list(other.folder.glob("*.tflite"))
+
+
 def test_where_nothing_keeps_to_the_budget_nothing_is_kept(copied, command):
     (copied.folder / "model.tflite").unlink()
     code, _, err = command("export", copied.folder, "--budget", "1kB", "--to", "tflite")

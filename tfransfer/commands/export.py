@@ -61,6 +61,7 @@ def export(
     if budget is None:
         made = pipeline.export(opened[0], *names, **limits, progress=terminal.progress, say=terminal.say)
         show_exports(terminal, opened[0].task, [(one.path, one.format, one.to_dict()) for one in made])
+        _tell_of_report(terminal, opened[0])
         terminal.emit({"exports": {one.format: {"path": str(one.path), **one.to_dict()} for one in made}})
         return
     found = pipeline.export_within(opened, budget, names, progress=terminal.progress, say=terminal.say)
@@ -71,6 +72,14 @@ def export(
     if found.kept is None:
         raise ExportError(f"none of {len(tried)} files keeps to {budget}; nothing was kept.")
     terminal.say(f"kept: {found.kept.path}")
+    if found.run is not None:
+        _tell_of_report(terminal, found.run)
+
+
+def _tell_of_report(terminal: Terminal, run: runs.Run) -> None:
+    """A report that was written before does not show new files."""
+    if run.reported:
+        terminal.say(f"to see this in the report: tfransfer report {run.folder}")
 
 
 def _require_one_way(

@@ -41,6 +41,7 @@ def telling_lost_pictures() -> Iterator[None]:
 # seconds to close (TensorFlow 2.21), once for each epoch's validation.
 _PARALLEL = os.cpu_count() or 2
 _AHEAD = 4
+_READ_AT_ONCE = 32
 
 
 def untuned(flow: tf.data.Dataset) -> tf.data.Dataset:
@@ -171,6 +172,12 @@ def epoch_order(seed: tuple[int, int], epoch: tf.Tensor | int, examples: int) ->
     """
     number = tf.stack([tf.constant(seed[0] * 1000 + seed[1], tf.int64), tf.cast(epoch, tf.int64)])
     return tf.random.experimental.stateless_shuffle(tf.range(examples, dtype=tf.int64), seed=number)
+
+
+def pixels_of(dataset: Dataset, examples: Sequence[Example], size: int) -> np.ndarray:
+    """Some examples as a model sees them: uint8 (n, size, size, 3)."""
+    made = evaluation_flow(dataset, examples, np.zeros((len(examples), 1), np.float32), size, _READ_AT_ONCE)
+    return np.concatenate([pixels.numpy() for pixels, _, _ in made.batches])
 
 
 def evaluation_flow(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tfransfer.data.flow import evaluation_flow, telling_lost_pictures
+from tfransfer.data.flow import pixels_of, telling_lost_pictures
 from tfransfer.data.index import SPLITS, TEXT, Dataset
 from tfransfer.errors import SettingError
 from tfransfer.html_parts import Card, Gallery, picture_data
@@ -28,9 +28,8 @@ def gallery(dataset: Dataset, count: int, split: str, seed: int) -> Gallery:
         return Gallery(
             title, tuple(Card(lines, (), example.text or "") for lines, example in zip(captions, examples, strict=True))
         )
-    flow = evaluation_flow(dataset, examples, np.zeros((len(examples), 1), np.float32), _SIDE, len(examples))
     with telling_lost_pictures():
-        pixels = next(iter(flow.batches))[0].numpy()
+        pixels = pixels_of(dataset, examples, _SIDE)
     cards = [
         Card(lines, ((picture_data(picture), f"{lines[1]}, labelled {lines[0]}."),))
         for lines, picture in zip(captions, pixels, strict=True)

@@ -43,6 +43,7 @@ class Content:
         shown: The examples it got most wrong.
         looked: How the heat maps were made.
         missing: Why there are no photos or texts; empty where there are.
+        odd: By kind of finding, the first photos that it is about, uint8 (size, size, 3).
     """
 
     manifest: dict[str, Any]
@@ -55,6 +56,7 @@ class Content:
     shown: tuple[Shown, ...] = ()
     looked: str = ""
     missing: str = ""
+    odd: dict[str, tuple[np.ndarray, ...]] = field(default_factory=dict)
     split: str = field(init=False)
 
     def __post_init__(self) -> None:

@@ -9,16 +9,15 @@ from tfransfer.evaluation.answers import Answers
 from tfransfer.evaluation.content import Content
 from tfransfer.evaluation.mistakes import confused_pairs
 from tfransfer.evaluation.reliability import Bin, bins
-from tfransfer.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from tfransfer.tasks import HEADLINES, MULTI_LABEL, REGRESSION, SINGLE_LABEL, metric_name
 
-METRICS = {SINGLE_LABEL: "top1", MULTI_LABEL: "average_precision", REGRESSION: "r2"}
 _SYMBOLS = dict(zip(plots.MARKS, "●■▲◆▼✚✖★", strict=True))
 
 
 def plots_of(content: Content, task: str) -> dict[str, str]:
     """SVG of each plot; empty where it cannot be drawn."""
     found = dict.fromkeys(("loss", "metric", "reliability", "scatter", "residuals", "map"), "")
-    for name, key in (("loss", "loss"), ("metric", METRICS[task])):
+    for name, key in (("loss", "loss"), ("metric", HEADLINES[task].each_epoch)):
         if content.history and np.isfinite(plots.column(content.history, f"val_{key}")).any():
             drawn = plots.history(content.history, [key], kept_row(content.manifest, content.history))
             found[name] = drawing.svg(drawn, curve_in_words(content.history, key))
@@ -57,7 +56,7 @@ def kept_row(manifest: dict[str, Any], rows: list[dict[str, Any]]) -> int | None
 def curve_in_words(rows: list[dict[str, Any]], key: str) -> str:
     """What a learning curve shows."""
     values, first = plots.column(rows, f"val_{key}"), plots.boundary(rows)
-    parts = [f"Curves of {key.replace('_', ' ')} over {len(rows)} epochs."]
+    parts = [f"Curves of {metric_name(key)} over {len(rows)} epochs."]
     for name, part in (("the head phase", values[:first]), ("the fine-tune phase", values[first:])):
         seen = part[np.isfinite(part)]
         if len(seen):

@@ -6,14 +6,8 @@ import numpy as np
 
 from tfransfer.evaluation.answers import Answers
 from tfransfer.evaluation.intervals import bootstrap, wilson
-from tfransfer.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from tfransfer.tasks import HEADLINES, MULTI_LABEL, REGRESSION, SINGLE_LABEL, metric_name
 
-# Of each task: the key of its metric in the phases' validation figures, and its name.
-_DECIDING = {
-    SINGLE_LABEL: ("top1", "top-1 accuracy"),
-    MULTI_LABEL: ("average_precision", "average precision"),
-    REGRESSION: ("r2", "R2"),
-}
 _OTHERS = {
     "top5": "top-5 accuracy", "micro_f1": "micro F1", "macro_f1": "macro F1", "exact_match": "all classes right",
     "mean_prevalence": "by chance", "rmse": "RMSE", "mae": "mean absolute error", "bias": "bias",
@@ -60,10 +54,7 @@ def headline(
     task: str, split: str, noun: str, scored: dict[str, Any], answers: Answers | None
 ) -> dict[str, str] | None:
     """The one figure, with a 95% interval where one can be had: keys value, said, interval, meaning."""
-    key, name = {
-        SINGLE_LABEL: ("top1", ""), MULTI_LABEL: ("mean_average_precision", "mean average precision"),
-        REGRESSION: ("r2", "R2"),
-    }[task]  # fmt: skip
+    key, name, _ = HEADLINES[task]
     value, examples = scored.get(key), int(scored.get("n", 0))
     if not isinstance(value, int | float):
         return None
@@ -71,7 +62,7 @@ def headline(
         low, high = wilson(round(value * examples), examples)
         return {
             "value": percent(value),
-            "said": f"of {examples:,} {split} {noun} named right (top-1 accuracy)",
+            "said": f"of {examples:,} {split} {noun} named right ({name} accuracy)",
             "interval": f"{percent(low)} to {percent(high)}",
         }
     spread = None if answers is None or answers.split != split else _spread(task, answers)
@@ -114,7 +105,8 @@ def other_figures(scored: dict[str, Any]) -> list[tuple[str, str]]:
 def phases(manifest: dict[str, Any]) -> str:
     """What fine-tuning did on validation, and which phase's model was kept, in a sentence."""
     made, kept = manifest.get("phases", {}), manifest.get("kept", "")
-    key, name = _DECIDING[manifest.get("task", SINGLE_LABEL)]
+    key = HEADLINES[manifest.get("task", SINGLE_LABEL)].each_epoch
+    name = "top-1 accuracy" if key == "top1" else metric_name(key)
     if "fine_tune" not in made:
         return "Only the head was trained; the base is as it was." if made else ""
     before, after = (_validation(made.get(phase, {}), key) for phase in ("head", "fine_tune"))
@@ -131,11 +123,15 @@ def phases(manifest: dict[str, Any]) -> str:
     return f"Fine-tuning{blocks} helped: on validation{figures}." if figures else "The fine-tuned model was kept."
 
 
-def _validation(phase: dict[str, Any], key: str) -> str:
-    value = phase.get("validation", {}).get(key)
+def metric_text(key: str, value: Any) -> str:
+    """A metric's value for people: top-1 as a share; empty where it is not known."""
     if not isinstance(value, int | float):
         return ""
     return percent(value) if key == "top1" else figure(float(value))
+
+
+def _validation(phase: dict[str, Any], key: str) -> str:
+    return metric_text(key, phase.get("validation", {}).get(key))
 
 
 def command(recipe: str, folder: str) -> str:

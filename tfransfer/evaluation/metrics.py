@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from sklearn import metrics as sk
 
+from tfransfer.evaluation.reliability import bins as grouped
+
 _BINS = 15
 
 
@@ -54,6 +56,5 @@ def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, bi
     """
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
-    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [abs(right[bin_of == b].sum() - confidence[bin_of == b].sum()) for b in range(bins)]
+    gaps = [one.count * abs(one.right - one.confidence) for one in grouped(confidence, right, bins)]
     return float(sum(gaps) / max(1, len(labels)))

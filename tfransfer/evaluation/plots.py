@@ -15,6 +15,7 @@ from tfransfer.errors import SettingError
 from tfransfer.evaluation.intervals import wilson
 from tfransfer.evaluation.reliability import Bin
 from tfransfer.files import whole
+from tfransfer.tasks import metric_name
 
 INK, FAINT, GRID = "#1c2733", "#5b6875", "#d5dbe1"
 BLUE, ORANGE, RED = "#1f6fb4", "#b9540b", "#c02d3c"
@@ -75,6 +76,16 @@ def _axes(plot: Plot, *place: Any) -> Axes:
     return axes
 
 
+def _bare_axes(plot: Plot) -> Axes:
+    """Axes without numbers, for a map whose directions mean nothing."""
+    axes = _axes(plot)
+    axes.grid(visible=False)
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return axes
+
+
 def _label(axes: Axes, across: str, up: str) -> None:
     axes.set_xlabel(across, color=INK, fontsize=10)
     axes.set_ylabel(up, color=INK, fontsize=10, parse_math=False)
@@ -123,7 +134,7 @@ def _curves(axes: Axes, rows: Sequence[dict[str, Any]], key: str, kept: int | No
                       transform=axes.get_xaxis_transform())  # fmt: skip
     axes.set_xlim(0.5, max(len(rows), 1) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    _label(axes, "epoch", "top-1" if key == "top1" else key.replace("_", " "))
+    _label(axes, "epoch", metric_name(key))
     if axes.lines:
         axes.legend(frameon=False, fontsize=9, labelcolor=INK)
 
@@ -273,11 +284,7 @@ def flat_map(points: np.ndarray, labels: np.ndarray, classes: int, wrong: np.nda
         wrong: Whether the model got each wrong, shape (n,).
     """
     plot = _plot(5.6, 4.6)
-    axes = _axes(plot)
-    axes.grid(visible=False)
-    axes.set(xticks=[], yticks=[])
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    axes = _bare_axes(plot)
     several = classes <= MOST_MARKED
     for label in range(classes if several else 1):
         own = points[labels == label] if several else points
@@ -291,11 +298,7 @@ def flat_map(points: np.ndarray, labels: np.ndarray, classes: int, wrong: np.nda
 def values_map(points: np.ndarray, values: np.ndarray) -> Plot:
     """Examples (n, 2) on a flat map, coloured by a number (n,)."""
     plot = _plot(5.6, 4.6)
-    axes = _axes(plot)
-    axes.grid(visible=False)
-    axes.set(xticks=[], yticks=[])
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    axes = _bare_axes(plot)
     drawn = axes.scatter(points[:, 0], points[:, 1], c=values, cmap="viridis", s=22, linewidths=0)
     bar = plot.colorbar(drawn, ax=axes, shrink=0.8)
     bar.ax.tick_params(colors=FAINT, labelsize=9)

@@ -13,9 +13,9 @@ from tfransfer.evaluation.content import Content, Shown
 from tfransfer.evaluation.mistakes import count
 from tfransfer.files import size_text
 from tfransfer.html_parts import picture_data
-from tfransfer.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from tfransfer.tasks import HEADLINES, REGRESSION, SINGLE_LABEL
 
-_TEXT_SHOWN, _PHOTO_SIDE = 300, 224
+_TEXT_SHOWN, _PHOTO_SIDE, _ODD_SIDE = 300, 224, 96
 
 
 def render(content: Content) -> str:
@@ -56,7 +56,7 @@ def _values(content: Content) -> dict[str, Any]:
         "looked": content.looked,
         "missing": content.missing,
         "map_method": content.answers.method if content.answers else "",
-        "issues": _issues(content.issues),
+        "issues": _issues(content.issues, content.odd),
         "notes": data.get("notes", []),
         "counts": _counts(data),
         "exports": _exports(manifest.get("exports", {}), task),
@@ -111,14 +111,15 @@ def _where(heat: np.ndarray) -> str:
     return part if part == "nowhere" else f"mostly at the {part}"
 
 
-def _issues(rows: list[dict[str, str]]) -> list[dict[str, Any]]:
-    """One line per kind: how many, an example, what to do."""
+def _issues(rows: list[dict[str, str]], odd: dict[str, tuple[np.ndarray, ...]]) -> list[dict[str, Any]]:
+    """One line per kind: how many, an example with its photos, what to do."""
     kinds: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         kinds.setdefault(row.get("kind", "").replace(" ", "-"), []).append(row)
     return [
         {"kind": kind, "count": len(found), "path": found[0].get("path", ""), "detail": found[0].get("detail", ""),
-         "aside": sum(row.get("set_aside") == "true" for row in found), "advice": _advice(kind)}
+         "aside": sum(row.get("set_aside") == "true" for row in found), "advice": _advice(kind),
+         "photos": [picture_data(pixels, _ODD_SIDE) for pixels in odd.get(kind, ())]}
         for kind, found in sorted(kinds.items(), key=lambda item: -len(item[1]))
     ]  # fmt: skip
 
@@ -135,14 +136,15 @@ def _exports(exports: dict[str, dict[str, Any]], task: str) -> dict[str, Any] | 
     """A row for each file, with the columns of which at least one is known."""
     if not exports:
         return None
+    key, name, _ = HEADLINES[task]
     rows = []
-    for name, made in exports.items():
+    for kind, made in exports.items():
         delays = made.get("latency_ms") if isinstance(made.get("latency_ms"), dict) else {}
         compared, same = made.get("pictures_compared"), made.get("top1_agreeing")
-        row: dict[str, Any] = {"format": name, "file": made.get("file", ""), "size": size_text(made.get("bytes", 0))}
+        row: dict[str, Any] = {"format": kind, "file": made.get("file", ""), "size": size_text(made.get("bytes", 0))}
         row |= {f"ms, {n} thread{'s' if n != '1' else ''}": _known(ms, ".1f") for n, ms in (delays or {}).items()}
         row |= {
-            "top-1" if task != MULTI_LABEL else "score": _share(made.get("top1")),
+            name: headline.metric_text(key, made.get(key)),
             "same answers": _share(made.get("agreement")) or (f"{same}/{compared}" if compared else ""),
             "largest class drop": _share(made.get("worst_class_drop")),
             "loads in": _known(made.get("load_seconds"), ".2f", " s"),

@@ -51,7 +51,7 @@ def accuracy(
         score(task, Predictions((), held.targets[:n], said), classes, thresholds)
         for said in (held.expected[:n], answers)
     )
-    metric, _ = HEADLINES[task]
+    metric = HEADLINES[task].key
     if ours[metric] is None:
         return None
     found = Accuracy(metric, files[metric], ours[metric] - files[metric])

@@ -22,7 +22,7 @@ from tfransfer.errors import DataNotFoundError, ExportError
 from tfransfer.exports import parity
 from tfransfer.exports.formats import FORMATS, Format, find_format
 from tfransfer.exports.metadata import LABELS_FILE
-from tfransfer.files import file_hash, whole
+from tfransfer.files import file_hash, lines, whole
 
 SCHEMA = 1
 EXAMPLES = 10
@@ -65,7 +65,7 @@ def write_bundle(
             archive.writestr(name, _png(pixels))
         archive.writestr(_BUNDLE, json.dumps(inside, indent=2))
         archive.writestr(_EXPECTED, json.dumps(expected))
-        archive.writestr(LABELS_FILE, "".join(f"{one}\n" for one in classes))
+        archive.writestr(LABELS_FILE, lines(classes))
         archive.writestr(_CARD, card)
         for loader in _LOADERS if any(name.startswith("tflite") for name, _ in files) else ():
             archive.write(Path(__file__).with_name("bundle_files") / loader, loader)

@@ -138,9 +138,9 @@ def _loss(subject: Subject, answers: np.ndarray) -> float:
     return calibration.log_loss(subject.task, right, answers, _HALF_A_STEP)
 
 
-def _written(subject: Subject, kind: Format, path: Path) -> Export:
+def _written(subject: Subject, kind: Format, path: Path, measured: bool = True) -> Export:
     _write(subject, kind, path)
-    found = parity.check(kind, path, subject.held, subject.classes, subject.task, subject.model)
+    found = parity.check(kind, path, subject.held, subject.classes, subject.task, subject.model, measured)
     scored = None
     if found.answers is not None:
         scored = accuracy(subject.task, subject.held, found.answers, subject.classes, subject.thresholds)
@@ -171,4 +171,5 @@ def require_saving(model: keras.Model, size: int, task: str) -> None:
     """
     pictures = np.random.default_rng(0).integers(0, 256, (2, size, size, 3)).astype(np.uint8)
     with tempfile.TemporaryDirectory() as folder:
-        export_model(Subject(model, (), HeldOut.of(model, pictures), task), "keras", Path(folder))
+        kind = find_format("keras")
+        _written(Subject(model, (), HeldOut.of(model, pictures), task), kind, Path(folder) / kind.file, measured=False)

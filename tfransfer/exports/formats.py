@@ -13,11 +13,13 @@ from tfransfer.base.saved import save_endpoints
 from tfransfer.data import pictures
 from tfransfer.errors import SettingError, did_you_mean
 from tfransfer.exports import litert
+from tfransfer.exports.endpoints import output_name, pixels_endpoint, pixels_spec
 from tfransfer.exports.litert import Writer
 from tfransfer.exports.metadata import LABELS_FILE
 from tfransfer.exports.onnx_files import write_onnx
 from tfransfer.exports.rounding import Representative
 from tfransfer.exports.warmup import write_warmup
+from tfransfer.files import lines
 
 PIXELS_SIGNATURE, BYTES_SIGNATURE = "serving_default", "serve_bytes"
 
@@ -67,12 +69,7 @@ def write_saved_model(model: keras.Model, classes: Sequence[str], path: Path, _:
     extra = path / "assets.extra"
     extra.mkdir()
     write_warmup(endpoints, extra)
-    (extra / LABELS_FILE).write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
-
-
-def output_name(model: keras.Model) -> str:
-    """What a model's output is called: "probabilities" or "values"."""
-    return str(model.layers[-1].name)
+    (extra / LABELS_FILE).write_text(lines(classes), encoding="utf-8")
 
 
 def _text_endpoints(model: keras.Model) -> dict[str, Any]:
@@ -84,19 +81,11 @@ def _text_endpoints(model: keras.Model) -> dict[str, Any]:
 
 def _picture_endpoints(model: keras.Model) -> dict[str, Any]:
     size = int(model.input_shape[1])
-    pixels = tf.TensorSpec((None, size, size, 3), tf.uint8, name="images")
     encoded = tf.TensorSpec((None,), tf.string, name="encoded")
     return {
-        PIXELS_SIGNATURE: tf.function(_pixels_function(model), input_signature=[pixels]),
+        PIXELS_SIGNATURE: pixels_endpoint(model, pixels_spec(model)),
         BYTES_SIGNATURE: tf.function(_bytes_function(model, size), input_signature=[encoded]),
     }
-
-
-def _pixels_function(model: keras.Model) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
-    def serve(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {output_name(model): model(tf.cast(images, tf.float32), training=False)}
-
-    return serve
 
 
 def _bytes_function(model: keras.Model, size: int) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:

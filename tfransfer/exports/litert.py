@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from tfransfer.base.saved import save_endpoints
 from tfransfer.exports import metadata, rounding
+from tfransfer.exports.endpoints import output_name, pixels_endpoint, pixels_spec
 from tfransfer.exports.rounding import Representative
 from tfransfer.native_output import hidden_native_output
 
@@ -63,7 +64,7 @@ def writer(kind: Kind) -> Writer:
 
     def write(model: keras.Model, classes: Sequence[str], path: Path, representative: Representative | None) -> None:
         path.write_bytes(convert(model, kind, representative))
-        metadata.pack(path, classes, str(model.layers[-1].name))
+        metadata.pack(path, classes, output_name(model))
 
     return write
 
@@ -82,12 +83,7 @@ def convert(model: keras.Model, kind: Kind, representative: Representative | Non
 
 
 def _converted(model: keras.Model, kind: Kind, representative: Representative | None) -> bytes:
-    size = int(model.input_shape[1])
-    name = str(model.layers[-1].name)
-    spec = tf.TensorSpec((1, size, size, 3), kind.pixels, name="images")
-    endpoint = tf.function(
-        lambda images: {name: model(tf.cast(images, tf.float32), training=False)}, input_signature=[spec]
-    )
+    endpoint = pixels_endpoint(model, pixels_spec(model, 1, kind.pixels))
     with tempfile.TemporaryDirectory() as folder, hidden_native_output(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the calibrator warns of an interpreter that it uses itself
         save_endpoints(model, {_SIGNATURE: endpoint}, Path(folder))

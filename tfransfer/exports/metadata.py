@@ -14,6 +14,7 @@ from typing import Any
 import flatbuffers
 
 from tfransfer import __version__
+from tfransfer.files import lines
 
 LABELS_FILE = "labels.txt"
 _NAME = "TFLITE_METADATA"
@@ -49,7 +50,7 @@ def pack(path: Path, classes: Sequence[str], output: str) -> None:
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     path.write_bytes(bytes(builder.Output()))
     with zipfile.ZipFile(path, "a") as packed:
-        packed.writestr(LABELS_FILE, "".join(f"{name}\n" for name in classes))
+        packed.writestr(LABELS_FILE, lines(classes))
 
 
 class _Aligned(flatbuffers.Builder):

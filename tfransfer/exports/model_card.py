@@ -73,7 +73,7 @@ def _data(manifest: dict[str, Any]) -> str:
 
 
 def _quality(metrics: dict[str, Any], task: str) -> str:
-    key, title = HEADLINES[task]
+    key, title, _ = HEADLINES[task]
     shown = "test" if "test" in metrics else next(iter(metrics), "")
     if not shown:
         return ""
@@ -90,7 +90,7 @@ def _quality(metrics: dict[str, Any], task: str) -> str:
 
 
 def _files(measured: dict[str, dict[str, Any]], task: str) -> str:
-    key, title = HEADLINES[task]
+    key, title, _ = HEADLINES[task]
     rows = [
         [one["file"], name, size_text(one["bytes"]), _figure(one.get(key)), _figure(one.get("drop")),
          " / ".join(f"{ms:.3g}" for ms in one.get("latency_ms", {}).values())]

@@ -51,6 +51,7 @@ def check(
     classes: Sequence[str],
     task: str = SINGLE_LABEL,
     model: Any = None,
+    measured: bool = True,
 ) -> Parity:
     """Replay an exported file in a fresh process and compare.
 
@@ -61,11 +62,12 @@ def check(
         classes: What its labels must be.
         task: Decides what must agree besides the numbers.
         model: The model, where a `.keras` file of it may need layers of this project's own.
+        measured: Whether its latency is, too.
 
     Raises:
         ExportError: It cannot be loaded, or it says something else.
     """
-    said = replay_file(kind, path, held.given, model)
+    said = replay_file(kind, path, held.given, model, measured)
     found = compare(kind, path.name, said, held.expected, classes, task)
     latencies = {str(cores): float(ms) for cores, ms in enumerate(said["latency_ms"], start=1) if np.isfinite(ms)}
     memory = float(said["peak_memory"])
@@ -77,7 +79,9 @@ def check(
     )
 
 
-def replay_file(kind: Format, path: Path, given: np.ndarray, model: Any = None) -> dict[str, np.ndarray]:
+def replay_file(
+    kind: Format, path: Path, given: np.ndarray, model: Any = None, measured: bool = False
+) -> dict[str, np.ndarray]:
     """What a file says of examples, and what it costs, in a fresh process; see `replay`.
 
     Args:
@@ -85,6 +89,7 @@ def replay_file(kind: Format, path: Path, given: np.ndarray, model: Any = None) 
         path: The file or folder.
         given: Pictures, uint8 (n, size, size, 3), or texts, (n,).
         model: As for `check`.
+        measured: Whether its latency is, too.
 
     Raises:
         ExportError: It cannot be loaded.
@@ -98,6 +103,7 @@ def replay_file(kind: Format, path: Path, given: np.ndarray, model: Any = None) 
             "pictures": str(place / "pictures.npy"),
             "answers": str(place / "answers.npz"),
             "modules": own_modules(model) if model is not None else [],
+            "measured": measured,
             "seconds": _ASKED_FOR if kind.exact else _QUANTIZED_ASKED_FOR,
         }
         (place / "request.json").write_text(json.dumps(request), encoding="utf-8")

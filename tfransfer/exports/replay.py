@@ -9,11 +9,11 @@ The second form imports TensorFlow once, reads the names of requests from standa
 in a fork of its own, which starts at once and is as fresh as a new process, and prints the fork's exit status.
 
 The request names the file (`format`, `path`), `pictures` (an .npy file, uint8 (n, size, size, 3), or texts (n,)),
-`answers` (the .npz file to write), `modules`, with the layers and operations that the file needs, and `seconds`, after
-which a slow file is asked no more. The answers hold `first`, for as many of the pictures as were asked, and `second`,
-for the first of them again; for a SavedModel also `bytes` (the same as PNG files); `labels` where the file carries
-labels; `load_seconds`, `latency_ms` (of one picture, on one core and on two; NaN where that cannot be told) and
-`peak_memory` (bytes that loading and calling it took).
+`answers` (the .npz file to write), `modules`, with the layers and operations that the file needs, `seconds`, after
+which a slow file is asked no more, and `measured`, whether latencies are. The answers hold `first`, for as many of the
+pictures as were asked, and `second`, for the first of them again; for a SavedModel also `bytes` (the same as PNG
+files); `labels` where the file carries labels; `load_seconds`, `latency_ms` (of one picture, on one core and on two;
+NaN where that cannot be told) and `peak_memory` (bytes that loading and calling it took).
 """
 
 import importlib
@@ -45,7 +45,7 @@ def replay_keras(request: dict[str, Any], pictures: np.ndarray) -> Answers:
     for name in request["modules"]:
         importlib.import_module(name)
     given = (lambda part: part.astype(object)) if pictures.dtype.kind == "U" else (lambda part: part.astype(np.float32))
-    cost = Cost()
+    cost = Cost(request["measured"])
     # Modules are named only for a file that was written a moment ago.
     model = keras.saving.load_model(request["path"], safe_mode=not request["modules"])
     cost.loaded()
@@ -63,7 +63,7 @@ def replay_saved_model(request: dict[str, Any], pictures: np.ndarray) -> Answers
     for name in request["modules"]:
         if name.split(".")[0] != "tfransfer":  # operations, such as those of tokenizers
             importlib.import_module(name)
-    cost = Cost()
+    cost = Cost(request["measured"])
     loaded = tf.saved_model.load(request["path"])
     cost.loaded()
     ask: Ask = lambda part: _only(loaded.signatures["serving_default"](tf.constant(part)))  # noqa: E731
@@ -83,7 +83,7 @@ def _only(answer: dict[str, Any]) -> np.ndarray:
 
 def replay_tflite(request: dict[str, Any], pictures: np.ndarray) -> Answers:
     """Answers of a LiteRT file."""
-    cost = Cost()
+    cost = Cost(request["measured"])
     one = _LiteModel(request["path"], threads=1)
     cost.loaded()
     cost.call(lambda: one.ask(pictures[:1]))
@@ -104,7 +104,7 @@ def replay_onnx(request: dict[str, Any], pictures: np.ndarray) -> Answers:
         options.intra_op_num_threads = threads
         return onnxruntime.InferenceSession(request["path"], options, providers=["CPUExecutionProvider"])
 
-    cost = Cost()
+    cost = Cost(request["measured"])
     one = opened(1)
     cost.loaded()
     cost.call(lambda: one.run(None, {"images": pictures[:1]}))
@@ -157,7 +157,8 @@ def in_batches(ask: Ask, pictures: np.ndarray, seconds: float, batch: int = _BAT
 class Cost:
     """What a file takes: seconds to load, milliseconds a call, memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, measured: bool) -> None:
+        self._measured = measured
         self._memory, self._began = _memory("VmRSS"), time.perf_counter()
         self._load, self._latencies = 0.0, [np.nan, np.nan]
         self._called, self._peak = 0, self._memory
@@ -169,6 +170,8 @@ class Cost:
 
     def call(self, ask: Callable[[], Any]) -> None:
         """Measure the next latency: the median of some calls."""
+        if not self._measured:
+            return
         for _ in range(3):
             ask()
         times: list[float] = []
