@@ -23,7 +23,7 @@ def test_a_sixth_of_the_blocks_is_unfrozen(blocks, top):
 
 def test_the_small_base_is_fine_tuned_deeper_and_longer():
     small = hyperrules.SMALL
-    assert [hyperrules.fine_tune_epochs(n, small) for n in (10, 2900, 6000, 10**6)] == [20, 20, 10, 5]
+    assert [hyperrules.fine_tune_epochs(n, small) for n in (10, 1437, 2900, 6000, 10**6)] == [20, 12, 20, 10, 5]
     assert [hyperrules.unfrozen_blocks(17, small, n) for n in (10, 1999, 2000, 10**6)] == [8, 8, 12, 12]
     assert [hyperrules.views(n, small) for n in (1, 1500, 2902, 10**6)] == [8, 4, 4, 4]
     assert hyperrules.fine_tune_patience(small) > hyperrules.fine_tune_patience()
