@@ -88,7 +88,8 @@ def report_or_warn(run: Run, progress: Progress, say: Say) -> None:
     try:
         write_report(run, progress, say)
     except Exception as error:  # noqa: BLE001  a plot that fails is no reason to lose what took hours
-        say(f"warning: the report is not written: {error}. Try again with tfransfer report {run.folder}")
+        why = str(error).rstrip(".")
+        say(f"warning: the report is not written: {why}. Try again with tfransfer report {run.folder}")
 
 
 def _data_of(run: Run, progress: Progress, say: Say) -> tuple[Dataset | None, str]:
