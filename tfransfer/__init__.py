@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tfransfer.errors import TransferError
     from tfransfer.learning_rates import find_learning_rate
     from tfransfer.loading import load_data
-    from tfransfer.pipeline import evaluate, export, predict, train
+    from tfransfer.pipeline import evaluate, export, export_within, predict, train
     from tfransfer.recipe import Augmentation, FineTunePhase, HeadPhase, Recipe
     from tfransfer.runs import Run, load_run
     from tfransfer.serving.server import serve
@@ -36,6 +36,7 @@ _HOMES = {
     "choose_devices": "training.devices",
     "evaluate": "pipeline",
     "export": "pipeline",
+    "export_within": "pipeline",
     "find_learning_rate": "learning_rates",
     "load_data": "loading",
     "load_run": "runs",
@@ -61,6 +62,7 @@ __all__ = [
     "choose_devices",
     "evaluate",
     "export",
+    "export_within",
     "find_learning_rate",
     "load_data",
     "load_run",
