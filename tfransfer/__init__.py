@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tfransfer.errors import TransferError
     from tfransfer.learning_rates import find_learning_rate
     from tfransfer.loading import load_data
-    from tfransfer.pipeline import evaluate, export, export_within, predict, train
+    from tfransfer.pipeline import bundle, evaluate, export, export_within, predict, train, verify
     from tfransfer.recipe import Augmentation, FineTunePhase, HeadPhase, Recipe
     from tfransfer.runs import Run, load_run
     from tfransfer.serving.server import serve
@@ -32,6 +32,7 @@ _HOMES = {
     "Stopped": "stopping",
     "TransferError": "errors",
     "bases": "base.listing",
+    "bundle": "pipeline",
     "check": "doctor",
     "choose_devices": "training.devices",
     "evaluate": "pipeline",
@@ -44,6 +45,7 @@ _HOMES = {
     "serve": "serving.server",
     "sweep": "sweeping",
     "train": "pipeline",
+    "verify": "pipeline",
 }
 
 __all__ = [
@@ -58,6 +60,7 @@ __all__ = [
     "Stopped",
     "TransferError",
     "bases",
+    "bundle",
     "check",
     "choose_devices",
     "evaluate",
@@ -70,6 +73,7 @@ __all__ = [
     "serve",
     "sweep",
     "train",
+    "verify",
 ]
 
 
