@@ -100,6 +100,23 @@ def write_by_tf_keras(folder: Path) -> Path:
     return folder
 
 
+def write_texts_by_tf_keras(folder: Path) -> Path:
+    """Texts (batch,) to the mean of their words' vectors, by Keras 2's TextVectorization, whose table is a resource."""
+    import tf_keras
+
+    words = tf_keras.layers.TextVectorization(vocabulary=list(WORDS))
+    model = tf_keras.Sequential(
+        [
+            tf_keras.layers.Input((), dtype=tf.string),
+            words,
+            tf_keras.layers.Embedding(words.vocabulary_size(), 5, mask_zero=True, name="embedding"),
+            tf_keras.layers.GlobalAveragePooling1D(),
+        ]
+    )
+    model.save(str(folder), save_format="tf")
+    return folder
+
+
 class _Network(tf.Module):
     def __init__(self, model, in_half):
         super().__init__()

@@ -46,7 +46,7 @@ MAY_KNOW = {
     "scoring": {"data", "evaluation", "runs", "run_folder"},
     "reporting": {"data", "evaluation", "runs", "run_folder", "scoring"},
     "looking": {"data", "evaluation", "runs", "run_folder", "scoring", "reporting"},
-    "showing": {"terminal"},
+    "showing": {"terminal", "exports"},
     "showing_bases": {"terminal", "base"},
     "showing_findings": {"terminal"},
     "loading": {"data", "display"},

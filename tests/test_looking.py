@@ -164,6 +164,7 @@ def test_reprs_are_tables_in_which_names_can_do_nothing(trained, solid_folder):
     bases = tr.bases()
     assert bases._repr_html_().count("<tr>") == len(bases) + 1
     assert "mini" in next(b for b in bases if b.name == "mini")._repr_html_()
+    assert bases[:3]._repr_html_().count("<tr>") == 4
 
 
 def test_a_script_is_quiet_unless_it_asks():

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tfransfer.errors import TransferError
     from tfransfer.learning_rates import find_learning_rate
     from tfransfer.loading import load_data
-    from tfransfer.pipeline import evaluate, export, predict, train
+    from tfransfer.pipeline import bundle, evaluate, export, export_within, predict, train, verify
     from tfransfer.recipe import Augmentation, FineTunePhase, HeadPhase, Recipe
     from tfransfer.runs import Run, load_run
     from tfransfer.serving.server import serve
@@ -32,10 +32,12 @@ _HOMES = {
     "Stopped": "stopping",
     "TransferError": "errors",
     "bases": "base.listing",
+    "bundle": "pipeline",
     "check": "doctor",
     "choose_devices": "training.devices",
     "evaluate": "pipeline",
     "export": "pipeline",
+    "export_within": "pipeline",
     "find_learning_rate": "learning_rates",
     "load_data": "loading",
     "load_run": "runs",
@@ -43,6 +45,7 @@ _HOMES = {
     "serve": "serving.server",
     "sweep": "sweeping",
     "train": "pipeline",
+    "verify": "pipeline",
 }
 
 __all__ = [
@@ -57,10 +60,12 @@ __all__ = [
     "Stopped",
     "TransferError",
     "bases",
+    "bundle",
     "check",
     "choose_devices",
     "evaluate",
     "export",
+    "export_within",
     "find_learning_rate",
     "load_data",
     "load_run",
@@ -68,6 +73,7 @@ __all__ = [
     "serve",
     "sweep",
     "train",
+    "verify",
 ]
 
 

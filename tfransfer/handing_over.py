@@ -23,9 +23,12 @@ from tfransfer.exports.formats import find_format, require_formats
 from tfransfer.exports.held_out import HeldOut
 from tfransfer.exports.model_card import model_card
 from tfransfer.exports.rounding import Representative
+from tfransfer.exports.table import export_rows
 from tfransfer.files import whole, write_json
+from tfransfer.html_parts import table
 from tfransfer.progress import Progress, Say, quiet, silent
 from tfransfer.runs import Run
+from tfransfer.tasks import SINGLE_LABEL
 
 # How many held-out examples files are compared on, and how many bytes their pictures may take.
 _COMPARED, _COMPARED_BYTES = 1000, 128_000_000
@@ -189,6 +192,16 @@ class Search:
     tried: tuple[tuple[Run, Export], ...]
     kept: Export | None = None
     run: Run | None = None
+
+    def __repr__(self) -> str:
+        kept = f"kept {self.kept.format} of {self.run.folder}" if self.kept and self.run else "none keeps to the limits"
+        return f"Search({len(self.tried)} files tried; {kept})"
+
+    def _repr_html_(self) -> str:
+        task = self.tried[0][0].task if self.tried else SINGLE_LABEL
+        made = [(run.folder, one.format, one.to_dict()) for run, one in self.tried]
+        columns, rows = export_rows(task, made)
+        return table(repr(self), columns, rows)
 
 
 def export_within(runs: Sequence[Run], formats: Sequence[str], limits: Limits, say: Say, progress: Progress) -> Search:

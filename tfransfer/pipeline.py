@@ -16,8 +16,8 @@ from tfransfer.evaluation.predictions import Prediction, name_pictures, name_tex
 from tfransfer.evaluation.scores import score
 from tfransfer.exports.budget import Limits, parse_budget, parse_size
 from tfransfer.exports.bundle import Verdict, verify_bundle
-from tfransfer.exports.exporting import Export
 from tfransfer.exports.formats import TRIED, require_formats
+from tfransfer.exports.table import ExportList
 from tfransfer.files import write_json
 from tfransfer.handing_over import Search
 from tfransfer.job import Job
@@ -228,7 +228,7 @@ def export(
     max_latency: float | None = None,
     progress: Progress | bool | None = None,
     say: Say | None = None,
-) -> list[Export]:
+) -> ExportList:
     """Export a run's model; each file is loaded again in a fresh process, compared and measured first.
 
     Where the run's data is at hand, a file's accuracy on the validation split is measured beside the model's; formats
@@ -254,7 +254,8 @@ def export(
     size = parse_size(max_size) if isinstance(max_size, str) else max_size
     limits = Limits(max_drop, size, max_latency)
     progress, say = listeners(progress, say)
-    return handing_over.export_run(_opened(run), formats, say, limits, progress)
+    run = _opened(run)
+    return ExportList(handing_over.export_run(run, formats, say, limits, progress), run.task)
 
 
 def bundle(

@@ -1,11 +1,10 @@
 """How results look on the terminal: metrics of each task, a finished run, predictions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tfransfer.files import size_text
-from tfransfer.tasks import HEADLINES, SINGLE_LABEL
+from tfransfer.exports.table import TITLE, export_rows
 from tfransfer.terminal import Terminal
 
 _COLUMNS = [
@@ -53,32 +52,7 @@ def show_exports(terminal: Terminal, task: str, made: Sequence[tuple[Path, str, 
         task: The run's.
         made: Where each file is, its format, and what was measured.
     """
-    metric, title, _ = HEADLINES[task]
-    columns: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
-        ("size", lambda e: size_text(e["bytes"])),
-        (title, lambda e: _known(e.get(metric))),
-        ("lost", lambda e: f"{100 * e['drop']:+.2f}" if "drop" in e else ""),
-        ("worst class", _worst),
-        ("same top-1" if task == SINGLE_LABEL else "same", lambda e: f"{e['top1_agreeing']}/{e['pictures_compared']}"),
-        ("difference", lambda e: f"{e['largest_difference']:.1e}"),
-        ("ms, 1 core", lambda e: _milliseconds(e, "1")),
-        ("2 cores", lambda e: _milliseconds(e, "2")),
-        ("load s", lambda e: f"{e['load_seconds']:.2f}" if e.get("load_seconds") is not None else ""),
-        ("memory", lambda e: size_text(1e6 * e["peak_memory_mb"]) if e.get("peak_memory_mb") is not None else ""),
-    ]
-    rows = [[name, str(path), *(of(e) for _, of in columns)] for path, name, e in made]
-    terminal.table("exports, loaded again and measured", ["format", "file", *(name for name, _ in columns)], rows, 2)
-
-
-def _worst(measured: dict[str, Any]) -> str:
-    """The class that loses most, and how many points; nothing where none loses."""
-    lost = 100 * measured.get("worst_class_drop", 0.0)
-    return f"{measured['worst_class']} {lost:+.1f}" if lost > 0 else ""
-
-
-def _milliseconds(measured: dict[str, Any], cores: str) -> str:
-    taken = measured.get("latency_ms", {}).get(cores)
-    return "" if taken is None else f"{taken:.3g}"
+    terminal.table(TITLE, *export_rows(task, made), 2)
 
 
 def show_metrics(terminal: Terminal, metrics: dict[str, Any]) -> None:

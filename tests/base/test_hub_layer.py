@@ -208,6 +208,16 @@ def test_texts_train_from_strings(texts):
     assert moved(layer, {"embedding/table": before})
 
 
+def test_a_module_of_texts_written_by_keras_2_trains(written):
+    """Among its variables there is one that comes back as None: the table of the vocabulary."""
+    pytest.importorskip("tf_keras")
+    layer = HubLayer(hub_modules.write_texts_by_tf_keras(written / "keras2_texts"), trainable=True)
+    assert (layer.input_kind, layer.feature_size, len(layer.weights)) == ("text", 5, 1)
+    before = values(layer)
+    classifier(layer).fit(tf.data.Dataset.from_tensors((tf.constant(TEXTS), LABELS[:4])), shuffle=False, verbose=0)
+    assert moved(layer, before) == set(layer.variable_names)
+
+
 def test_a_module_without_trainable_variables_says_so(written):
     layer = HubLayer(hub_modules.write_pictures(written / "fixed", trainable=False), trainable=True)
     assert layer.trainable_weights == [] and not layer.can_train and "no variables" in layer.why_frozen

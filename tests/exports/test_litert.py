@@ -224,7 +224,10 @@ def test_a_file_that_is_less_sure_than_it_is_right_is_written_once_more(copied, 
     unsure = lambda weights: [weight / 8 for weight in weights]  # noqa: E731
     monkeypatch.setitem(formats.FORMATS, "tflite-int8", spoilt(formats.FORMATS["tflite-int8"], unsure))
     before = copied.model.get_layer("logits").get_weights()
-    (made,) = copied.export("tflite-int8")
+    every = copied.export("tflite-int8")
+    (made,) = every
+    assert "array" not in repr(made)
+    assert "<td" in every._repr_html_()
     assert made.temperature < 0.7
     assert measured(copied, "tflite-int8")["temperature"] == made.temperature
     for one, other in zip(before, copied.model.get_layer("logits").get_weights(), strict=True):
@@ -255,6 +258,8 @@ def test_the_best_file_within_a_budget_is_kept_and_the_others_are_not(copied, ru
     kept = [name for name in VARIANTS if (copied.folder / formats.find_format(name).file).exists()]
     assert kept == [found.kept.format]
     assert [one.format for _, one in found.tried] == list(formats.TRIED)
+    assert repr(found) == f"Search(4 files tried; kept {found.kept.format} of {copied.folder})"
+    assert found._repr_html_().count("<tr>") == 1 + len(found.tried)
 
 
 def test_the_better_of_two_runs_wins_and_gets_the_file(copied, photos, tmp_path):

@@ -159,6 +159,24 @@ def test_devices_that_are_not_there_are_named(setting, message):
 
 
 @pytest.mark.parametrize(
+    ("environment", "name"),
+    [({}, "local"), ({"TPU_NAME": "mine"}, "mine"), ({"COLAB_TPU_ADDR": "10.0.0.2:8470"}, "grpc://10.0.0.2:8470")],
+)
+def test_a_tpu_that_nothing_names_is_looked_for_in_this_machine(environment, name, monkeypatch):
+    """As Colab's are, whose environment names none: TensorFlow's resolver says `local` for that."""
+    asked = []
+
+    def connect(name):
+        asked.append(name)
+        raise tf.errors.NotFoundError(None, None, "TPUs not found in the cluster.")
+
+    monkeypatch.setattr(tf.distribute.cluster_resolver.TPUClusterResolver, "connect", connect)
+    with pytest.raises(SettingError, match=r"TPUs not found in the cluster\. On a machine with one"):
+        choose_devices("tpu", environment)
+    assert asked == [name]
+
+
+@pytest.mark.parametrize(
     "config", ["{", "[]", '{"cluster": {}}', '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker"}}']
 )
 def test_unreadable_tf_config_is_named(config):

@@ -32,7 +32,8 @@ def variables_of(module: Any) -> list[tuple[tf.Variable, bool]]:
         return []
     trained = list({id(v): v for v in getattr(module, "trainable_variables", None) or ()}.values())
     every = [*(getattr(module, "variables", None) or ()), *_functions(module)[0].variables]
-    others = {id(v): v for v in every if not any(v is t for t in trained)}
+    # Keras 2 lists a TextVectorization's table too, which comes back as None.
+    others = {id(v): v for v in every if v is not None and not any(v is t for t in trained)}
     return [(v, True) for v in trained] + [(v, False) for v in others.values()]
 
 

@@ -1,6 +1,7 @@
 """What bases there are, without building any."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from tfransfer.base.records import BASES, NGRAM_BUCKETS, NGRAM_FEATURES, NGRAMS, Base
 from tfransfer.base.weights import weights_here
@@ -39,7 +40,11 @@ class Listed:
 
 
 class BaseList(list[Listed]):
-    """A list of bases that a notebook shows as a table."""
+    """A list of bases that a notebook shows as a table, and any part of it, as in `bases()[:10]`."""
+
+    def __getitem__(self, place: Any) -> Any:
+        found = super().__getitem__(place)
+        return BaseList(found) if isinstance(place, slice) else found
 
     def _repr_html_(self) -> str:
         columns = ["base", "pixels", "smallest", "features", "parameters", "weights"]

@@ -1,5 +1,8 @@
 """A SavedModel of given functions alone, with each weight stored once."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,4 +26,17 @@ def save_endpoints(model: keras.Model, endpoints: dict[str, Any], path: Path) ->
     # Vocabularies and other files that a wrapped SavedModel needs are saved with it.
     module.resources = [layer.resources for layer in model._flatten_layers() if hasattr(layer, "resources")]
     module.endpoints = dict(endpoints)
-    tf.saved_model.save(module, str(path), signatures=endpoints)
+    with _warnings_only():
+        tf.saved_model.save(module, str(path), signatures=endpoints)
+
+
+@contextmanager
+def _warnings_only() -> Iterator[None]:
+    """In a notebook TensorFlow says twice where it put the assets, which often is a temporary folder."""
+    logger = tf.get_logger()
+    before = logger.level
+    logger.setLevel(max(before, logging.WARNING))
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

@@ -38,7 +38,7 @@ class Parity:
     pictures: int
     agreeing: int
     difference: float
-    answers: np.ndarray | None = None
+    answers: np.ndarray | None = field(default=None, repr=False)
     load_seconds: float | None = None
     latency_ms: dict[str, float] = field(default_factory=dict)
     peak_memory: int | None = None

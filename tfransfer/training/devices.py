@@ -40,7 +40,7 @@ class Devices:
         workers: How many processes train together.
     """
 
-    strategy: tf.distribute.Strategy = field(default_factory=tf.distribute.get_strategy)
+    strategy: tf.distribute.Strategy = field(default_factory=tf.distribute.get_strategy, repr=False)
     name: str = "one device"
     why: str = "there is no other"
     worker: int = 0
@@ -134,7 +134,7 @@ def choose_devices(setting: str = AUTO, environment: Mapping[str, str] | None = 
     """
     environment = os.environ if environment is None else environment
     if setting == TPU or (setting == AUTO and any(name in environment for name in ("COLAB_TPU_ADDR", "TPU_NAME"))):
-        return _tpu()
+        return _tpu(environment)
     form = _FORM.fullmatch(setting)
     if setting != AUTO and form is None:
         raise SettingError(f"devices is {setting!r}; expected auto, cpu, gpu, tpu, or some such as gpu:0,1.")
@@ -208,10 +208,17 @@ def _workers(resolver: tf.distribute.cluster_resolver.ClusterResolver, why: str)
     return Devices(strategy, f"{chiefs + workers} workers", f"{why} names them", number, chiefs + workers)
 
 
-def _tpu() -> Devices:
+def _tpu(environment: Mapping[str, str]) -> Devices:
+    """The TPU that the environment names, else the one of this machine, as Colab's runtimes have one."""
+    address = environment.get("COLAB_TPU_ADDR")
+    name = environment.get("TPU_NAME") or (f"grpc://{address}" if address else "local")
     try:
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(name)
         strategy = tf.distribute.TPUStrategy(resolver)
     except (ValueError, tf.errors.OpError, RuntimeError) as error:
-        raise SettingError(f"there is no TPU to be reached ({str(error).splitlines()[0]}).") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0].split(" used by ")[0]
+        raise SettingError(
+            f"there is no TPU to be reached: {reason.rstrip('.')}. On a machine with one, TensorFlow must be the build "
+            "for TPUs, the package tensorflow-tpu."
+        ) from error
     return Devices(strategy, f"a TPU of {strategy.num_replicas_in_sync} cores", "it is there")

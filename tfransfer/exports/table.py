@@ -1,0 +1,70 @@
+"""What exported files cost, as rows of a table: on the terminal, and in a notebook."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfransfer.files import size_text
+from tfransfer.html_parts import table
+from tfransfer.tasks import HEADLINES, SINGLE_LABEL
+
+if TYPE_CHECKING:
+    from tfransfer.exports.exporting import Export
+
+TITLE = "exports, loaded again and measured"
+
+
+def export_rows(task: str, made: Iterable[tuple[Path, str, dict[str, Any]]]) -> tuple[list[str], list[list[Any]]]:
+    """The columns' names, and a row per exported file: what it costs, and how it compares with the model.
+
+    Args:
+        task: The run's.
+        made: Where each file is, its format, and what was measured, as `Export.to_dict` gives it.
+    """
+    metric, title, _ = HEADLINES[task]
+    columns: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
+        ("size", lambda e: size_text(e["bytes"])),
+        (title, lambda e: _share(e.get(metric))),
+        ("lost", lambda e: f"{100 * e['drop']:+.2f}" if "drop" in e else ""),
+        ("worst class", _worst),
+        ("same top-1" if task == SINGLE_LABEL else "same", lambda e: f"{e['top1_agreeing']}/{e['pictures_compared']}"),
+        ("difference", lambda e: f"{e['largest_difference']:.1e}"),
+        ("ms, 1 core", lambda e: _milliseconds(e, "1")),
+        ("2 cores", lambda e: _milliseconds(e, "2")),
+        ("load s", lambda e: f"{e['load_seconds']:.2f}" if e.get("load_seconds") is not None else ""),
+        ("memory", lambda e: size_text(1e6 * e["peak_memory_mb"]) if e.get("peak_memory_mb") is not None else ""),
+    ]
+    rows = [[name, str(path), *(of(e) for _, of in columns)] for path, name, e in made]
+    return ["format", "file", *(name for name, _ in columns)], rows
+
+
+def _share(value: Any) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _worst(measured: dict[str, Any]) -> str:
+    """The class that loses most, and how many points; nothing where none loses."""
+    lost = 100 * measured.get("worst_class_drop", 0.0)
+    return f"{measured['worst_class']} {lost:+.1f}" if lost > 0 else ""
+
+
+def _milliseconds(measured: dict[str, Any], cores: str) -> str:
+    taken = measured.get("latency_ms", {}).get(cores)
+    return "" if taken is None else f"{taken:.3g}"
+
+
+class ExportList(list["Export"]):
+    """A list of exported files that a notebook shows as a table.
+
+    Args:
+        made: The files.
+        task: The run's.
+    """
+
+    def __init__(self, made: Sequence["Export"], task: str) -> None:
+        super().__init__(made)
+        self.task = task
+
+    def _repr_html_(self) -> str:
+        columns, rows = export_rows(self.task, [(one.path, one.format, one.to_dict()) for one in self])
+        return table(TITLE.capitalize() + ".", columns, rows)
