@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from pathlib import Path
 
@@ -19,6 +20,7 @@ BADGE = (
 INSTALL = re.compile(r'%pip install -q "tfransfer(\[[a-z,]+\])? @ git\+https://github.com/tfransfer/tfransfer"')
 # Of a class. Half a minute of training a notebook, and still a few of each class in each split.
 PHOTOS = 50
+AT_ONCE = 2
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -36,10 +38,18 @@ def code_cells(book):
     return [cell for cell in book.cells if cell.cell_type == "code"]
 
 
+@pytest.fixture(scope="module")
+def executions(flower_photos, request):
+    """Notebooks that run, two at a time: most of the time that a short training takes keeps one core busy."""
+    selected = [item.callspec.params["path"] for item in request.session.items if "executions" in item.fixturenames]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {path: pool.submit(run_notebooks.execute, path, flower_photos, PHOTOS) for path in selected}
+
+
 @pytest.mark.slow
 @every_notebook
-def test_notebook_runs_with_no_network_and_gives_the_kinds_of_output_that_it_keeps(path, flower_photos):
-    executed, seconds = run_notebooks.execute(path, flower_photos, PHOTOS)
+def test_notebook_runs_with_no_network_and_gives_the_kinds_of_output_that_it_keeps(path, executions):
+    executed, seconds = executions[path].result()
     sys.stdout.write(f"{path.name}: {seconds:.0f} s\n")
     assert run_notebooks.disagreements(nbformat.read(path, as_version=4), executed) == []
 
