@@ -27,7 +27,8 @@ def finish_run(run: Run, session: Session, kept: Kept, progress: Progress, say: 
     write_json(run.folder / run_folder.METRICS, {name: score_of for name, (score_of, _) in scored.items()})
     reporting.keep_answers(run, scored)
     handing_over.keep_samples(run, handing_over.hold_out(run, session.dataset, validation.outputs))
-    subject = Subject(run.model, run.classes, run.held_out.first(_COMPARED), run.task)
+    few = replace(run.held_out.first(_COMPARED), targets=None)  # accuracy on so few would only mislead
+    subject = Subject(run.model, run.classes, few, run.task)
     handing_over.note_exports(run, [export_model(subject, "keras", run.folder)])
     run.manifest["model_hash"] = file_hash(run.folder / run_folder.MODEL)
     trust.remember(run.folder / run_folder.MODEL, run.manifest["model_hash"])

@@ -6,6 +6,7 @@ Names may be parts of file names, such as 01. It takes `pip install "tfransfer[t
 """
 
 import argparse
+import asyncio
 import json
 import os
 import re
@@ -126,7 +127,7 @@ def _run(book: nbformat.NotebookNode, name: str, place: Path) -> None:
         extra_arguments=["--IPKernelApp.capture_fd_output=False", "--IPKernelApp.log_level=40"], record_timing=False,
     )  # fmt: skip
     try:
-        client.execute(env=offline(place))
+        asyncio.run(client.async_execute(env=offline(place)))  # `execute` would leave its event loop open
     except CellExecutionError as error:
         raise RuntimeError(_failure(book, name)) from error
 

@@ -104,6 +104,21 @@ def test_the_converter_keeps_the_integers_that_were_chosen(tmp_path):
         assert any(found.shape == expected.shape and np.array_equal(found, expected) for found in there), name
 
 
+@pytest.mark.parametrize("name, changed", [("FLOAT32", 0), ("FLOAT16", 0), ("DYNAMIC", 1), ("INT8", 2), ("INT16X8", 2)])
+def test_only_kernels_that_become_integers_are_rounded(name, changed, monkeypatch):
+    pixels = keras.Input((8, 8, 3))
+    large = keras.layers.Conv2D(40, 3, name="large")(pixels)  # 1,080 weights
+    small = keras.layers.GlobalAveragePooling2D()(keras.layers.DepthwiseConv2D(3, name="small")(large))
+    model = keras.Model(pixels, keras.layers.Dense(2, name="probabilities")(small))
+    shown = Representative(model, np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3)).astype(np.uint8))
+    before = model.get_weights()
+    seen = []
+    monkeypatch.setattr(litert, "_converted", lambda model, *_: seen.extend(model.get_weights()) or b"")
+    litert.convert(model, getattr(litert, name), shown)
+    assert sum(not np.array_equal(one, other) for one, other in zip(before, seen, strict=True)) == changed
+    assert all(np.array_equal(one, other) for one, other in zip(before, model.get_weights(), strict=True))
+
+
 def _integers(content):
     """What stands in a file as int8 with four axes, read by LiteRT's schema."""
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))

@@ -4,6 +4,7 @@ The converter folds BatchNormalization into the convolutions. How the kinds diff
 described in Google's "LiteRT post-training quantization".
 """
 
+import math
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,8 @@ from tfransfer.native_output import hidden_native_output
 Writer = Callable[[keras.Model, Sequence[str], Path, Representative | None], None]
 _SIGNATURE = "serving_default"
 _Ops = tf.lite.OpsSet
+# The converter's own limit, see "minimum number of elements" in TensorFlow's quantize_weights.
+_LEAST_WITHOUT_RANGES = 1024
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,14 @@ class Kind:
     ends: Any = None
 
     @property
-    def integers(self) -> bool:
-        """Whether weights become 8-bit integers."""
-        return self.optimize and not self.types
+    def least_rounded(self) -> float:
+        """How many weights a kernel must have at least to become 8-bit integers; infinity where none does.
+
+        Without ranges of activations the converter leaves smaller ones as floats, which are better not rounded.
+        """
+        if not self.optimize or self.types:
+            return math.inf
+        return 0 if self.ops else _LEAST_WITHOUT_RANGES
 
 
 FLOAT32 = Kind(optimize=False)
@@ -78,7 +86,8 @@ def convert(model: keras.Model, kind: Kind, representative: Representative | Non
         representative: From whose pictures ranges of activations are read, and by which 8-bit weights are rounded; a
             file that needs no ranges can do without.
     """
-    with rounding.holding(representative.kernels if representative is not None and kind.integers else ()):
+    kernels = () if representative is None or kind.least_rounded == math.inf else representative.kernels
+    with rounding.holding([one for one in kernels if one[1].size >= kind.least_rounded]):
         return _converted(model, kind, representative)
 
 
