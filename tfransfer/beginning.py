@@ -43,7 +43,9 @@ def start_run(place: Path, session: Session, command: str) -> Run:
     splits.write_splits(place / run_folder.SPLITS, dataset)
     run_folder.write_issues(place / run_folder.DATA_ISSUES, dataset.issues)
     write_text(place / run_folder.LABELS, lines(dataset.classes))
-    write_recipe(place / run_folder.RECIPE, session.recipe, command or "made in Python with tfransfer.train")
+    # Where the built-in base stands in for another one, the command alone would train that one on the next machine.
+    repeats = f"{command} --base {plan.base}" if command and plan.instead_of else command
+    write_recipe(place / run_folder.RECIPE, session.recipe, repeats or "made in Python with tfransfer.train")
     manifest = {
         "schema": run_folder.SCHEMA,
         "versions": runs.versions(),

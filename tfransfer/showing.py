@@ -39,6 +39,10 @@ def show_run(terminal: Terminal, run: Any) -> None:
     made = run.manifest["exports"].items()
     show_exports(terminal, run.task, [(run.folder / e["file"], name, e) for name, e in made])
     terminal.say(f"kept: the {run.manifest['kept'].replace('_', '-')} phase's model")
+    plan = run.manifest["plan"]
+    if plan.get("instead_of"):
+        why = f"because the weights of {plan['instead_of']} could not be had"
+        terminal.say(f"base: {plan['base']}, which is less accurate, {why}")
     if (run.folder / "report.html").is_file():
         terminal.say(f"report: {run.folder / 'report.html'}")
     terminal.say(f"run: {run.folder} ({run.manifest['seconds']:.0f} s)")

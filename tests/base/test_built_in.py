@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from small_world import colour_folder
 
 import tfransfer
 from tfransfer.base.build import build_base, build_default_base
@@ -72,6 +73,18 @@ def test_it_steps_in_where_the_weights_of_the_default_cannot_be_had(no_network):
     assert "Network is unreachable" in warning
     assert "--weights FILE" in warning
     assert len(warning.splitlines()) == 1
+
+
+def test_a_run_says_at_its_end_what_it_stands_in_for_and_can_be_repeated(no_network, command, tmp_path):
+    data = colour_folder(tmp_path / "data")
+    settings = ("--head-epochs", 1, "--fine-tune-epochs", 0, "--image-size", 32, "--export", "none")
+    code, shown, told = command("train", data, *settings, "--out", tmp_path / "run")
+    assert code == 0, told
+    last = (shown + told).splitlines()[-4:]
+    assert any("base: mini" in line and "the weights of mobilenet_v2 could not be had" in line for line in last)
+    first = (tmp_path / "run" / "recipe.toml").read_text().splitlines()[0]
+    assert first.startswith("# tfransfer train")
+    assert first.endswith("--base mini")
 
 
 def test_it_does_not_step_in_for_a_base_that_was_named(no_network):

@@ -132,6 +132,13 @@ def test_findings_stand_one_line_a_kind_with_what_to_do():
     assert "Nothing was set aside" in page_of().text
 
 
+def test_a_base_that_stands_in_for_another_one_is_told():
+    plan = content_for().manifest["plan"]
+    assert "could not be had" not in page_of().text
+    page = page_of(manifest={"plan": plan | {"instead_of": "mobilenet_v2"}})
+    assert "mini (the weights of mobilenet_v2 could not be had), trained" in page.text
+
+
 def test_a_kind_of_finding_shows_its_first_photos():
     issues = [{"kind": "duplicate", "path": "a.jpg = b.jpg", "detail": "2 are the same", "set_aside": "false"}]
     photos = {"duplicate": (np.zeros((9, 9, 3), np.uint8), np.full((9, 9, 3), 255, np.uint8))}

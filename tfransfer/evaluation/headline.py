@@ -39,7 +39,8 @@ def summary(manifest: dict[str, Any], noun: str) -> str:
     }[task]
     told = ", ".join(f"{count:,} {name}" for name, count in sizes.items())
     on = f" on {sum(sizes.values()):,} {noun}: {told}" if sizes else ""
-    return f"{plan['base']}, trained {what}{on}."
+    instead = f" (the weights of {plan['instead_of']} could not be had)" if plan.get("instead_of") else ""
+    return f"{plan['base']}{instead}, trained {what}{on}."
 
 
 def sizes_of(manifest: dict[str, Any]) -> dict[str, int]:
