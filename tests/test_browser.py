@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from report_content import EVIL, content_for
 
@@ -40,10 +41,11 @@ def browser():
 def reports(tmp_path_factory):
     """A report of each kind, from plain values."""
     folder = tmp_path_factory.mktemp("reports")
+    odd = {"duplicate": (np.zeros((9, 9, 3), np.uint8), np.full((9, 9, 3), 255, np.uint8))}
     issues = [{"kind": "duplicate", "path": f"{'long/' * 20}{i}.jpg", "detail": "same", "set_aside": "true"}
               for i in range(3)]  # fmt: skip
     kinds = {
-        "photos": content_for(photos=True, issues=issues),
+        "photos": content_for(photos=True, issues=issues, odd=odd),
         "names": content_for(classes=("猫", EVIL, "Donaudampfschifffahrtsgesellschaftskapitän" * 2), photos=True),
         "many": content_for(classes=tuple(f"class {i}" for i in range(200))),
         "texts": content_for(texts=["a dreadful, dreadful film " * 30, "أحمر وأزرق", "x" * 900]),
