@@ -165,7 +165,8 @@ def rounded(weights: np.ndarray, moments: np.ndarray) -> np.ndarray:
     groups, count, _ = weights.shape
     order = np.argsort(-np.diagonal(moments, axis1=1, axis2=2), axis=1, kind="stable")
     group = np.arange(groups)[:, None]
-    left = weights[group, order].astype(np.float64)
+    ordered = weights[group, order].astype(np.float64)
+    left = ordered.copy()
     largest = np.abs(left).argmax(axis=1)
     step = np.abs(left).max(axis=1) / _STEPS
     step[step == 0] = 1
@@ -176,7 +177,7 @@ def rounded(weights: np.ndarray, moments: np.ndarray) -> np.ndarray:
         errors = np.empty((groups, len(block), left.shape[2]))
         for i in block:
             nearest = np.clip(np.round(left[:, i] / step), -_STEPS, _STEPS) * step
-            done[:, i] = np.where(largest == i, weights[group, order][:, i], nearest)
+            done[:, i] = np.where(largest == i, ordered[:, i], nearest)
             errors[:, i - first] = (left[:, i] - done[:, i]) / factor[:, i, i, None]
             inside = slice(i + 1, block.stop)
             left[:, inside] -= factor[:, i, inside, None] * errors[:, None, i - first]
