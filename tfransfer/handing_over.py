@@ -13,8 +13,8 @@ import numpy as np
 from tfransfer import run_folder, scoring
 from tfransfer.data import flow
 from tfransfer.data.index import TEXT, Dataset, Example
+from tfransfer.data.sampling import evenly_by_class, spread_over
 from tfransfer.errors import ExportError, RunError, SettingError
-from tfransfer.evaluation.map2d import spread_over
 from tfransfer.evaluation.predictions import predict_inputs
 from tfransfer.exports.budget import NO_LIMITS, Limits, best
 from tfransfer.exports.bundle import write_bundle
@@ -66,12 +66,7 @@ def _given(dataset: Dataset, examples: Sequence[Example], size: int) -> np.ndarr
 def representative(run: Run, dataset: Dataset) -> Representative:
     """Training pictures, as many of each class as of any other."""
     train = dataset.split("train")
-    order = np.random.default_rng(0).permutation(len(train))
-    classes = dataset.targets(train).argmax(axis=1)[order]
-    turns = np.zeros(len(train), int)
-    for name in np.unique(classes):
-        turns[classes == name] = np.arange((classes == name).sum())
-    chosen = order[np.argsort(turns, kind="stable")[:_REPRESENTATIVE]]
+    chosen = evenly_by_class(dataset.targets(train).argmax(axis=1), _REPRESENTATIVE)
     return Representative(run.model, _given(dataset, [train[i] for i in chosen], run.image_size))
 
 

@@ -8,9 +8,10 @@ from tfransfer import run_folder
 from tfransfer.data import sources
 from tfransfer.data.index import SEPARATOR, Dataset
 from tfransfer.data.kinds import FOLDER
+from tfransfer.data.sampling import spread_over
 from tfransfer.errors import DataError, SettingError, TransferError
 from tfransfer.evaluation import abstention
-from tfransfer.evaluation.map2d import spread_over
+from tfransfer.evaluation.map2d import LIMIT
 from tfransfer.evaluation.multi_label import choose_thresholds
 from tfransfer.evaluation.predictions import Predictions, Reading, predict_examples
 from tfransfer.evaluation.scores import score
@@ -24,7 +25,7 @@ def predict_split(run: Run, model: Any, dataset: Dataset, name: str, progress: P
     examples = dataset.split(name)
     return predict_examples(
         model, dataset, examples, run.image_size,
-        progress=progress, title=f"evaluating {name}", keep=spread_over(len(examples)),
+        progress=progress, title=f"evaluating {name}", keep=spread_over(len(examples), LIMIT),
     )  # fmt: skip
 
 

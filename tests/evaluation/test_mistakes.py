@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tfransfer.evaluation.map2d import LIMIT, PCA, TSNE, flat_map, spread_over
+from tfransfer.evaluation.map2d import PCA, TSNE, flat_map
 from tfransfer.evaluation.mistakes import confused_pairs, count, most_wrong
 
 CLASSES = ("a", "b", "c")
@@ -54,9 +54,3 @@ def test_the_map_takes_few_and_equal_examples():
     assert method == PCA
     assert np.isfinite(points).all()
     assert flat_map(np.random.default_rng(0).normal(size=(20, 1)))[0].shape == (20, 2)
-
-
-def test_of_many_examples_a_spread_part_is_on_the_map():
-    assert len(spread_over(10 * LIMIT)) == LIMIT
-    assert spread_over(3).tolist() == [0, 1, 2]
-    assert spread_over(0).tolist() == []

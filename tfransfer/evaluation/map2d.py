@@ -40,8 +40,3 @@ def _tsne(values: np.ndarray, seed: int) -> np.ndarray:
 
     perplexity = min(30.0, (len(values) - 1) / 3)
     return Neighbours(2, perplexity=perplexity, init="pca", max_iter=500, random_state=seed).fit_transform(values)
-
-
-def spread_over(examples: int, limit: int = LIMIT) -> np.ndarray:
-    """Positions of at most `limit` examples, evenly spread over a split: int64."""
-    return np.unique(np.linspace(0, max(0, examples - 1), min(examples, limit)).astype(np.int64))

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfransfer.evaluation.map2d import spread_over
+from tfransfer.data.sampling import spread_over
 
 # Variables of a model, and what they hold on the integers' grid.
 Kernels = Sequence[tuple[Any, np.ndarray]]

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfransfer.base.preprocessing import reads_text
 from tfransfer.data import flow
 from tfransfer.data.index import Dataset
+from tfransfer.data.sampling import spread_over
 from tfransfer.training.planning import Plan
 
 # Forward, backward through the inputs, backward through the weights.
@@ -74,7 +75,7 @@ def decoding_seconds(dataset: Dataset, size: int, count: int) -> tuple[np.ndarra
         uint8 pixels, shape (n, size, size, 3) with n up to `count`; seconds.
     """
     train = dataset.split("train")
-    chosen = [train[i] for i in np.unique(np.linspace(0, len(train) - 1, count).astype(int))]
+    chosen = [train[i] for i in spread_over(len(train), count)]
     batches = flow.evaluation_flow(dataset, chosen, np.zeros((len(chosen), 1), np.float32), size, len(chosen)).batches
     next(iter(batches))  # traced
     began = time.perf_counter()
