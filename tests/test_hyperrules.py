@@ -13,7 +13,15 @@ def test_batch_gives_about_ten_steps_on_small_data(images, batch):
 def test_epochs_fall_with_the_size_of_the_data():
     epochs = [hyperrules.head_epochs(n) for n in (10, 1500, 2900, 5000, 10**6)]
     assert epochs == [20, 20, 10, 6, 5]
-    assert [hyperrules.fine_tune_epochs(n) for n in (10, 2900, 10**6)] == [20, 10, 5]
+    assert [hyperrules.fine_tune_epochs(n) for n in (1000, 2900, 10**6)] == [20, 10, 5]
+
+
+def test_few_pictures_are_fine_tuned_for_more_epochs_and_with_more_patience():
+    epochs = [hyperrules.fine_tune_epochs(n) for n in (1, 200, 300, 600)]
+    assert epochs == [60, 60, 40, 20]
+    assert [hyperrules.fine_tune_patience(n) for n in (1, 5, *epochs)] == [5, 5, 15, 15, 10, 5]
+    assert [hyperrules.fine_tune_patience(n, hyperrules.SMALL) for n in (12, 20, 80)] == [10, 10, 40]
+    assert hyperrules.fine_tune_epochs(50, hyperrules.UNTRAINED) == hyperrules.head_epochs(50)
 
 
 @pytest.mark.parametrize(("blocks", "top"), [(1, 1), (5, 1), (16, 3), (17, 3), (58, 10)])
@@ -23,10 +31,10 @@ def test_a_sixth_of_the_blocks_is_unfrozen(blocks, top):
 
 def test_the_small_base_is_fine_tuned_deeper_and_longer():
     small = hyperrules.SMALL
-    assert [hyperrules.fine_tune_epochs(n, small) for n in (10, 1437, 2900, 6000, 10**6)] == [20, 12, 20, 10, 5]
+    epochs = [hyperrules.fine_tune_epochs(n, small) for n in (10, 500, 1437, 2900, 6000, 10**6)]
+    assert epochs == [80, 34, 12, 20, 10, 5]
     assert [hyperrules.unfrozen_blocks(17, small, n) for n in (10, 1999, 2000, 10**6)] == [8, 8, 12, 12]
     assert [hyperrules.views(n, small) for n in (1, 1500, 2902, 10**6)] == [8, 4, 4, 4]
-    assert hyperrules.fine_tune_patience(small) > hyperrules.fine_tune_patience()
 
 
 def test_a_base_that_knows_nothing_learns_whole():

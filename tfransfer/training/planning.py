@@ -84,6 +84,8 @@ def make_plan(
     unfreeze = default_unfreeze(base, training_images) if setting is None else setting
     epochs, patience = recipe.fine_tune.epochs, recipe.fine_tune.patience
     fine_tune_epochs = hyperrules.fine_tune_epochs(training_images, base.pretraining) if epochs is None else epochs
+    if patience is None:
+        patience = hyperrules.fine_tune_patience(fine_tune_epochs, base.pretraining)
     if unfreeze in (NONE, 0):
         fine_tune_epochs = 0
     return Plan(
@@ -95,7 +97,7 @@ def make_plan(
         fine_tune_epochs=fine_tune_epochs,
         fine_tune_learning_rate=recipe.fine_tune.learning_rate
         or hyperrules.fine_tune_learning_rate(batch, base.pretraining),
-        fine_tune_patience=hyperrules.fine_tune_patience(base.pretraining) if patience is None else patience,
+        fine_tune_patience=patience,
         unfreeze=unfreeze if fine_tune_epochs else NONE,
         unfrozen=_names(base, unfreeze) if fine_tune_epochs else (),
         precision=precision,
