@@ -21,6 +21,7 @@ def test_few_pictures_are_fine_tuned_for_more_epochs_and_with_more_patience():
     assert epochs == [60, 60, 40, 20]
     assert [hyperrules.fine_tune_patience(n) for n in (1, 5, *epochs)] == [5, 5, 15, 15, 10, 5]
     assert [hyperrules.fine_tune_patience(n, hyperrules.SMALL) for n in (12, 20, 80)] == [10, 10, 40]
+    assert hyperrules.fine_tune_patience(20, hyperrules.SMALL) > hyperrules.fine_tune_patience(20)
     assert hyperrules.fine_tune_epochs(50, hyperrules.UNTRAINED) == hyperrules.head_epochs(50)
 
 
