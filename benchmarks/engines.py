@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from common import arguments, median, report
+from measuring import arguments, median, report
 
 import tfransfer
 from tfransfer.base.build import build_base

@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-from common import arguments, cache, report, train
+from measuring import arguments, cache, report, train
 
 
 def pick(photos: Path, count: int, folder: Path) -> Path:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import keras
 import tensorflow as tf
-from common import photos_and_splits
+from measuring import photos_and_splits
 
 BATCH = 32
 

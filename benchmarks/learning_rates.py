@@ -11,7 +11,7 @@ import time
 from statistics import fmean
 from typing import Any
 
-from common import arguments, report
+from measuring import arguments, report
 
 from tfransfer import load_data
 from tfransfer.data.index import Dataset

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from common import arguments, cache, median, report, train
+from measuring import arguments, cache, median, report, train
 
 
 def guide_side(asked: Any) -> dict[str, float]:

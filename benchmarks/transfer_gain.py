@@ -23,7 +23,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from common import cache, few, machine, train, versions
+from measuring import cache, few, machine, train, versions
 
 import tfransfer
 from tfransfer.data import flow

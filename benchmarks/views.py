@@ -12,7 +12,7 @@ import json
 import statistics
 from typing import Any
 
-from common import arguments, cache, few, machine, train, versions
+from measuring import arguments, cache, few, machine, train, versions
 
 import tfransfer
 
