@@ -18,11 +18,10 @@ from measuring import arguments, median, report
 
 import tfransfer
 from tfransfer.base.build import build_base
-from tfransfer.base.taps import POOLED_TAP, model_to
+from tfransfer.base.taps import POOLED_TAP, model_to, tap_below
 from tfransfer.data.flow import evaluation_flow
 from tfransfer.features import litert
 from tfransfer.features.engines import KerasEngine, largest_difference, listed
-from tfransfer.training.model import tap_below
 
 
 def openvino(converted: bytes, pictures: np.ndarray) -> Callable[[], None] | None:

@@ -14,11 +14,11 @@ from typing import Any
 from measuring import arguments, report
 
 from tfransfer import load_data
-from tfransfer.data.index import Dataset
-from tfransfer.learning_rates import find_learning_rate
-from tfransfer.opening import open_session
-from tfransfer.progress import quiet, silent
+from tfransfer.data.dataset import Dataset
+from tfransfer.display.progress import quiet, silent
 from tfransfer.recipe import Recipe
+from tfransfer.search.learning_rates import find_learning_rate
+from tfransfer.training.opening import open_session
 from tfransfer.training.session import train_phases
 
 GRID = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)

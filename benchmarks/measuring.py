@@ -17,8 +17,9 @@ from typing import Any
 import tensorflow  # noqa: F401  imported before any clock starts
 
 import tfransfer
-from tfransfer import pipeline, runs
-from tfransfer.data.index import Dataset
+from tfransfer import pipeline
+from tfransfer.data.dataset import Dataset
+from tfransfer.runs import run
 
 
 def arguments(doc: str, **more: Any) -> argparse.Namespace:
@@ -119,7 +120,7 @@ def report(found: dict[str, Any], out: Path | None) -> None:
 
 def versions() -> dict[str, str]:
     """Of what the figures depend on."""
-    return runs.versions()
+    return run.versions()
 
 
 def machine() -> str:

@@ -27,7 +27,8 @@ from measuring import cache, few, machine, train, versions
 
 import tfransfer
 from tfransfer.data import flow
-from tfransfer.data.index import Dataset, labels_of
+from tfransfer.data.dataset import Dataset
+from tfransfer.data.index import labels_of
 
 SIZE, BATCH = 96, 32
 # Each with its line: a colour for a base, dashed where the head alone is trained.

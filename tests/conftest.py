@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfransfer import cli
+from tfransfer.cli import main
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 ROOT = Path(__file__).parent.parent
@@ -88,7 +88,7 @@ def colour_photos(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def dataset(colour_photos):
     """The Dataset of `colour_photos`."""
-    from tfransfer.data.folder import load_folder  # here, because it imports TensorFlow
+    from tfransfer.data.sources.folder import load_folder  # here, because it imports TensorFlow
 
     return load_folder(colour_photos)
 
@@ -101,7 +101,7 @@ def command(monkeypatch, capfd):
         monkeypatch.setattr(sys, "argv", ["tfransfer", *map(str, arguments)])
         code = 0
         try:
-            cli.main()
+            main.main()
         except SystemExit as stopped:
             code = stopped.code
         said = capfd.readouterr()

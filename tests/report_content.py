@@ -3,11 +3,11 @@
 import numpy as np
 
 from tfransfer.evaluation.answers import Answers
-from tfransfer.evaluation.content import Content, Shown
 from tfransfer.evaluation.mistakes import most_wrong
 from tfransfer.evaluation.predictions import Predictions
+from tfransfer.evaluation.report.content import Content, Shown
 from tfransfer.evaluation.scores import score
-from tfransfer.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from tfransfer.tasks.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 EVIL = "<script>alert(1)</script>"
 KEYS = {SINGLE_LABEL: "top1", MULTI_LABEL: "average_precision", REGRESSION: "r2"}

@@ -9,13 +9,14 @@ import pytest
 from PIL import Image
 
 from tfransfer.base.build import BuiltBase, base_from_model
+from tfransfer.data.dataset import Dataset
 from tfransfer.data.flow import evaluation_flow
-from tfransfer.data.folder import load_folder
-from tfransfer.data.index import Dataset, Example
+from tfransfer.data.index import Example
+from tfransfer.data.sources.folder import load_folder
 from tfransfer.exports.exporting import Subject
 from tfransfer.exports.held_out import HeldOut
 from tfransfer.recipe import Recipe
-from tfransfer.tasks import CLASSIFICATION
+from tfransfer.tasks.task import CLASSIFICATION
 from tfransfer.training.planning import make_plan
 from tfransfer.training.session import Session
 

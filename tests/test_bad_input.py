@@ -17,8 +17,9 @@ import pytest
 from PIL import Image
 from small_world import tiny_model
 
-from tfransfer import files, pipeline
-from tfransfer.data import audit, pictures
+from tfransfer import pipeline
+from tfransfer.data import pictures
+from tfransfer.data.health import audit
 from tfransfer.data.index import Issue
 from tfransfer.errors import (
     BaseModelError,
@@ -29,6 +30,7 @@ from tfransfer.errors import (
     TransferError,
     WriteError,
 )
+from tfransfer.system import files
 
 
 @pytest.fixture(autouse=True)

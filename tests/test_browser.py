@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from report_content import EVIL, content_for
 
-from tfransfer.evaluation.report import render
+from tfransfer.evaluation.report.page import render
 
 pytestmark = pytest.mark.slow
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}

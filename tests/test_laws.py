@@ -15,16 +15,19 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from small_world import SIZE, colour_folder, read_picture, recipe, session, subject, tiny_base, tiny_model
 
-from tfransfer import files, finishing, job, pipeline, run_folder, runs, scoring
+from tfransfer import pipeline
 from tfransfer.base import build
 from tfransfer.base.preprocessing import preprocess
 from tfransfer.base.taps import model_to, pooled
 from tfransfer.data import flow, indexing, splits
-from tfransfer.data.folder import load_folder
+from tfransfer.data.sources.folder import load_folder
+from tfransfer.display.progress import quiet, silent
 from tfransfer.errors import DataError, ExportError, RunExistsError, WriteError
 from tfransfer.exports import formats, parity
 from tfransfer.exports.exporting import export_model
-from tfransfer.progress import quiet, silent
+from tfransfer.runs import finish, job, run_folder, scoring
+from tfransfer.runs.run import Run
+from tfransfer.system import files
 from tfransfer.training import model as model_parts
 from tfransfer.training import phases
 from tfransfer.training import session as sessions
@@ -426,7 +429,7 @@ def test_law_6_breaks_when_the_test_split_is_validated_on(tmp_path, monkeypatch)
 
 
 def test_law_6_each_example_is_scored_exactly_once(trained, dataset, tmp_path):
-    run = runs.Run(tmp_path, {"classes": list(dataset.classes), "plan": {"image_size": SIZE}}, dataset, trained)
+    run = Run(tmp_path, {"classes": list(dataset.classes), "plan": {"image_size": SIZE}}, dataset, trained)
     scored = scoring.score_splits(run, trained, dataset, quiet)
     for name, (metrics, said) in scored.items():
         assert [e.path for e in said.examples] == [e.path for e in dataset.split(name)]
@@ -510,7 +513,7 @@ def check_a_failed_replacement_leaves_the_old_run(folder, place, monkeypatch):
     tiny = recipe(head__epochs=1, fine_tune__epochs=0)
     pipeline.train(folder, tiny_model(), preprocessing="tf", recipe=tiny, out=place, exports=[])
     old = {p.name: p.read_bytes() for p in place.iterdir()}
-    monkeypatch.setattr(finishing, "finish_run", lambda *a: (_ for _ in ()).throw(WriteError("the disk is full")))
+    monkeypatch.setattr(finish, "finish_run", lambda *a: (_ for _ in ()).throw(WriteError("the disk is full")))
     with pytest.raises(WriteError):
         pipeline.train(
             folder, tiny_model(), preprocessing="tf", recipe=tiny, out=place, exports=[], overwrite=True, seed=9
@@ -568,11 +571,11 @@ def check_starts_light(program):
 
 
 HELP = """
-import tfransfer.cli
+from tfransfer.cli import main
 for words in (["--help"], ["--version"], ["train", "--help"], ["bases"]):
     sys.argv = ["tfransfer", *words]
     try:
-        tfransfer.cli.main()
+        main.main()
     except SystemExit as error:
         assert not error.code, (words, error.code)
 """

@@ -13,12 +13,12 @@ from small_world import SIZE, colour_dataset, colour_folder, recipe, session, ti
 import tfransfer as tr
 from tfransfer import pipeline
 from tfransfer.base.build import build_base
+from tfransfer.display.progress import quiet, silent
 from tfransfer.errors import WriteError
-from tfransfer.opening import open_session
-from tfransfer.progress import quiet, silent
 from tfransfer.recipe import read_recipe
 from tfransfer.training import phases
 from tfransfer.training import session as sessions
+from tfransfer.training.opening import open_session
 
 
 @pytest.fixture(scope="module")

@@ -13,14 +13,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfransfer import together
-from tfransfer.loading import load_data
-from tfransfer.opening import open_session
-from tfransfer.progress import quiet, silent
+from tfransfer.data.loading import load_data
+from tfransfer.display.progress import quiet, silent
 from tfransfer.recipe import Recipe
+from tfransfer.runs import workers
 from tfransfer.training import optimizers
 from tfransfer.training.devices import choose_devices
 from tfransfer.training.model import layer_shares, unfreeze
+from tfransfer.training.opening import open_session
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 from launch_workers import configs
@@ -40,7 +40,7 @@ def train(data: Path, out: Path, job: dict) -> None:
     devices = choose_devices(job.get("devices", "auto"))
     recipe = Recipe().with_settings(SETTINGS | job.get("settings", {}))
     world = open_session(load_data(data), recipe, None, None, None, silent, devices=devices)
-    together.decide_together(world, devices, silent, None)
+    workers.decide_together(world, devices, silent, None)
     parts = unfreeze(world.whole, 3)
     world.caching.extract(recipe, quiet, silent, devices)
 

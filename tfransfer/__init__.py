@@ -5,45 +5,45 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from tfransfer.base.hub_layer import HubLayer
+    from tfransfer.base.hub.layer import HubLayer
     from tfransfer.base.listing import bases
-    from tfransfer.data.index import Dataset
-    from tfransfer.doctor import Diagnosis, check
+    from tfransfer.data.dataset import Dataset
+    from tfransfer.data.loading import load_data
     from tfransfer.errors import TransferError
-    from tfransfer.learning_rates import find_learning_rate
-    from tfransfer.loading import load_data
     from tfransfer.pipeline import bundle, evaluate, export, export_within, predict, train, verify
     from tfransfer.recipe import Augmentation, FineTunePhase, HeadPhase, Recipe
-    from tfransfer.runs import Run, load_run
+    from tfransfer.runs.doctor import Diagnosis, check
+    from tfransfer.runs.run import Run, load_run
+    from tfransfer.search.learning_rates import find_learning_rate
+    from tfransfer.search.sweep import sweep
     from tfransfer.serving.server import serve
-    from tfransfer.stopping import Stopped
-    from tfransfer.sweeping import sweep
+    from tfransfer.system.signals import Stopped
     from tfransfer.training.devices import choose_devices
 
 _HOMES = {
     "Augmentation": "recipe",
-    "Dataset": "data.index",
-    "Diagnosis": "doctor",
+    "Dataset": "data.dataset",
+    "Diagnosis": "runs.doctor",
     "FineTunePhase": "recipe",
     "HeadPhase": "recipe",
-    "HubLayer": "base.hub_layer",
+    "HubLayer": "base.hub.layer",
     "Recipe": "recipe",
-    "Run": "runs",
-    "Stopped": "stopping",
+    "Run": "runs.run",
+    "Stopped": "system.signals",
     "TransferError": "errors",
     "bases": "base.listing",
     "bundle": "pipeline",
-    "check": "doctor",
+    "check": "runs.doctor",
     "choose_devices": "training.devices",
     "evaluate": "pipeline",
     "export": "pipeline",
     "export_within": "pipeline",
-    "find_learning_rate": "learning_rates",
-    "load_data": "loading",
-    "load_run": "runs",
+    "find_learning_rate": "search.learning_rates",
+    "load_data": "data.loading",
+    "load_run": "runs.run",
     "predict": "pipeline",
     "serve": "serving.server",
-    "sweep": "sweeping",
+    "sweep": "search.sweep",
     "train": "pipeline",
     "verify": "pipeline",
 }

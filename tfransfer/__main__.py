@@ -1,6 +1,6 @@
 """The `tfransfer` command, also as `python -m tfransfer`."""
 
-from tfransfer.cli import main
+from tfransfer.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -4,70 +4,31 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfransfer import beginning, handing_over, reporting, run_folder, runs, scoring
-from tfransfer.allocator import keep_freed_memory
 from tfransfer.base.build import require_model
-from tfransfer.data import kinds
-from tfransfer.data.index import TEXT
-from tfransfer.data.inputs import is_single
-from tfransfer.display import listeners
-from tfransfer.errors import SettingError, WriteError
-from tfransfer.evaluation.predictions import Prediction, name_pictures, name_texts, predict_examples
-from tfransfer.evaluation.scores import score
-from tfransfer.exports.budget import Limits, parse_budget, parse_size
+from tfransfer.data.loading import load_data
+from tfransfer.data.sources import kinds
+from tfransfer.display.listeners import listeners
+from tfransfer.display.progress import Progress, Say, quiet, silent
+from tfransfer.evaluation.predictions import Prediction
+from tfransfer.exports.budget import parse_budget
 from tfransfer.exports.bundle import Verdict, verify_bundle
 from tfransfer.exports.formats import TRIED, require_formats
 from tfransfer.exports.table import ExportList
-from tfransfer.files import write_json
-from tfransfer.handing_over import Search
-from tfransfer.job import Job
-from tfransfer.loading import load_data
-from tfransfer.opening import require_base
-from tfransfer.progress import Progress, Say, quiet, silent
-from tfransfer.recipe import HeadPhase, Recipe
-from tfransfer.resuming import splits_of
-from tfransfer.runs import Run
-from tfransfer.training import planning
+from tfransfer.recipe import Recipe
+from tfransfer.runs import handover, run_folder
+from tfransfer.runs.handover import Search
+from tfransfer.runs.job import Job
+from tfransfer.runs.resume import splits_of
+from tfransfer.runs.run import Run, load_run
+from tfransfer.runs.settings import make_recipe
+from tfransfer.runs.start import require_factories
+from tfransfer.system.allocator import keep_freed_memory
 from tfransfer.training.devices import AUTO, Devices, choose_devices
 
 __all__ = [
     "bundle", "choose_devices", "evaluate", "export", "export_within", "load_data", "make_recipe", "predict", "report",
     "require_formats", "splits_of", "train", "verify",
 ]  # fmt: skip
-
-_SHORTCUTS = {
-    "head_epochs": "head.epochs",
-    "fine_tune_epochs": "fine_tune.epochs",
-    "unfreeze": "fine_tune.unfreeze",
-    "head": "head.method",
-    "cache": "features.cache",
-    "views": "features.views",
-    "engine": "features.engine",
-}
-
-
-def make_recipe(recipe: Recipe | None, settings: dict[str, Any], named_base: bool = True) -> Recipe:
-    """A recipe with settings put over it; short names such as `head_epochs` and `cache` stand for dotted keys.
-
-    Args:
-        recipe: None takes the defaults.
-        settings: What is put over it; None leaves a setting alone.
-        named_base: Whether the recipe's base is used, and must be known.
-
-    Raises:
-        SettingError: A setting is unknown or out of range, or settings contradict each other.
-    """
-    dotted = {_dotted(key, value): value for key, value in settings.items() if value is not None}
-    made = (recipe or Recipe()).with_settings(dotted)
-    planning.require_sense(made)
-    if named_base:
-        require_base(made)
-    return made
-
-
-def _dotted(key: str, value: Any) -> str:
-    """`head="linear-probe"` names a method; `head={"epochs": 3}` is the section itself."""
-    return key if isinstance(value, dict | HeadPhase) else _SHORTCUTS.get(key, key)
 
 
 def train(
@@ -126,7 +87,7 @@ def train(
         require_model(own_model)
     settings = settings | ({"base": base} if isinstance(base, str) else {})
     recipe = make_recipe(recipe, settings, named_base=own_model is None)
-    beginning.require_factories(metrics=metrics, callbacks=callbacks)
+    require_factories(metrics=metrics, callbacks=callbacks)
     require_formats(exports or ())
     devices = devices if isinstance(devices, Devices) else choose_devices(devices)
     if not devices.chief:  # who does what the chief does
@@ -167,30 +128,7 @@ def evaluate(
         DataNotFoundError: The data is not there (any more).
         DataError: Its classes are not the run's.
     """
-    keep_freed_memory()
-    progress, say = listeners(progress, say)
-    run = _opened(run)
-    if data is None or scoring.is_own_data(run, data):
-        dataset = run.data or scoring.recorded_data(run, progress, say)
-        scored = scoring.score_splits(run, run.model, dataset, progress)
-        if precision is not None:
-            for name, told in scoring.choose_abstention(run, scored, precision).items():
-                scored[name][0]["abstention"] = told
-            run.write_manifest()
-        try:
-            write_json(run.folder / run_folder.METRICS, {name: metrics for name, (metrics, _) in scored.items()})
-            reporting.keep_answers(run, scored)  # so that a later report has both from one evaluation
-        except WriteError as error:  # what took minutes to find out is still told
-            say(f"warning: the figures are not kept: {error}")
-    elif precision is not None:
-        raise SettingError("precision is chosen on the run's own validation split; leave out the other data.")
-    else:
-        dataset = scoring.known_data(run, data, progress, say)
-        said = predict_examples(run.model, dataset, dataset.examples, run.image_size, progress=progress)
-        scored = {"all": (score(run.task, said, run.classes, run.thresholds), said)}
-    if predictions:
-        scoring.write_predictions(run, scored)
-    return {name: metrics for name, (metrics, _) in scored.items()}
+    return _opened(run).evaluate(data, predictions=predictions, precision=precision, progress=progress, say=say)
 
 
 def predict(run: Run | str | Path, pictures: Any, *, top: int = 5, batch: int = 32) -> Prediction | list[Prediction]:
@@ -210,14 +148,8 @@ def predict(run: Run | str | Path, pictures: Any, *, top: int = 5, batch: int = 
         DataNotFoundError: A path does not exist.
         DataError: An array has another form or range.
     """
-    run = _opened(run)
-    reading = scoring.reading_of(run, top)
-    if run.kind == TEXT:
-        texts = [pictures] if isinstance(pictures, str) else [str(text) for text in pictures]
-        named = name_texts(run.model, reading, texts, batch)
-        return named[0] if isinstance(pictures, str) else named
-    said = name_pictures(run.model, reading, run.image_size, pictures, batch)
-    return said[0] if is_single(pictures) else said
+    found: Prediction | list[Prediction] = _opened(run).predict(pictures, top=top, batch=batch)
+    return found
 
 
 def export(
@@ -248,14 +180,9 @@ def export(
         SettingError: A format is unknown, or none was named.
         ExportError: A file does not say what the model says, or exceeds a limit; it is not kept.
     """
-    if not formats:
-        raise SettingError("name at least one format to export to, for example tflite.")
-    require_formats(formats)
-    size = parse_size(max_size) if isinstance(max_size, str) else max_size
-    limits = Limits(max_drop, size, max_latency)
-    progress, say = listeners(progress, say)
-    run = _opened(run)
-    return ExportList(handing_over.export_run(run, formats, say, limits, progress), run.task)
+    return _opened(run).export(
+        *formats, max_drop=max_drop, max_size=max_size, max_latency=max_latency, progress=progress, say=say
+    )
 
 
 def bundle(
@@ -277,7 +204,7 @@ def bundle(
     """
     require_formats(formats)
     progress, say = listeners(progress, say)
-    return handing_over.bundle_run(_opened(run), formats, say, progress)
+    return handover.bundle_run(_opened(run), formats, say, progress)
 
 
 def verify(path: str | Path) -> list[Verdict]:
@@ -319,11 +246,11 @@ def export_within(
     limits = parse_budget(budget)
     progress, say = listeners(progress, say)
     require_formats(formats)
-    return handing_over.export_within([_opened(run) for run in runs_], formats or TRIED, limits, say, progress)
+    return handover.export_within([_opened(run) for run in runs_], formats or TRIED, limits, say, progress)
 
 
 def _opened(run: Run | str | Path) -> Run:
-    return run if isinstance(run, Run) else runs.load_run(run)
+    return run if isinstance(run, Run) else load_run(run)
 
 
 def report(run: Run | str | Path, *, progress: Progress | bool | None = None, say: Say | None = None) -> Path:
@@ -337,5 +264,4 @@ def report(run: Run | str | Path, *, progress: Progress | bool | None = None, sa
     Returns:
         The file.
     """
-    keep_freed_memory()
-    return reporting.write_report(_opened(run), *listeners(progress, say))
+    return _opened(run).report(progress=progress, say=say)

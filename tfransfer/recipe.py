@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 import tomli_w
 
 from tfransfer.errors import DataNotFoundError, SettingError, did_you_mean
-from tfransfer.files import write_text
+from tfransfer.system.files import write_text
 
 Section = TypeVar("Section")
 LINEAR_PROBE = "linear-probe"

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tfransfer.data import audit
-from tfransfer.data.index import Dataset, Example
+from tfransfer.data.dataset import Dataset
+from tfransfer.data.health import audit
+from tfransfer.data.index import Example
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from small_world import read_picture
 
 from tfransfer.data import augment, flow
-from tfransfer.data.folder import load_folder
 from tfransfer.data.index import labels_of
+from tfransfer.data.sources.folder import load_folder
 from tfransfer.evaluation.predictions import predict_examples
 from tfransfer.recipe import Augmentation
 

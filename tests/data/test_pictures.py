@@ -9,7 +9,8 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 from small_world import read_picture
 
-from tfransfer.data import audit, flow, pictures
+from tfransfer.data import flow, pictures
+from tfransfer.data.health import audit
 from tfransfer.data.inputs import read_inputs
 from tfransfer.exports.formats import write_saved_model
 from tfransfer.recipe import Augmentation

@@ -8,8 +8,9 @@ import pytest
 from PIL import Image
 
 from tfransfer.data import splits
-from tfransfer.data.folder import SPLIT_FOLDERS, load_folder
-from tfransfer.data.index import SPLITS, Dataset
+from tfransfer.data.dataset import Dataset
+from tfransfer.data.index import SPLITS
+from tfransfer.data.sources.folder import SPLIT_FOLDERS, load_folder
 from tfransfer.errors import DataError, DataNotFoundError
 
 CLASSES = ("cat", "dog")

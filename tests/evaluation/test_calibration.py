@@ -12,7 +12,7 @@ from tfransfer.evaluation.calibration import (
     log_loss,
     tempered,
 )
-from tfransfer.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from tfransfer.tasks.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 
 def softmax(values):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tfransfer.evaluation.intervals import bootstrap, wilson
-from tfransfer.evaluation.reliability import bins
+from tfransfer.tasks.reliability import bins
 
 
 def test_wilson_gives_the_published_interval():

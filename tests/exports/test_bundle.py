@@ -14,7 +14,7 @@ from small_world import colour_folder, tiny_model
 from tfransfer import pipeline
 from tfransfer.errors import DataNotFoundError, ExportError
 from tfransfer.exports.model_card import model_card
-from tfransfer.runs import load_run
+from tfransfer.runs.run import load_run
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from small_world import SIZE, colour_folder, tiny_model
 from tfransfer import pipeline
 from tfransfer.errors import ExportError, SettingError
 from tfransfer.exports import formats, litert
-from tfransfer.runs import load_run
+from tfransfer.runs.run import load_run
 
 QUANTIZED = ("tflite-dynamic", "tflite-int8", "tflite-int16x8")
 VARIANTS = ("tflite", "tflite-fp16", *QUANTIZED)
@@ -301,9 +301,9 @@ def test_runs_of_other_classes_do_not_compete(copied, run):
 
 
 def test_representative_pictures_are_of_every_class(run):
-    from tfransfer import handing_over
+    from tfransfer.runs import handover
 
-    pictures = handing_over.representative(run, run.data).pictures
+    pictures = handover.representative(run, run.data).pictures
     assert pictures.dtype == np.uint8
     means = pictures.reshape(len(pictures), -1, 3).mean(axis=1)
     counts = np.bincount(means.argmax(axis=1), minlength=3)

@@ -16,7 +16,7 @@ from small_world import SIZE, colour_folder, tiny_base, tiny_model
 from tfransfer.base.build import base_from_model
 from tfransfer.base.taps import POOLED_TAP, Tap, model_to
 from tfransfer.data import flow
-from tfransfer.data.folder import load_folder
+from tfransfer.data.sources.folder import load_folder
 from tfransfer.features import budget
 from tfransfer.features.engines import KerasEngine
 from tfransfer.features.source import FeatureSource, Wanted
@@ -165,7 +165,7 @@ sys.path.insert(0, sys.argv[2])
 import numpy as np
 from small_world import tiny_base
 from tfransfer.base.taps import POOLED_TAP
-from tfransfer.data.folder import load_folder
+from tfransfer.data.sources.folder import load_folder
 from tfransfer.features import source as sources
 from tfransfer.features.engines import KerasEngine
 from tfransfer.recipe import Augmentation

@@ -3,8 +3,8 @@
 import pytest
 from serving_world import CLASSES, SIZE, picture_model, serving, text_model
 
-from tfransfer.files import write_json
-from tfransfer.runs import load_run
+from tfransfer.runs.run import load_run
+from tfransfer.system.files import write_json
 
 
 @pytest.fixture(scope="package")

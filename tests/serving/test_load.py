@@ -18,7 +18,7 @@ from PIL import Image
 from serving_world import Client, picture
 
 from tfransfer import pipeline
-from tfransfer.runs import load_run
+from tfransfer.runs.run import load_run
 
 CLIENTS, EACH, BAD = 50, 10, 100
 MEGABYTE = 1 << 20

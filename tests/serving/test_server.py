@@ -76,9 +76,8 @@ def test_name_comes_from_the_folder(run):
 
 
 def test_help_needs_neither_tensorflow_nor_the_extra():
-    words = (
-        "import sys; sys.argv = ['tfransfer', 'serve', '--help']\ntry:\n    from tfransfer.cli import main; main()\n"
-    )
+    words = "import sys; sys.argv = ['tfransfer', 'serve', '--help']\nfrom tfransfer.cli.main import main\n"
+    words += "try:\n    main()\n"
     words += "finally:\n    assert not {'tensorflow', 'keras', 'starlette', 'uvicorn'} & set(sys.modules)"
     ran = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=False)
     assert (ran.returncode, "--max-body MB" in ran.stdout) == (0, True), ran.stderr

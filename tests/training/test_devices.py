@@ -14,16 +14,16 @@ import pytest
 import tensorflow as tf
 from small_world import colour_folder, recipe, some_flowers, tiny_base
 
-from tfransfer.data.folder import load_folder
 from tfransfer.data.share import Share
+from tfransfer.data.sources.folder import load_folder
+from tfransfer.display.progress import silent
 from tfransfer.errors import SettingError
-from tfransfer.opening import open_session
-from tfransfer.progress import silent
 from tfransfer.recipe import Recipe
 from tfransfer.training.callbacks import values_of
 from tfransfer.training.devices import Devices, choose_devices
 from tfransfer.training.loop import Loop
 from tfransfer.training.model import unfreeze
+from tfransfer.training.opening import open_session
 from tfransfer.training.planning import make_plan
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "tools"))

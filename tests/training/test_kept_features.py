@@ -7,11 +7,10 @@ import tensorflow as tf
 from small_world import SIZE, session, tiny_base
 
 from tfransfer.base.build import build_base
+from tfransfer.display.progress import quiet, silent
 from tfransfer.features import batches as kept_batches
-from tfransfer.features import budget
-from tfransfer.progress import quiet, silent
-from tfransfer.tasks import CLASSIFICATION
-from tfransfer.training import caching
+from tfransfer.features import budget, caching
+from tfransfer.tasks.task import CLASSIFICATION
 from tfransfer.training import model as models
 from tfransfer.training.loop import Loop
 from tfransfer.training.model import freeze_base, matrix_products, unfreeze
@@ -214,7 +213,7 @@ def test_damaged_shard_is_named_and_extracted_again(dataset):
 
 def test_plain_way_is_taken_where_it_is_faster(dataset, monkeypatch):
     monkeypatch.setattr(caching, "_PLAIN_WINS", PLAIN_WINS)
-    monkeypatch.setattr(caching.Forecast, "of", lambda **given: caching.Forecast(kept=100.0, plain=10.0))
+    monkeypatch.setattr(caching, "forecast", lambda *given: caching.Forecast(kept=100.0, plain=10.0))
     world = session(dataset)
     kept, _ = run(world)
     assert not world.caching.plan.head

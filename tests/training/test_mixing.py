@@ -46,7 +46,7 @@ def test_validation_is_never_blended(tmp_path, monkeypatch):
     world = session(colour_dataset(tmp_path / "data"), fine_tune__mixup=5.0)
     seen = []
     monkeypatch.setattr(Mixing, "__call__", lambda self, *given: seen.append(given) or given)
-    from tfransfer.progress import quiet, silent
+    from tfransfer.display.progress import quiet, silent
     from tfransfer.training.session import train_phases
 
     train_phases(world, lambda phase: (), quiet, silent)

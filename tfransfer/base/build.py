@@ -8,11 +8,11 @@ import keras
 
 from tfransfer.base import weights as base_weights
 from tfransfer.base.blocks import Block, blocks_of
-from tfransfer.base.hub_layer import HubLayer
+from tfransfer.base.hub.layer import HubLayer
 from tfransfer.base.records import BUILT_IN, DEFAULT, find_base, require_size
+from tfransfer.display.progress import Say, silent
 from tfransfer.errors import BaseModelError, SettingError, WeightsNotFoundError
 from tfransfer.hyperrules import FULL, SMALL
-from tfransfer.progress import Say, silent
 
 RANDOM, BUILT_IN_WEIGHTS = "random", "built-in"
 # What the name of a base in a recipe begins with where it is a model of the user's own.

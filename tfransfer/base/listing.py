@@ -5,7 +5,7 @@ from typing import Any
 
 from tfransfer.base.records import BASES, NGRAM_BUCKETS, NGRAM_FEATURES, NGRAMS, Base
 from tfransfer.base.weights import weights_here
-from tfransfer.html_parts import table
+from tfransfer.display.html import table
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import keras
 
-from tfransfer import trust as trusted
-from tfransfer.base import hub_layer, kerashub, ngrams  # noqa: F401  their layers must be known to Keras
+from tfransfer.base import ngrams  # noqa: F401  their layers must be known to Keras
 from tfransfer.errors import BaseModelError, RunError
+from tfransfer.system import trust as trusted
 
 
 def load_model(file: Path, trust: bool = False) -> keras.Model:

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from tfransfer.base.blocks import ALL, Block, top_blocks
 from tfransfer.base.build import BuiltBase
 from tfransfer.base.cuts import Cut, split_at
 from tfransfer.base.preprocessing import entry, preprocess
@@ -64,3 +65,20 @@ def elements(base: BuiltBase, tap: Tap) -> int:
     """Numbers that one picture leaves at a tap; 0 where the shape is not fixed."""
     shape = base.model.output_shape[-1:] if tap.cut is None else tap.cut.tensor.shape[1:]
     return 0 if None in shape else math.prod(shape)
+
+
+def tap_below(blocks: Sequence[Block], setting: int | str) -> Tap | None:
+    """Where the frozen part ends when the fine-tune phase unfreezes `setting`; None where it has no part apart.
+
+    Raises:
+        SettingError: The base has no such block.
+    """
+    chosen = () if setting == ALL else top_blocks(blocks, setting)
+    cut = _cut_at_or_below(blocks, chosen[0]) if chosen else None
+    return None if cut is None or cut.index == 0 else Tap(cut.name, cut)
+
+
+def _cut_at_or_below(blocks: Sequence[Block], lowest: Block) -> Cut | None:
+    """The cut in front of a block, or else the nearest one in front of a block below it."""
+    below = [block.cut_below for block in blocks if block.start <= lowest.start]
+    return next((cut for cut in reversed(below) if cut is not None), None)

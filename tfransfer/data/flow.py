@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfransfer.data import augment, pictures
-from tfransfer.data.index import TEXT, Dataset, Example, labels_of
+from tfransfer.data.index import TEXT, Example, Index, labels_of
 from tfransfer.data.share import ALL, Share
 from tfransfer.errors import DataError
 from tfransfer.recipe import Augmentation
@@ -97,7 +97,7 @@ class _Texts:
 class _Pictures:
     """A split's pictures as tensors, to be looked up by position."""
 
-    def __init__(self, dataset: Dataset, examples: Sequence[Example], size: int) -> None:
+    def __init__(self, dataset: Index, examples: Sequence[Example], size: int) -> None:
         self.size = size
         self.paths = tf.constant([dataset.path_of(e) for e in examples])
         self.through_pillow = tf.constant([e.reader == "pillow" for e in examples])
@@ -131,12 +131,12 @@ class _Pictures:
         return augment.augment(pixels, _fold(seed, self.keys[position]), settings)
 
 
-def _columns(dataset: Dataset, examples: Sequence[Example], size: int) -> _Texts | _Pictures:
+def _columns(dataset: Index, examples: Sequence[Example], size: int) -> _Texts | _Pictures:
     return _Texts(examples) if dataset.kind == TEXT else _Pictures(dataset, examples, size)
 
 
 def view_flow(
-    dataset: Dataset, examples: Sequence[Example], views: Sequence[int], settings: Augmentation, size: int, batch: int
+    dataset: Index, examples: Sequence[Example], views: Sequence[int], settings: Augmentation, size: int, batch: int
 ) -> tf.data.Dataset:
     """Views of examples, each file decoded once.
 
@@ -174,14 +174,14 @@ def epoch_order(seed: tuple[int, int], epoch: tf.Tensor | int, examples: int) ->
     return tf.random.experimental.stateless_shuffle(tf.range(examples, dtype=tf.int64), seed=number)
 
 
-def pixels_of(dataset: Dataset, examples: Sequence[Example], size: int) -> np.ndarray:
+def pixels_of(dataset: Index, examples: Sequence[Example], size: int) -> np.ndarray:
     """Some examples as a model sees them: uint8 (n, size, size, 3)."""
     made = evaluation_flow(dataset, examples, np.zeros((len(examples), 1), np.float32), size, _READ_AT_ONCE)
     return np.concatenate([pixels.numpy() for pixels, _, _ in made.batches])
 
 
 def evaluation_flow(
-    dataset: Dataset, examples: Sequence[Example], targets: np.ndarray, size: int, batch: int, share: Share = ALL
+    dataset: Index, examples: Sequence[Example], targets: np.ndarray, size: int, batch: int, share: Share = ALL
 ) -> Flow:
     """Each example once, in the order given; the last batch may be smaller.
 
@@ -206,7 +206,7 @@ def evaluation_flow(
 
 
 def training_flow(
-    dataset: Dataset,
+    dataset: Index,
     examples: Sequence[Example],
     targets: np.ndarray,
     weights: np.ndarray,

@@ -9,8 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tfransfer.html_parts import Gallery, table
-from tfransfer.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from tfransfer.tasks.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 SPLITS = ("train", "validation", "test")
 IMAGE, TEXT = "image", "text"
@@ -112,8 +111,8 @@ class Issue:
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """Pictures or texts with labels, each in one split; the value that `load_data` returns.
+class Index:
+    """Pictures or texts with labels, each in one split; what the flow reads from. See `Dataset`.
 
     Attributes:
         root: The folder that example paths are relative to.
@@ -168,32 +167,6 @@ class Dataset:
     def path_of(self, example: Example) -> str:
         """Where an example's file is."""
         return str(self.root / example.path)
-
-    def show(self, count: int = 12, split: str = "train", seed: int = 0) -> Gallery:
-        """Some examples with their labels, drawn at random; a notebook shows them.
-
-        Args:
-            count: How many.
-            split: Of which split.
-            seed: Of the draw.
-        """
-        from tfransfer.data.show import gallery  # here, because it imports TensorFlow
-
-        return gallery(self, count, split, seed)
-
-    def _repr_html_(self) -> str:
-        counts = self.counts()
-        if self.task == REGRESSION:
-            rows = [[self.classes[0], *(len(self.split(name)) for name in SPLITS)]]
-        else:
-            rows = [[name, *(counts[split][name] for split in SPLITS)] for name in self.classes]
-        return table(repr(self), ["class", *SPLITS], rows)
-
-    def __repr__(self) -> str:
-        sizes = ", ".join(f"{name} {len(self.split(name))}" for name in SPLITS)
-        aside = sum(issue.set_aside for issue in self.issues)
-        what = self.task if self.task == REGRESSION else f"{len(self.classes)} classes"
-        return f"Dataset({str(self.root)!r}: {what}; {sizes}; {aside} set aside)"
 
 
 def labels_of(examples: Iterable[Example]) -> np.ndarray:

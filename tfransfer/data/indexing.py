@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tfransfer.data import audit, splits
-from tfransfer.data.index import IMAGE, TEXT, Dataset, Example, FileFacts, Issue, Row
+from tfransfer.data import splits
+from tfransfer.data.dataset import Dataset
+from tfransfer.data.health import audit
+from tfransfer.data.index import IMAGE, TEXT, Example, FileFacts, Issue, Row
+from tfransfer.display.progress import Progress, Say, quiet, silent
 from tfransfer.errors import DataError, did_you_mean
-from tfransfer.progress import Progress, Say, quiet, silent
-from tfransfer.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from tfransfer.tasks.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from tfransfer.data import audit, pictures
-from tfransfer.data.folder import list_pictures
+from tfransfer.data import pictures
+from tfransfer.data.health import audit
 from tfransfer.data.index import FileFacts, Issue
+from tfransfer.data.sources.folder import list_pictures
 from tfransfer.errors import DataError, DataNotFoundError
 
 

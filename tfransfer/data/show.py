@@ -3,14 +3,14 @@
 import numpy as np
 
 from tfransfer.data.flow import pixels_of, telling_lost_pictures
-from tfransfer.data.index import SPLITS, TEXT, Dataset
+from tfransfer.data.index import SPLITS, TEXT, Index
+from tfransfer.display.html import Card, Gallery, picture_data
 from tfransfer.errors import SettingError
-from tfransfer.html_parts import Card, Gallery, picture_data
 
 _SIDE = 224
 
 
-def gallery(dataset: Dataset, count: int, split: str, seed: int) -> Gallery:
+def gallery(dataset: Index, count: int, split: str, seed: int) -> Gallery:
     """Some examples of a split with their labels, as `Dataset.show` says.
 
     Raises:

@@ -13,11 +13,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tfransfer.data.clusters import Clusters
-from tfransfer.data.index import SPLITS, Dataset, Example, Issue
+from tfransfer.data.dataset import Dataset
+from tfransfer.data.health.clusters import Clusters
+from tfransfer.data.index import SPLITS, Example, Issue
 from tfransfer.errors import DataError, DataNotFoundError
-from tfransfer.files import write_text
-from tfransfer.tasks import SINGLE_LABEL
+from tfransfer.system.files import write_text
+from tfransfer.tasks.task import SINGLE_LABEL
 
 TEST_SHARE = 0.1
 VALIDATION_SHARE = 0.1

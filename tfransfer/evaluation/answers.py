@@ -10,7 +10,7 @@ import numpy as np
 
 from tfransfer.evaluation.map2d import flat_map
 from tfransfer.evaluation.predictions import Predictions
-from tfransfer.files import whole
+from tfransfer.system.files import whole
 
 _FEWEST = 3
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import optimize
 
-from tfransfer.tasks import MULTI_LABEL, REGRESSION
+from tfransfer.tasks.task import MULTI_LABEL, REGRESSION
 
 # Fewer examples say too little about how sure a model may be.
 FEWEST = 50

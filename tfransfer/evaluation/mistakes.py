@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tfransfer.data.index import SEPARATOR
-from tfransfer.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from tfransfer.tasks.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 
 @dataclass(frozen=True)

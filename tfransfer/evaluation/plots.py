@@ -13,9 +13,9 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from tfransfer.errors import SettingError
 from tfransfer.evaluation.intervals import wilson
-from tfransfer.evaluation.reliability import Bin
-from tfransfer.files import whole
-from tfransfer.tasks import metric_name
+from tfransfer.system.files import whole
+from tfransfer.tasks.reliability import Bin
+from tfransfer.tasks.task import metric_name
 
 INK, FAINT, GRID = "#1c2733", "#5b6875", "#d5dbe1"
 BLUE, ORANGE, RED = "#1f6fb4", "#b9540b", "#c02d3c"

@@ -11,12 +11,13 @@ import numpy as np
 import tensorflow as tf
 
 from tfransfer.base.preprocessing import reads_text
+from tfransfer.data.dataset import Dataset
 from tfransfer.data.flow import as_model_input, evaluation_flow, telling_lost_pictures
-from tfransfer.data.index import SEPARATOR, Dataset, Example
+from tfransfer.data.index import SEPARATOR, Example
 from tfransfer.data.inputs import read_inputs
+from tfransfer.display.progress import Progress, quiet
 from tfransfer.errors import SettingError
-from tfransfer.progress import Progress, quiet
-from tfransfer.tasks import MULTI_LABEL, REGRESSION
+from tfransfer.tasks.task import MULTI_LABEL, REGRESSION
 
 # The first layer of the head that `training.model` puts behind a base's pooled features.
 HEAD = "dropout"

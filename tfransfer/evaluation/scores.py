@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from tfransfer.evaluation import metrics, multi_label, regression
 from tfransfer.evaluation.predictions import Predictions
-from tfransfer.tasks import MULTI_LABEL, REGRESSION
+from tfransfer.tasks import multi_label, regression, single_label
+from tfransfer.tasks.task import MULTI_LABEL, REGRESSION
 
 
 def score(
@@ -26,4 +26,4 @@ def score(
         return multi_label.score(said.targets, said.outputs, classes, chosen)
     if task == REGRESSION:
         return regression.score(said.targets, said.outputs)
-    return metrics.score(said.targets.argmax(axis=1), said.outputs, classes)
+    return single_label.score(said.targets.argmax(axis=1), said.outputs, classes)

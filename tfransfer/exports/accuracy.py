@@ -8,7 +8,7 @@ import numpy as np
 from tfransfer.evaluation.predictions import Predictions
 from tfransfer.evaluation.scores import score
 from tfransfer.exports.held_out import HeldOut
-from tfransfer.tasks import HEADLINES, MULTI_LABEL, REGRESSION
+from tfransfer.tasks.task import HEADLINES, MULTI_LABEL, REGRESSION
 
 _PER_CLASS = "recall"
 

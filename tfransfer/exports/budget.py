@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tfransfer.errors import SettingError
 from tfransfer.exports.exporting import Export
-from tfransfer.files import size_text
+from tfransfer.system.files import size_text
 
 _UNITS = {"b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?)"

@@ -22,7 +22,7 @@ from tfransfer.errors import DataNotFoundError, ExportError
 from tfransfer.exports import parity
 from tfransfer.exports.formats import FORMATS, Format, find_format
 from tfransfer.exports.metadata import LABELS_FILE
-from tfransfer.files import file_hash, lines, whole
+from tfransfer.system.files import file_hash, lines, whole
 
 SCHEMA = 1
 EXAMPLES = 10

@@ -16,8 +16,8 @@ from tfransfer.exports.accuracy import Accuracy, accuracy
 from tfransfer.exports.formats import Format, find_format, saved_size
 from tfransfer.exports.held_out import HeldOut
 from tfransfer.exports.rounding import Representative
-from tfransfer.files import telling_write_failures, whole
-from tfransfer.tasks import SINGLE_LABEL
+from tfransfer.system.files import telling_write_failures, whole
+from tfransfer.tasks.task import SINGLE_LABEL
 
 # What files have that round their probabilities to 256 steps.
 _HALF_A_STEP = 1 / 512

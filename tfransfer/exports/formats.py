@@ -19,7 +19,7 @@ from tfransfer.exports.metadata import LABELS_FILE
 from tfransfer.exports.onnx_files import write_onnx
 from tfransfer.exports.rounding import Representative
 from tfransfer.exports.warmup import write_warmup
-from tfransfer.files import lines
+from tfransfer.system.files import lines
 
 PIXELS_SIGNATURE, BYTES_SIGNATURE = "serving_default", "serve_bytes"
 

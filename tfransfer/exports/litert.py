@@ -20,7 +20,7 @@ from tfransfer.base.saved import save_endpoints
 from tfransfer.exports import metadata, rounding
 from tfransfer.exports.endpoints import output_name, pixels_endpoint, pixels_spec
 from tfransfer.exports.rounding import Representative
-from tfransfer.native_output import hidden_native_output
+from tfransfer.system.native_output import hidden_native_output
 
 Writer = Callable[[keras.Model, Sequence[str], Path, Representative | None], None]
 _SIGNATURE = "serving_default"

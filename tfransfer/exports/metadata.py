@@ -14,7 +14,7 @@ from typing import Any
 import flatbuffers
 
 from tfransfer import __version__
-from tfransfer.files import lines
+from tfransfer.system.files import lines
 
 LABELS_FILE = "labels.txt"
 _NAME = "TFLITE_METADATA"

@@ -6,8 +6,8 @@ Source: M. Mitchell et al., "Model Cards for Model Reporting", FAT* 2019.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tfransfer.files import size_text
-from tfransfer.tasks import HEADLINES, MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from tfransfer.system.files import size_text
+from tfransfer.tasks.task import HEADLINES, MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 _PER_CLASS = ("average_precision", "precision", "recall", "f1", "threshold", "support")
 _SAYS = {

@@ -9,8 +9,8 @@ from tfransfer.errors import ExportError
 from tfransfer.exports.endpoints import pixels_endpoint, pixels_spec
 from tfransfer.exports.metadata import LABELS_FILE
 from tfransfer.exports.rounding import Representative
-from tfransfer.files import lines
-from tfransfer.native_output import hidden_native_output
+from tfransfer.system.files import lines
+from tfransfer.system.native_output import hidden_native_output
 
 _OPSET = 17
 

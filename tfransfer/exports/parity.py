@@ -13,7 +13,7 @@ from tfransfer.errors import ExportError
 from tfransfer.exports import fresh
 from tfransfer.exports.formats import Format
 from tfransfer.exports.held_out import HeldOut
-from tfransfer.tasks import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from tfransfer.tasks.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 # For how many seconds a file is asked about pictures; one that is quantized is judged by them.
 _ASKED_FOR, _QUANTIZED_ASKED_FOR = 15.0, 120.0

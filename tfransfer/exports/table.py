@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfransfer.files import size_text
-from tfransfer.html_parts import table
-from tfransfer.tasks import HEADLINES, SINGLE_LABEL
+from tfransfer.display.html import table
+from tfransfer.system.files import size_text
+from tfransfer.tasks.task import HEADLINES, SINGLE_LABEL
 
 if TYPE_CHECKING:
     from tfransfer.exports.exporting import Export

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tfransfer.cache_home import cache_home
 from tfransfer.features import store
-from tfransfer.files import read_json, telling_write_failures
+from tfransfer.system.cache_home import cache_home
+from tfransfer.system.files import read_json, telling_write_failures
 
 # The folders in the cache's home. Nothing else there is ever removed.
 PARTS = ("features", "engines", "index")

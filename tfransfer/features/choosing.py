@@ -12,11 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from tfransfer.base.preprocessing import reads_text
+from tfransfer.display.progress import Say, silent
 from tfransfer.errors import SettingError
 from tfransfer.features import litert
 from tfransfer.features.engines import KERAS, LITERT, Engine, KerasEngine, largest_difference
 from tfransfer.features.memory import EngineMemory
-from tfransfer.progress import Say, silent
 
 AUTO = "auto"
 # Pictures that an engine is measured and held to Keras on.

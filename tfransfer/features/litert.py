@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tfransfer.base.saved import save_endpoints
 from tfransfer.features.engines import LITERT, listed
-from tfransfer.native_output import hidden_native_output
+from tfransfer.system.native_output import hidden_native_output
 
 _SIGNATURE = "frozen"
 

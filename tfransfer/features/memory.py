@@ -10,9 +10,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from tfransfer.cache_home import cache_home
 from tfransfer.errors import WriteError
-from tfransfer.files import file_hash, read_json, whole, write_json
+from tfransfer.system.cache_home import cache_home
+from tfransfer.system.files import file_hash, read_json, whole, write_json
 
 
 class EngineMemory:

@@ -5,11 +5,11 @@ import numpy as np
 from tfransfer.base.build import BuiltBase
 from tfransfer.base.taps import POOLED_TAP, elements
 from tfransfer.data import flow
-from tfransfer.data.index import Dataset
+from tfransfer.data.dataset import Dataset
+from tfransfer.display.progress import Progress, Say, quiet, silent
 from tfransfer.features import budget, choosing
 from tfransfer.features.engines import KERAS, LITERT
 from tfransfer.features.source import FeatureSource, Wanted
-from tfransfer.progress import Progress, Say, quiet, silent
 from tfransfer.recipe import Recipe
 
 

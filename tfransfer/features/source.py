@@ -15,12 +15,13 @@ from tfransfer.base.build import BuiltBase
 from tfransfer.base.fingerprint import fingerprint
 from tfransfer.base.taps import Tap, model_to
 from tfransfer.data import flow
-from tfransfer.data.index import Dataset, Example
+from tfransfer.data.dataset import Dataset
+from tfransfer.data.index import Example
+from tfransfer.display.progress import Progress, quiet
 from tfransfer.features.budget import store_home
 from tfransfer.features.engines import Engine, identity
 from tfransfer.features.memory import EngineMemory
 from tfransfer.features.store import FLOAT16, Collection, Rows
-from tfransfer.progress import Progress, quiet
 from tfransfer.recipe import Augmentation
 
 # Changes when the way from a file's bytes to pixels changes.

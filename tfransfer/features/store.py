@@ -20,8 +20,8 @@ from uuid import uuid4
 
 import numpy as np
 
-from tfransfer.cache_home import REMEDY
-from tfransfer.files import file_hash, read_json, telling_write_failures, whole, write_json
+from tfransfer.system.cache_home import REMEDY
+from tfransfer.system.files import file_hash, read_json, telling_write_failures, whole, write_json
 
 FACTS = "collection.json"
 FLOAT16, FLOAT32 = "float16", "float32"

@@ -24,13 +24,13 @@ from starlette.routing import Route
 from tfransfer import __version__
 from tfransfer.data.index import SEPARATOR, TEXT
 from tfransfer.evaluation.predictions import Prediction
-from tfransfer.runs import Run
-from tfransfer.scoring import reading_of
+from tfransfer.runs.run import Run
+from tfransfer.runs.scoring import reading_of
 from tfransfer.serving.answering import Answered, Answering, Asked
 from tfransfer.serving.gate import Gate, error_response
 from tfransfer.serving.limits import Limits
 from tfransfer.serving.reading import Served, read_picture, read_predict, read_text
-from tfransfer.tasks import MULTI_LABEL
+from tfransfer.tasks.task import MULTI_LABEL
 
 VERSION = "1"
 _TOP = 5

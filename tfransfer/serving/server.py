@@ -9,10 +9,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from tfransfer import runs
+from tfransfer.display.progress import Say, silent
 from tfransfer.errors import ServeError, SettingError
-from tfransfer.progress import Say, silent
-from tfransfer.runs import Run
+from tfransfer.runs.run import Run, load_run
 from tfransfer.serving.limits import HOST, PORT, Limits
 
 # Older versions of Starlette take "[" for the name in "[::1]:8501"; a name that could be somebody else's it is not.
@@ -51,7 +50,7 @@ def serve(
         raise ServeError(
             f'serving needs packages that are missing ({error}): pip install "tfransfer[serve]".'
         ) from error
-    run = run if isinstance(run, Run) else runs.load_run(run)
+    run = run if isinstance(run, Run) else load_run(run)
     name, limits = name or app.name_for(run), limits or Limits()
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
         raise SettingError(f"a model's name has letters, digits, _, . and -; it is {name!r}.")

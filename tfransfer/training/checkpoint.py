@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from tfransfer.errors import RunError, SettingError
-from tfransfer.files import whole
-from tfransfer.stopping import Stopping
+from tfransfer.system.files import whole
+from tfransfer.system.signals import Stopping
 from tfransfer.training.keeping import Keeping
 from tfransfer.training.loop import LoopState
 from tfransfer.training.phases import PhaseResult

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tfransfer.stopping import Stopped, Stopping
+from tfransfer.system.signals import Stopped, Stopping
 
 
 class Keeping:

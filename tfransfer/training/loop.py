@@ -18,8 +18,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfransfer.data.flow import as_model_input, telling_lost_pictures
+from tfransfer.display.progress import Progress, quiet
 from tfransfer.errors import RunError, SettingError, TransferError
-from tfransfer.progress import Progress, quiet
 from tfransfer.training import optimizers
 from tfransfer.training.averaging import Averaging
 from tfransfer.training.keeping import Keeping

@@ -13,13 +13,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from tfransfer.base.blocks import ALL, Block, top_blocks
+from tfransfer.base.blocks import ALL, top_blocks
 from tfransfer.base.build import BuiltBase
-from tfransfer.base.cuts import Cut, split_at
-from tfransfer.base.hub import pattern_of
+from tfransfer.base.cuts import split_at
+from tfransfer.base.hub.build import pattern_of
 from tfransfer.base.preprocessing import entry, preprocess
-from tfransfer.base.taps import POOLED_TAP, Tap, model_to, pooled
-from tfransfer.tasks import REGRESSION, Task
+from tfransfer.base.taps import POOLED_TAP, Tap, model_to, pooled, tap_below
+from tfransfer.tasks.task import REGRESSION, Task
 
 # How the layers of Keras that draw random numbers name their strength.
 _NOISE_SETTINGS = ("rate", "stddev", "drop_path_rate")
@@ -130,23 +130,6 @@ def layer_shares(whole: TransferModel, decay: float) -> list[float]:
         decay ** depths.get(id(variable), lowest if id(variable) in inside else 0)
         for variable in whole.model.trainable_variables
     ]
-
-
-def tap_below(blocks: Sequence[Block], setting: int | str) -> Tap | None:
-    """Where the frozen part ends when the fine-tune phase unfreezes `setting`; None where it has no part apart.
-
-    Raises:
-        SettingError: The base has no such block.
-    """
-    chosen = () if setting == ALL else top_blocks(blocks, setting)
-    cut = _cut_at_or_below(blocks, chosen[0]) if chosen else None
-    return None if cut is None or cut.index == 0 else Tap(cut.name, cut)
-
-
-def _cut_at_or_below(blocks: Sequence[Block], lowest: Block) -> Cut | None:
-    """The cut in front of a block, or else the nearest one in front of a block below it."""
-    below = [block.cut_below for block in blocks if block.start <= lowest.start]
-    return next((cut for cut in reversed(below) if cut is not None), None)
 
 
 def _set_trainable(model: keras.Model, layers: Sequence[keras.layers.Layer]) -> None:

@@ -9,9 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfransfer.display.progress import Progress, Say, quiet, silent
 from tfransfer.errors import OutOfMemoryError
-from tfransfer.progress import Progress, Say, quiet, silent
-from tfransfer.tasks import Task
+from tfransfer.tasks.task import Task
 from tfransfer.training.callbacks import KeepBest, put_back, values_of
 from tfransfer.training.keeping import Keeping
 from tfransfer.training.loop import Batches, DivergedError, Loop, LoopState

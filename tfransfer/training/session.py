@@ -10,16 +10,17 @@ import keras
 import numpy as np
 
 from tfransfer.base.build import BuiltBase
-from tfransfer.base.taps import POOLED_TAP
+from tfransfer.base.taps import POOLED_TAP, tap_below
 from tfransfer.data import flow
-from tfransfer.data.index import TEXT, Dataset, labels_of
+from tfransfer.data.dataset import Dataset
+from tfransfer.data.index import TEXT, labels_of
+from tfransfer.display.progress import Progress, Say
 from tfransfer.features.batches import evaluation_batches, training_batches
+from tfransfer.features.caching import CachePlan, Caching, Workload, decide, decided_before
 from tfransfer.features.source import FeatureSource
-from tfransfer.progress import Progress, Say
 from tfransfer.recipe import LINEAR_PROBE, Recipe
-from tfransfer.tasks import Task
+from tfransfer.tasks.task import Task
 from tfransfer.training import optimizers, probe
-from tfransfer.training.caching import CachePlan, Caching, decide, decided_before
 from tfransfer.training.callbacks import put_back, values_of
 from tfransfer.training.checkpoint import Checkpoints
 from tfransfer.training.devices import Devices
@@ -75,10 +76,16 @@ class Session:
 
         With `always` features are kept even where the plain way is faster.
         """
-        if decided is None:
-            self.caching = decide(self.dataset, self.recipe, self.plan, self.whole, say, always)
-        else:
-            self.caching = decided_before(self.dataset, self.recipe, self.plan, self.whole, decided, say)
+        work = self._workload()
+        self.caching = decide(work, say, always) if decided is None else decided_before(work, decided, say)
+
+    def _workload(self) -> Workload:
+        plan, base = self.plan, self.base
+        tap = tap_below(base.blocks, plan.unfreeze) if plan.fine_tune_epochs and base.module is None else None
+        return Workload(
+            self.dataset, base, self.recipe, plan.head_epochs, plan.fine_tune_epochs, plan.batch_size, tap,
+            lambda: unfreeze(self.whole, plan.unfreeze).trained,
+        )  # fmt: skip
 
     @property
     def unit(self) -> str:

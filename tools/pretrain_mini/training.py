@@ -201,7 +201,7 @@ def _quick_on_cpus(model: keras.Model) -> Iterator[None]:
     """Under TensorFlow, the two tricks with which tfransfer trains on CPUs."""
     with ExitStack() as stack:
         if keras.backend.backend() == "tensorflow":
-            from tfransfer.allocator import keep_freed_memory
+            from tfransfer.system.allocator import keep_freed_memory
             from tfransfer.training.model import matrix_products
 
             keep_freed_memory()

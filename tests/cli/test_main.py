@@ -1,0 +1,111 @@
+"""The command line, called in this process."""
+
+import json
+
+import pytest
+
+from tfransfer import __version__
+from tfransfer.base.records import BASES
+from tfransfer.cli import main
+
+
+def test_version(command):
+    assert command("--version") == (0, f"tfransfer, version {__version__}\n", "")
+
+
+def test_bases_lists_every_base_in_a_table(command):
+    code, shown, _ = command("bases")
+    assert code == 0
+    assert {line.split()[0] for line in shown.splitlines()[1:]} >= set(BASES)
+    assert "2,257,984" in shown
+
+
+def test_json_is_one_object_on_standard_output_and_the_table_goes_elsewhere(command):
+    _, shown, elsewhere = command("bases", "--json")
+    assert len(json.loads(shown)["bases"]) == len(BASES) + 1  # and the one for texts
+    assert "mobilenet_v2" in elsewhere
+
+
+def test_a_base_shows_its_blocks_and_what_belongs_to_the_top_one(command):
+    _, shown, _ = command("bases", "mobilenet_v2")
+    lines = shown.splitlines()
+    assert lines[2].split()[:2] == ["1", "block_16"]
+    assert lines[-2].split()[:2] == ["17", "expanded_conv"]
+    assert "Conv_1, Conv_1_bn behind block_16 belongs to it" in lines[-1]
+
+
+def test_a_base_without_clean_block_boundaries_says_so(command):
+    _, shown, _ = command("bases", "nasnet_mobile")
+    assert "nasnet_mobile has no clean block boundary" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trian"], "Did you mean 'train'?"),
+        (["train"], "Missing argument 'DATA'"),
+        (["train", "x", "--imge-size", "3"], "'--image-size'?"),
+        (["train", "x", "--head-epochs", "many"], "not a valid integer"),
+        (["train", "x", "--base", "mobilnet_v2"], "did you mean mobilenet_v2?"),
+        (["bases", "mobilnet_v2"], "did you mean mobilenet_v2?"),
+        (["train", "x", "--image-size", "16"], "below the smallest that mobilenet_v2 takes, 32"),
+        (["train", "x", "--set", "head.epoch=3"], "Did you mean epochs?"),
+        (["train", "x", "--set", "head.epochs"], "--set wants KEY=VALUE"),
+        (["train", "x", "--unfreeze", "none", "--fine-tune-epochs", "2"], "nothing would learn"),
+        (["train", "x", "--export", "tflit"], "Did you mean tflite or "),
+        (["predict", "x"], "Missing argument 'INPUTS...'"),
+        (["predict", "x", "y", "--top", "0"], "--top"),
+    ],
+)
+def test_wrong_usage_exits_with_2_and_a_hint(command, words, message):
+    code, shown, elsewhere = command(*words)
+    assert code == 2
+    assert message in elsewhere
+    assert shown == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "no such folder"], "the folder no such folder does not exist"),
+        (["evaluate", "no such run"], "the run folder no such run does not exist"),
+        (["predict", "no such run", "x.jpg"], "the run folder no such run does not exist"),
+        (["export", "no such run", "--to", "tflite"], "the run folder no such run does not exist"),
+        (["train", "x", "--recipe", "no such.toml"], "recipe file no such.toml does not exist"),
+    ],
+)
+def test_failure_exits_with_1_and_says_what_is_missing(command, words, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, shown, elsewhere = command(*words)
+    assert code == 1
+    assert message in elsewhere
+    assert "Traceback" not in elsewhere
+    assert shown == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupted_says_that_the_run_is_not_finished(command, monkeypatch):
+    def stop(*words, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main.cli, "main", stop)
+    code, _, elsewhere = command("train", "x")
+    assert code == 1
+    assert "the run is not finished" in elsewhere
+
+
+@pytest.mark.parametrize(
+    ("manifest", "message"),
+    [
+        ("{", "manifest.json is damaged"),
+        ("[]", "expected an object"),
+        ('{"schema": 99}', "schema 99; this tfransfer reads 1"),
+        ('{"schema": 1, "classes": []}', "'plan' is missing"),
+        ('{"schema": 1, "classes": [], "plan": {}, "data": {}}', "no finished run: model.keras is missing"),
+    ],
+)
+def test_damaged_run_is_named(command, tmp_path, manifest, message):
+    (tmp_path / "manifest.json").write_text(manifest)
+    code, _, elsewhere = command("predict", tmp_path, tmp_path)
+    assert code == 1
+    assert message in elsewhere

@@ -1,0 +1,223 @@
+"""TF-Hub modules on disk: found by handle, checked, kept by content.
+
+No function here runs a module: it is read as bytes. TensorFlow and tensorflow_hub take seconds to import and stay out
+of `--help`: they are imported where they are needed.
+"""
+
+import hashlib
+import http.client
+import re
+import shutil
+import tarfile
+import urllib.error
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from tfransfer.errors import BaseModelError, SettingError, WeightsNotFoundError
+from tfransfer.system.cache_home import REMEDY, VARIABLE, cache_home
+from tfransfer.system.files import file_hash, size_text, whole
+
+ARCHIVES = (".tar.gz", ".tgz", ".tar")
+# An archive may claim any size; the largest image and text modules of TF-Hub hold 2 to 3 GB.
+MOST_BYTES = 16 * 10**9
+_FILES = ("saved_model.*", "fingerprint.pb", "tfhub_module.pb", "variables/**/*", "assets/**/*", "assets.extra/**/*")
+_NO_CACHE = f"{REMEDY} It is {VARIABLE}/modules that is written to."
+
+
+def is_handle(text: str) -> bool:
+    """Whether a text names a TF-Hub module: a URL, the folder of a SavedModel, or an archive of one."""
+    return (
+        bool(re.match(r"(https?|gs)://", text))
+        or text.endswith((".tar.gz", ".tgz"))
+        or (text.endswith(ARCHIVES) and Path(text).is_file())
+        or _is_saved_model(Path(text))
+    )
+
+
+def _is_saved_model(folder: Path) -> bool:
+    return (folder / "saved_model.pb").is_file()
+
+
+def find_module(handle: str) -> Path:
+    """The folder of a module's SavedModel on this machine; a URL is downloaded unless tensorflow_hub has kept it.
+
+    Args:
+        handle: A URL of tfhub.dev, kaggle.com/models or an archive; a SavedModel's folder; or an archive of one.
+
+    Raises:
+        SettingError: The handle is none of these, or tensorflow_hub is not installed.
+        WeightsNotFoundError: It is neither on this machine nor to be had.
+        BaseModelError: What is there is damaged or no SavedModel.
+    """
+    if re.match(r"(https?|gs)://", handle):
+        folder = _resolve(handle)
+        remedy = f"Delete this cache entry ({folder}) and run the command again to fetch {handle} anew."
+    elif handle.endswith(ARCHIVES):
+        folder = _unpack(Path(handle).expanduser())
+        remedy = f"It was unpacked from {handle}: fetch that archive again."
+    else:
+        folder = Path(handle).expanduser()
+        remedy = "Fetch or write it again."
+        if not folder.is_dir():
+            raise SettingError(
+                f"a TF-Hub module is a URL, the folder of a SavedModel or a {', '.join(ARCHIVES)} file; "
+                f"{handle!r} is none of these."
+            )
+    require_whole(folder, remedy)
+    return folder
+
+
+def _resolve(url: str) -> Path:
+    try:
+        import tensorflow_hub  # an optional extra
+    except ImportError as error:
+        raise SettingError(
+            f'{url} needs tensorflow_hub, which is not installed: pip install "tfransfer[hub]", or download the '
+            "module and pass its folder or .tar.gz."
+        ) from error
+    try:
+        folder = str(tensorflow_hub.resolve(url))
+    except (OSError, EOFError, ValueError, RuntimeError, tarfile.TarError, zlib.error, http.client.HTTPException) as e:
+        raise WeightsNotFoundError(
+            f"the module {url} is not on this machine and could not be downloaded: {_why_not(e)}. On a machine with "
+            "network, download it and pass its folder or .tar.gz here; or set TFHUB_CACHE_DIR to a folder in which "
+            "tensorflow_hub has kept it."
+        ) from e
+    if "://" in folder:
+        raise SettingError(
+            f"tensorflow_hub would read {url} over the network each time ({folder}), and a model that is saved must "
+            "hold it: unset TFHUB_MODEL_LOAD_FORMAT."
+        )
+    return Path(folder)
+
+
+def _why_not(error: Exception) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        return f"the server answered {error.code} ({error.reason})"
+    return str(getattr(error, "reason", error)) or type(error).__name__
+
+
+def _unpack(archive: Path) -> Path:
+    """Unpack an archive into the cache, once, and give the folder in it that holds the SavedModel."""
+    if not archive.is_file():
+        raise WeightsNotFoundError(f"there is no file {archive}: name the .tar.gz that holds the TF-Hub module.")
+    kept = cache_home() / "modules" / file_hash(archive)
+    if not kept.is_dir():
+        with whole(kept, _NO_CACHE) as temporary:
+            temporary.mkdir()
+            try:
+                with tarfile.open(archive) as opened:
+                    opened.extractall(temporary, members=_not_too_large(opened, archive), filter="data")
+            except (tarfile.TarError, EOFError, zlib.error) as error:
+                raise BaseModelError(
+                    f"{archive} cannot be unpacked ({type(error).__name__}: {error}). Nothing of it was kept; fetch "
+                    "it again, from a place that you trust."
+                ) from error
+    found = sorted(file.parent for file in kept.rglob("saved_model.pb"))
+    if len(found) != 1:
+        raise BaseModelError(
+            f"{archive} must hold one SavedModel (a folder with saved_model.pb); it holds {len(found)}. "
+            "Unpack it and pass the folder that you mean."
+        )
+    return found[0]
+
+
+def _not_too_large(opened: tarfile.TarFile, archive: Path) -> Iterator[tarfile.TarInfo]:
+    total = 0
+    for member in opened:
+        total += member.size
+        if total > MOST_BYTES:
+            raise BaseModelError(
+                f"{archive} unpacks to more than {size_text(MOST_BYTES)}, more than any TF-Hub module. If that is "
+                "right, unpack it yourself and pass the folder."
+            )
+        yield member
+
+
+def require_whole(folder: Path, remedy: str) -> None:
+    """See that a SavedModel's files are all there and can be read, without running anything in it.
+
+    Args:
+        folder: Of the SavedModel.
+        remedy: What to do where it is damaged.
+
+    Raises:
+        BaseModelError: A file is missing or damaged.
+    """
+    if not _is_saved_model(folder):
+        raise BaseModelError(f"{folder} holds no saved_model.pb, so it is no SavedModel or an incomplete one. {remedy}")
+    damage = _damage(folder)
+    if damage:
+        raise BaseModelError(f"the SavedModel {folder} is damaged: {damage}. {remedy}")
+
+
+def _damage(folder: Path) -> str:
+    """What is wrong with the files; empty where nothing is."""
+    import tensorflow as tf  # here, so that handles can be told without it
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    model = saved_model_pb2.SavedModel()
+    try:
+        model.ParseFromString((folder / "saved_model.pb").read_bytes())
+    except DecodeError as error:
+        return f"saved_model.pb cannot be read ({error})"
+    if not model.meta_graphs:
+        return "saved_model.pb holds no graph"
+    variables = folder / "variables" / "variables"
+    if not variables.with_suffix(".index").is_file():
+        graph = model.meta_graphs[0]
+        named = any(node.HasField("variable") for node in graph.object_graph_def.nodes)
+        return "variables/variables.index is missing" if named or "variables" in graph.collection_def else ""
+    try:
+        reader = tf.train.load_checkpoint(str(variables))
+        for name in reader.get_variable_to_dtype_map():
+            reader.get_tensor(name)  # checks the length and the checksum
+    except (tf.errors.OpError, ValueError, IndexError, RuntimeError) as error:
+        return f"its variables cannot be read ({str(error).splitlines()[0]})"
+    return ""
+
+
+def module_files(folder: Path) -> list[str]:
+    """The files that make up a SavedModel, relative to its folder, sorted; what else lies there is none of them."""
+    found = {file for pattern in _FILES for file in folder.glob(pattern) if file.is_file()}
+    return sorted(file.relative_to(folder).as_posix() for file in found)
+
+
+def module_hash(path: Path | str) -> str:
+    """BLAKE2b of a SavedModel, 128 bits in hexadecimal: of its files' relative names and bytes."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name in module_files(Path(path)):
+        digest.update(f"{name}\0{file_hash(Path(path) / name)}\n".encode())
+    return digest.hexdigest()
+
+
+def copy_module(folder: Path, to: Path) -> None:
+    """Copy the files of a SavedModel into a folder."""
+    for name in module_files(folder):
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / name, to / name)
+
+
+def keep_module(folder: Path, expected: str) -> Path:
+    """Copy a SavedModel into the cache, where its assets outlive the folder it came in.
+
+    Args:
+        folder: Where it is now.
+        expected: Its `module_hash`.
+
+    Raises:
+        BaseModelError: Its content is another.
+        WriteError: The cache cannot be written to.
+    """
+    if module_hash(folder) != expected:
+        raise BaseModelError(
+            "the SavedModel in this file is not the one that the file was saved with (its hash differs): "
+            "the file is damaged or was changed. Take it from its source again."
+        )
+    kept = cache_home() / "modules" / expected
+    if not kept.is_dir() or module_hash(kept) != expected:
+        with whole(kept, _NO_CACHE) as temporary:
+            copy_module(folder, temporary)
+    return kept

@@ -1,0 +1,129 @@
+"""A TF-Hub module, loaded: its variables, how it is called, what it takes and gives."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from tfransfer.base.hub.facts import ModuleFacts, VariableFacts, output_key
+from tfransfer.errors import BaseModelError
+
+_SIGNATURES = ("default", "image_feature_vector", "serving_default")
+
+
+def load_saved_model(folder: Path, creator: Callable[..., Any]) -> Any:
+    """Load a module; `creator` makes its variables, as `tf.variable_creator_scope` takes it.
+
+    Raises:
+        BaseModelError: It cannot be loaded.
+    """
+    tags: list[str] | None = [] if (folder / "tfhub_module.pb").exists() else None  # TF1 Hub modules have no tags
+    try:
+        with tf.variable_creator_scope(creator):
+            return tf.saved_model.load(str(folder), tags=tags)
+    except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
+        raise BaseModelError(f"the SavedModel {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+
+
+def variables_of(module: Any) -> list[tuple[tf.Variable, bool]]:
+    """(variable, whether the module calls it trainable), the trainable ones first."""
+    if not callable(module):
+        return []
+    trained = list({id(v): v for v in getattr(module, "trainable_variables", None) or ()}.values())
+    every = [*(getattr(module, "variables", None) or ()), *_functions(module)[0].variables]
+    # Keras 2 lists a TextVectorization's table too, which comes back as None.
+    others = {id(v): v for v in every if v is not None and not any(v is t for t in trained)}
+    return [(v, True) for v in trained] + [(v, False) for v in others.values()]
+
+
+def _functions(module: Any) -> list[Any]:
+    return list(getattr(module.__call__, "concrete_functions", None) or ())
+
+
+def read_facts(
+    module: Any, content: str, created: Sequence[tuple[tf.Variable, str]]
+) -> tuple[ModuleFacts, list[tf.Variable]]:
+    """What a loaded module is, and its variables in the order of the facts.
+
+    Args:
+        module: From `load_saved_model`.
+        content: Its `module_hash`.
+        created: The variables that loading made, with their names, in order.
+
+    Raises:
+        BaseModelError: It takes or gives something else than pictures or texts and features.
+    """
+    places = {id(variable): (place, name) for place, (variable, name) in enumerate(created)}
+    variables = variables_of(module)
+    known = []
+    for variable, trained in variables:
+        place, name = places.get(id(variable), (-1, variable.name.removesuffix(":0")))
+        known.append(VariableFacts(name, tuple(variable.shape), variable.dtype.name, trained, place))
+    signature, argument, spec, outputs, training = _called(module)
+    key = output_key(outputs)
+    shape = (outputs[key] if key else tf.nest.flatten(outputs)[0]).shape
+    if shape.rank not in ((2, 4) if spec.shape.rank == 4 else (2,)) or shape[-1] is None:
+        raise BaseModelError(
+            "a TF-Hub base gives a feature vector, or a feature map of a picture, of known length; this module gives "
+            f"{shape}."
+        )
+    sides, kind = tuple(spec.shape[1:]), spec.dtype.name
+    facts = ModuleFacts(content, signature, argument, sides, kind, tuple(shape[1:]), key, training, tuple(known))
+    return facts, [variable for variable, _ in variables]
+
+
+def _called(module: Any) -> tuple[str, str, tf.TensorSpec, Any, tuple[bool, ...]]:
+    """How a module is called: its signature, that one's argument, its input, outputs, and values of `training`."""
+    if callable(module):
+        functions = _functions(module)
+        spec, function = _input(functions)
+        same = [other for other in functions if _tensors(other) == _tensors(function)]
+        return "", "", spec, function.structured_outputs, _training(same)
+    known = [name for name in module.signatures if not name.startswith("__")]
+    name = next((n for n in _SIGNATURES if n in known), known[0] if len(known) == 1 else None)
+    if name is None:
+        raise BaseModelError(
+            f"the SavedModel can neither be called nor has it one of the signatures {', '.join(_SIGNATURES)}; it has "
+            f"{', '.join(known) or 'none'}. Take a feature vector from TF-Hub."
+        )
+    spec, function = _input([module.signatures[name]])
+    return name, next(iter(function.structured_input_signature[1]), ""), spec, function.structured_outputs, ()
+
+
+def _training(functions: Sequence[Any]) -> tuple[bool, ...]:
+    """The values of `training` that the functions were written for; empty where they take none."""
+    given = [f.function_type.parameters["training"] for f in functions if "training" in f.function_type.parameters]
+    # A tensor in its place stands for both values.
+    values = {getattr(argument.type_constraint, "value", both) for argument in given for both in (False, True)}
+    return tuple(value for value in (False, True) if value in values)
+
+
+def _tensors(function: Any) -> list[tf.TensorSpec]:
+    specs = tf.nest.flatten(function.structured_input_signature)
+    return [tf.TensorSpec(s.shape, s.dtype) for s in specs if isinstance(s, tf.TensorSpec) and s.dtype != tf.bool]
+
+
+def _input(functions: Sequence[Any]) -> tuple[tf.TensorSpec, Any]:
+    """The one input among the arguments, a batch of pictures or of texts, and the function that takes it."""
+    for function in functions:
+        tensors = _tensors(function)
+        if len(tensors) == 1 and tensors[0].shape.rank in (1, 4):
+            (spec,) = tensors
+            pictures = spec.shape.rank == 4 and spec.shape[1] == spec.shape[2] and spec.shape[3] in (3, None)
+            if (pictures and spec.dtype != tf.string) or (spec.shape.rank == 1 and spec.dtype == tf.string):
+                return spec, function
+    taken = "; ".join(str(_tensors(function)) for function in functions)
+    raise BaseModelError(
+        "a TF-Hub base takes pictures, (batch, size, size, 3), or texts, (batch,), and nothing else; this module takes "
+        f"{taken or 'nothing that is known'}."
+    )
+
+
+def run_module(module: Any, facts: ModuleFacts, inputs: tf.Tensor, training: bool) -> Any:
+    """Call a module, with `training` where it takes it."""
+    if facts.signature:
+        return module.signatures[facts.signature](**{facts.argument: inputs})
+    if not facts.training:
+        return module(inputs)
+    return module(inputs, training=training if training in facts.training else facts.training[0])

@@ -1,0 +1,88 @@
+"""`tfransfer lr`: which learning rate suits the head phase."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tfransfer.cli.loading import load_pipeline
+from tfransfer.cli.options import (
+    BASE,
+    IMAGE_SIZE,
+    JSON,
+    PATH,
+    RECIPE,
+    SET,
+    SPLIT_SEED,
+    SPLITS,
+    WEIGHTS,
+    numbers,
+    reading_options,
+    split_choices,
+)
+from tfransfer.display.terminal import Terminal
+from tfransfer.recipe import Recipe, parse_setting, read_recipe
+
+
+@click.command()
+@click.argument("data")
+@BASE
+@WEIGHTS
+@IMAGE_SIZE
+@RECIPE
+@SET
+@reading_options
+@SPLIT_SEED
+@SPLITS
+@click.option("--rates", metavar="RATE,...", help="Which to try. [default: 13 from 1e-05 to 0.1]")
+@click.option("--out", type=PATH, default=Path("lr.png"), metavar="FILE", help="The plot. [default: lr.png]")
+@JSON
+def lr(
+    data: str,
+    base: str | None,
+    weights: str | None,
+    image_size: int | None,
+    recipe_file: Path | None,
+    set_: tuple[str, ...],
+    rates: str | None,
+    out: Path,
+    as_json: bool,
+    **reading: Any,
+) -> None:
+    """Suggest a learning rate for the head phase on DATA, which is what `train` takes: it tries 13 of them at once.
+
+    The base's features are kept, and serve the training. The validation split judges; test data is not read.
+    """
+    terminal = Terminal(as_json)
+    chosen = numbers(rates, "--rates")
+    given = {"base": base, "weights": weights, "image_size": image_size}
+    settings = {key: value for key, value in given.items() if value is not None}
+    settings |= dict(parse_setting(text) for text in set_)
+    recipe = read_recipe(recipe_file) if recipe_file else Recipe()
+    load_pipeline()
+    from tfransfer.evaluation import plots  # here, because it imports matplotlib
+    from tfransfer.search import learning_rates  # here, because it imports TensorFlow
+
+    plots.require_plot_file(out)
+    reading["tfds_splits"] = split_choices(reading.pop("splits_"))
+    found = learning_rates.find_learning_rate(
+        data, recipe=recipe, settings=settings, rates=chosen, **reading,
+        progress=terminal.progress, say=terminal.say,
+    )  # fmt: skip
+    show_rates(terminal, found)
+    plots.write_plot(found.plot(), out)
+    terminal.say(f"plot: {out}")
+    terminal.emit(found.to_dict() | {"plot": str(out)})
+
+
+def show_rates(terminal: Terminal, found: Any) -> None:
+    """A row for each rate, and what to do with the best."""
+    rows = [
+        [f"{one.rate:g}", f"{one.loss:.4f}", f"{one.score:.4f}", one.epoch,
+         "suggested" if one.rate == found.suggestion else ""] for one in found.tried
+    ]  # fmt: skip
+    columns = ["learning rate", "validation loss", f"validation {found.headline}", "epoch", ""]
+    terminal.table(f"head phase on {found.base}", columns, rows)
+    if found.at_an_end:
+        terminal.say("the suggestion is at an end of what was tried: look further with --rates")
+    terminal.say(f"train with {found.option}")

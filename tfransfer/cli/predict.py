@@ -1,0 +1,34 @@
+"""`tfransfer predict`: predictions of a run for pictures or texts."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from tfransfer.cli.loading import load_pipeline
+from tfransfer.cli.options import JSON, PATH, TRUST
+from tfransfer.cli.tables import prediction_dict, show_predictions
+from tfransfer.display.terminal import Terminal
+from tfransfer.runs.run import load_run
+
+
+@click.command()
+@click.argument("run", type=PATH)
+@click.argument("inputs", nargs=-1, required=True)
+@click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="Classes shown per picture.")
+@TRUST
+@JSON
+def predict(run: Path, inputs: tuple[str, ...], top: int, trust: bool, as_json: bool) -> None:
+    """Name what is on pictures: INPUTS are files and folders, or texts for a run on texts. Needs no training data."""
+    terminal = Terminal(as_json)
+    pipeline = load_pipeline()
+    loaded = load_run(run, trust)
+    what = "picture" if loaded.kind == "image" else "text"
+    said = pipeline.predict(loaded, [Path(one) if what == "picture" else one for one in inputs], top=top)
+    show_predictions(terminal, said, what)
+    bad = [p for p in said if p.error]
+    if bad:
+        terminal.say(f"{len(bad)} of {len(said)} pictures cannot be read")
+    terminal.emit({"predictions": [prediction_dict(p, what) for p in said]})
+    if len(bad) == len(said):
+        sys.exit(1)

@@ -1,0 +1,36 @@
+"""`tfransfer serve`: a run over HTTP."""
+
+from pathlib import Path
+
+import click
+
+from tfransfer.cli.loading import load_pipeline
+from tfransfer.cli.options import PATH, TRUST
+from tfransfer.display.terminal import Terminal
+from tfransfer.runs.run import load_run
+from tfransfer.serving.limits import HOST, PORT, Limits
+
+
+@click.command()
+@click.argument("run", type=PATH)
+@click.option("--host", default=HOST, show_default=True, help="Where to listen; others can reach 0.0.0.0.")
+@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0 takes a free one.")
+@click.option("--name", help="Of the model in /v1/models/NAME:predict. [default: the run's folder]")
+@click.option(
+    "--max-body",
+    type=float,
+    metavar="MB",
+    default=Limits.body_mb,
+    show_default=True,
+    help="A larger request is refused.",
+)
+@TRUST
+def serve(run: Path, host: str, port: int, name: str | None, max_body: float, trust: bool) -> None:
+    """Serve RUN over HTTP on this machine: TensorFlow Serving's REST shape, and a page to drop a photo on."""
+    limits = Limits(body_mb=max_body)
+    loaded = load_run(run, trust)
+    terminal = Terminal()
+    load_pipeline()
+    from tfransfer.serving.server import serve as serve_run  # here, because its model needs TensorFlow
+
+    serve_run(loaded, host=host, port=port, name=name, limits=limits, say=terminal.say)

@@ -1,0 +1,131 @@
+"""`tfransfer sweep`: which base, depth and learning rate suit data, by training each combination."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tfransfer.cli.loading import load_pipeline
+from tfransfer.cli.options import (
+    IMAGE_SIZE,
+    JSON,
+    PATH,
+    RECIPE,
+    SET,
+    SPLIT_SEED,
+    SPLITS,
+    numbers,
+    reading_options,
+    split_choices,
+)
+from tfransfer.display.terminal import Terminal
+from tfransfer.errors import SettingError
+from tfransfer.recipe import Recipe, parse_setting, read_recipe
+
+
+@click.command()
+@click.argument("data")
+@click.option("--unfreeze", metavar="N,...", help="Depths; 0 is the head alone. [default: around each base's own]")
+@click.option("--learning-rates", metavar="RATE,...", help="Of the fine-tune phase. [default: around each base's own]")
+@click.option("--bases", metavar="NAME,...", help="Pretrained bases. [default: the one that `train` takes]")
+@click.option("--weights", multiple=True, metavar="[BASE=]FILE", help="A base's weights, in place of Keras's download.")
+@IMAGE_SIZE
+@RECIPE
+@SET
+@click.option("--head-epochs", type=int, help="Epochs of the first phase. [default: from the size of the data]")
+@click.option("--fine-tune-epochs", type=click.IntRange(1), help="Epochs of the second phase.")
+@click.option("--seed", type=int, help="Of order, augmentation, dropout and the head. [default: 0]")
+@reading_options
+@SPLIT_SEED
+@SPLITS
+@click.option("--out", type=PATH, help="The sweep's folder. [default: sweeps/NAME OF THE DATA]")
+@click.option("--resume", is_flag=True, help="Go on with the sweep that is there; what is done is not done again.")
+@JSON
+def sweep(
+    data: str,
+    unfreeze: str | None,
+    learning_rates: str | None,
+    bases: str | None,
+    weights: tuple[str, ...],
+    recipe_file: Path | None,
+    set_: tuple[str, ...],
+    out: Path | None,
+    resume: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Train every combination of base, unfreeze depth and learning rate on DATA; compare them on validation.
+
+    Each is a training as `train` runs it, but for its evaluation: test data is not read. What the base's frozen part
+    says is kept and shared. A row in sweep.csv is written after each; --resume goes on with a sweep that was stopped.
+    """
+    terminal = Terminal(as_json)
+    names = ("image_size", "head_epochs", "fine_tune_epochs", "seed")
+    settings = {name: options.pop(name) for name in names} | dict(parse_setting(text) for text in set_)
+    recipe = read_recipe(recipe_file) if recipe_file else Recipe()
+    rates = numbers(learning_rates, "--learning-rates")
+    files = _files(weights)
+    load_pipeline()
+    from tfransfer.search.sweep import BEST, PLOT, TABLE, sweep  # here, because it imports TensorFlow
+
+    found = sweep(
+        data,
+        unfreeze=unfreeze.split(",") if unfreeze else None,
+        learning_rates=rates,
+        bases=bases.split(",") if bases else None,
+        weights=files,
+        out=out,
+        resume=resume,
+        recipe=recipe,
+        reading=_reading(options),
+        command=shlex.join(["tfransfer", *(word for word in sys.argv[1:] if word != "--resume")]),
+        progress=terminal.progress,
+        say=terminal.say,
+        **settings,
+    )
+    show_sweep(terminal, found)
+    again = train_command(data, found.folder / BEST, options)
+    for what, name in (("table", TABLE), ("plot", PLOT)):
+        terminal.say(f"{what}: {found.folder / name}")
+    terminal.say(f"train the best one, and evaluate it on test data:\n{again}")
+    terminal.emit({"sweep": str(found.folder), "command": again, "rows": list(found.rows)})
+
+
+def _files(given: tuple[str, ...]) -> str | dict[str, str] | None:
+    """From `FILE`, or `BASE=FILE` once or more."""
+    if len(given) == 1 and "=" not in given[0]:
+        return given[0]
+    if not all("=" in one for one in given):
+        raise SettingError("several --weights want BASE=FILE each, for example --weights mobilenet_v2=FILE.")
+    return dict((part for part in one.split("=", 1)) for one in given) or None  # type: ignore[misc]
+
+
+def show_sweep(terminal: Terminal, found: Any) -> None:
+    """A row for each training, the best first."""
+    score = f"validation_{found.headline}"
+    rows = [
+        [row["base"], row["unfreeze"], "" if row["learning_rate"] is None else f"{row['learning_rate']:g}",
+         f"{row[score]:.4f}", f"{row['validation_loss']:.4f}", row["kept"].replace("_", "-"),
+         f"{row['head_epochs']}+{row['fine_tune_epochs']}", f"{row['seconds']:.0f}"] for row in found.rows
+    ]  # fmt: skip
+    columns = ["base", "unfreeze", "learning rate", score.replace("_", " "), "loss", "kept", "epochs", "seconds"]
+    terminal.table("on validation, the best first", columns, rows)
+
+
+def train_command(data: str, recipe: Path, options: dict[str, Any]) -> str:
+    """What trains with a recipe on data that is read as it was for the sweep."""
+    words = ["tfransfer", "train", data, "--recipe", str(recipe)]
+    defaults = {"separator": ";", "split_seed": 0}
+    for name, value in options.items():
+        flag = {"splits_file": "--splits", "splits_": "--split"}.get(name, f"--{name.replace('_', '-')}")
+        if value not in (None, (), defaults.get(name)):
+            words += [word for one in (value if isinstance(value, tuple) else (value,)) for word in (flag, str(one))]
+    return shlex.join(words)
+
+
+def _reading(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that say how data is read, as `load_data` takes them."""
+    choices = split_choices(options["splits_"])
+    return {name: value for name, value in options.items() if name != "splits_"} | {"tfds_splits": choices}

@@ -1,0 +1,111 @@
+"""`tfransfer train`: a model from data."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tfransfer.cli.export import names_in
+from tfransfer.cli.loading import load_pipeline
+from tfransfer.cli.options import (
+    JSON,
+    PATH,
+    READING,
+    SPLIT_SEED,
+    SPLITS,
+    reading_options,
+    split_choices,
+    training_options,
+)
+from tfransfer.cli.tables import show_run
+from tfransfer.data.sources.kinds import name_of
+from tfransfer.display.terminal import Terminal
+from tfransfer.errors import SettingError
+from tfransfer.recipe import Recipe, parse_setting, read_recipe
+from tfransfer.runs import run_folder
+
+
+@click.command()
+@click.argument("data")
+@training_options
+@reading_options
+@SPLIT_SEED
+@SPLITS
+@click.option("--out", type=PATH, help="The run's folder. [default: saved_models/NAME OF THE DATA]")
+@click.option("--resume", is_flag=True, help="Go on with the run that is there, if it was stopped; else begin.")
+@click.option("--overwrite", is_flag=True, help="Replace the run that is there, once the new one is finished.")
+@click.option("--export", "exports", metavar="FORMAT,...", help="Besides .keras. [default: savedmodel,tflite]")
+@click.option("--devices", default="auto", show_default=True, metavar="auto|cpu|gpu|gpu:0,1|tpu", help="What trains.")
+@click.option("--tensorboard", is_flag=True, help="Write TensorBoard logs to the run's folder.")
+@JSON
+def train(
+    data: str,
+    recipe_file: Path | None,
+    set_: tuple[str, ...],
+    split_seed: int,
+    splits_file: Path | None,
+    out: Path | None,
+    resume: bool,
+    overwrite: bool,
+    exports: str | None,
+    devices: str,
+    tensorboard: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Train on DATA: a folder with one folder of pictures per class, or train/validation/test above them.
+
+    DATA may also be a table of pictures or texts (.csv, .tsv), tfds:NAME, or `digits`, which is built in:
+    scikit-learn's handwritten digits, trained on the built-in base with no network.
+    """
+    reading = {name: settings.pop(name) for name in READING}
+    recipe = read_recipe(recipe_file) if recipe_file else Recipe()
+    settings |= dict(parse_setting(text) for text in set_)
+    terminal = Terminal(as_json)
+    place = run_folder.place_for(name_of(data), out)
+    _require_place(place, resume, overwrite)
+    pipeline = load_pipeline()
+    opened = pipeline.choose_devices(devices)  # several workers meet before TensorFlow runs anything
+    wanted = None if exports is None else names_in(exports)
+    # Wrong usage is said before the pictures are read.
+    pipeline.make_recipe(recipe, settings)
+    pipeline.require_formats(wanted or ())
+    loaded = pipeline.load_data(
+        data,
+        split_seed=split_seed,
+        splits_file=(pipeline.splits_of(place) if resume else None) or splits_file,
+        tfds_splits=split_choices(reading.pop("splits_")),
+        **reading,
+        progress=terminal.progress,
+        say=terminal.say,
+    )
+    run = pipeline.train(
+        loaded,
+        out=place,
+        recipe=recipe,
+        overwrite=overwrite,
+        resume=resume,
+        exports=wanted,
+        tensorboard=tensorboard,
+        devices=opened,
+        command=shlex.join(["tfransfer", *sys.argv[1:]]),
+        progress=terminal.progress,
+        say=terminal.say,
+        **settings,
+    )
+    if not opened.chief:
+        return  # the chief tells what came of it
+    show_run(terminal, run)
+    told = {key: run.manifest[key] for key in ("kept", "exports", "seconds")}
+    terminal.emit({"run": str(run.folder), "metrics": run.metrics, **told})
+
+
+def _require_place(place: Path, resume: bool, overwrite: bool) -> None:
+    """See, before TensorFlow is imported, that a run can be written; of several workers only the first one writes."""
+    if resume and overwrite:
+        raise SettingError("--resume goes on with the run that is there, --overwrite replaces it: say one of them.")
+    if not resume and not {"TF_CONFIG", "SLURM_PROCID"} & set(os.environ):
+        run_folder.require_free(place, overwrite)

@@ -1,1 +1,0 @@
-"""Commands of the command line that are a subject of their own; `cli` puts them together."""

@@ -1,0 +1,1 @@
+"""The health of data: damaged files, duplicates, leaks, odd pictures."""

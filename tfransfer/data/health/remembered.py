@@ -1,0 +1,91 @@
+"""What reading a folder's files told, remembered between runs, so that a second run on the same photos starts at once.
+
+As in `git`, a file whose size and times of change are the same is taken to be the same file. What was changed
+just before it was read is read again, because a later change could then leave the same time.
+"""
+
+import hashlib
+import json
+import os
+import time
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+import PIL
+import tensorflow as tf
+
+from tfransfer.data.index import FileFacts, Issue
+from tfransfer.errors import WriteError
+from tfransfer.system.cache_home import cache_home
+from tfransfer.system.files import read_json, write_text
+
+_FORMAT = 2
+_FACTS, _ISSUE = "facts", "issue"
+_SETTLED_SECONDS = 2.0
+Stamp = tuple[int, int, int]
+
+
+class RememberedFacts:
+    """Facts of one folder's files by path, each with the file's size and times of change.
+
+    Args:
+        root: The folder.
+        max_pixels: As the audit takes it; another limit is another memory.
+    """
+
+    def __init__(self, root: Path, max_pixels: int) -> None:
+        self.root, self._began = root, time.time()
+        self._decides = [_FORMAT, max_pixels, tf.__version__, PIL.__version__]
+        name = hashlib.blake2b(os.fsencode(root.resolve()), digest_size=12).hexdigest()
+        self.file = cache_home() / "index" / f"{name}.json"
+        self._known: dict[str, list[Any]] = self._load()
+        self._fresh: dict[str, list[Any]] = {}
+
+    def _load(self) -> dict[str, list[Any]]:
+        try:
+            said = read_json(self.file)
+            files = dict(said["files"])
+            return files if said["decides"] == self._decides and said["blake2b"] == _sum(files) else {}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}  # a memory that cannot be read is none
+
+    def stamp(self, path: str) -> Stamp | None:
+        """Size, and times of change of a file and of its entry; None where it cannot be asked."""
+        try:
+            status = os.stat(self.root / path)
+        except (OSError, ValueError):
+            return None
+        return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+    def recall(self, path: str, stamp: Stamp | None) -> FileFacts | Issue | None:
+        """What was found the last time, if the file is the same."""
+        known = self._known.get(path)
+        if known is None or stamp is None or tuple(known[:3]) != stamp:
+            return None
+        try:
+            fact = FileFacts(*known[4:]) if known[3] == _FACTS else Issue(*known[4:])
+        except TypeError:
+            return None
+        self._fresh[path] = known
+        return fact
+
+    def keep(self, path: str, stamp: Stamp | None, fact: FileFacts | Issue) -> None:
+        """Remember what was found now."""
+        settled = stamp is not None and min(abs(self._began - t / 1e9) for t in stamp[1:]) > _SETTLED_SECONDS
+        if stamp is not None and settled and (isinstance(fact, FileFacts) or fact.kind not in ("unreadable", "name")):
+            self._fresh[path] = [*stamp, _FACTS if isinstance(fact, FileFacts) else _ISSUE, *astuple(fact)]
+
+    def save(self) -> None:
+        """Write the memory, where anything in it changed; a cache that cannot be written costs time, not the run."""
+        if self._fresh == self._known:
+            return
+        try:
+            said = {"decides": self._decides, "blake2b": _sum(self._fresh), "files": self._fresh}
+            write_text(self.file, json.dumps(said))
+        except (OSError, WriteError):
+            return
+
+
+def _sum(files: dict[str, list[Any]]) -> str:
+    return hashlib.blake2b(json.dumps(files).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,1 @@
+"""Sources of data: folders, tables, arrays, TFDS, built-in digits."""

@@ -1,0 +1,252 @@
+"""A folder of pictures as a Dataset: one folder per class, with or without train/validation/test above the classes."""
+
+import csv
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from tfransfer.data import indexing
+from tfransfer.data.dataset import Dataset
+from tfransfer.data.health import audit
+from tfransfer.data.index import Issue, Row
+from tfransfer.data.indexing import Source
+from tfransfer.data.sources.kinds import SPLIT_FOLDERS
+from tfransfer.display.progress import Progress, Say, quiet, silent
+from tfransfer.errors import DataError, DataNotFoundError, did_you_mean
+
+PICTURE_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp"}
+# Pictures that people have and that are not read: they are named, where a README beside the pictures is not.
+_OTHER_PICTURES = {".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".raw", ".cr2", ".nef", ".dng", ".svg", ".psd"}
+_LITTER = {"thumbs.db", "desktop.ini", "__macosx"}
+METADATA = "metadata.csv"
+
+GroupOf = Callable[[str], str | None]
+
+
+def load_folder(
+    root: Path,
+    split_seed: int = 0,
+    splits_file: Path | None = None,
+    group: GroupOf | None = None,
+    group_column: str | None = None,
+    max_pixels: int = audit.MAX_PIXELS,
+    progress: Progress = quiet,
+    say: Say = silent,
+) -> Dataset:
+    """Index a folder of pictures, set aside what cannot be used, and decide the splits.
+
+    Args:
+        root: One folder per class, or train/validation/test folders above the classes.
+        split_seed: Seed of the hash that decides splits.
+        splits_file: A `splits.csv` (columns path, label, split) to follow; pictures it does not list are set aside.
+        group: From a path relative to `root` to the name of its group, or None; a group stays on one side.
+        group_column: Column of `metadata.csv` in `root` (beside a column `file_name` or `path`) that names groups.
+        max_pixels: Pictures with more are set aside.
+        progress: Shows how far the reading is.
+        say: Told in one line what was set aside.
+
+    Raises:
+        DataNotFoundError: `root` or `splits_file` does not exist.
+        DataError: No usable classes or pictures, or more than half of the pictures are unreadable.
+    """
+    return indexing.index(folder_source(root, group, group_column), split_seed, splits_file, max_pixels, progress, say)
+
+
+def folder_source(root: Path, group: GroupOf | None = None, group_column: str | None = None) -> Source:
+    """What stands in a folder, before any picture is opened; arguments and errors as for `load_folder`."""
+    _require_folder(root)
+    files = _files(root)
+    rows = _by_class(_pictures(files))
+    _require_classes(root, rows)
+    _require_plain_names(rows)
+    empty = _empty_classes(root, rows)
+    notes = [f"the folder {issue.path!r} holds no {audit.READABLE} pictures, so it is no class" for issue in empty]
+    if group is None and group_column:
+        group = _groups_from_metadata(root, group_column, rows, notes)
+    if group:
+        rows = [replace(row, group=group(row.path)) for row in rows]
+    issues = [*_left_out(files, rows), *empty]
+    return Source(root, tuple(rows), str(root), issues=issues, notes=notes)
+
+
+def load_labelled(
+    root: Path,
+    classes: tuple[str, ...],
+    max_pixels: int = audit.MAX_PIXELS,
+    progress: Progress = quiet,
+    say: Say = silent,
+) -> Dataset:
+    """Index a folder whose pictures are all to be scored: its class folders must be known, and no split is decided.
+
+    Args:
+        root: As for `load_folder`; split folders above the classes are passed over.
+        classes: The known classes, in the order of a model's outputs.
+        max_pixels: Pictures with more are set aside.
+        progress: Shows how far the reading is.
+        say: Told what was set aside.
+
+    Raises:
+        DataNotFoundError: `root` does not exist.
+        DataError: A class is not known, or no picture can be read.
+    """
+    _require_folder(root)
+    rows = find_pictures(root)
+    _require_classes(root, rows)
+    return indexing.index_known(Source(root, tuple(rows), str(root)), classes, max_pixels, progress, say)
+
+
+def find_pictures(root: Path) -> list[Row]:
+    """The picture files below a folder, by their suffix, sorted by path; nothing is opened."""
+    return _by_class(list_pictures(root))
+
+
+def _by_class(paths: list[str]) -> list[Row]:
+    sides = _split_folders({path.split("/")[0] for path in paths if "/" in path})
+    depth = 2 if sides else 1
+    found = []
+    for path in paths:
+        parts = path.split("/")
+        if len(parts) > depth:
+            found.append(Row(path, parts[depth - 1], sides.get(parts[0], "") if sides else ""))
+    return found
+
+
+def list_pictures(root: Path) -> list[str]:
+    """Every picture below a folder whatever its place, sorted; paths are relative to `root`."""
+    return _pictures(_files(root))
+
+
+def _pictures(files: list[str]) -> list[str]:
+    return [path for path in files if Path(path).suffix.lower() in PICTURE_SUFFIXES]
+
+
+def _files(root: Path) -> list[str]:
+    return sorted(_walk(root, root, set()))
+
+
+def _walk(root: Path, folder: Path, above: set[tuple[int, int]]) -> Iterator[str]:
+    """Files below a folder; links are followed, but never into a folder that is being walked already."""
+    try:
+        status = folder.stat()
+        with os.scandir(folder) as listed:
+            entries = sorted(listed, key=lambda e: e.name)
+    except OSError as error:
+        raise DataError(
+            f"the folder {folder} cannot be read: {error.strerror}. Make it readable, or move it out of {root}."
+        ) from error
+    here = above | {(status.st_dev, status.st_ino)}
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name.lower() in _LITTER:
+            continue
+        if _is_folder(entry):
+            target = entry.stat()
+            if (target.st_dev, target.st_ino) not in here:
+                yield from _walk(root, Path(entry.path), here)
+        elif entry.is_symlink() or entry.is_file():
+            yield Path(entry.path).relative_to(root).as_posix()
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that points at itself: the audit names it where it is called like a picture
+        return False
+
+
+def _folders(root: Path) -> list[str]:
+    return sorted(
+        e.name
+        for e in os.scandir(root)
+        if _is_folder(e) and not e.name.startswith(".") and e.name.lower() not in _LITTER
+    )
+
+
+def _left_out(files: list[str], found: list[Row]) -> list[Issue]:
+    """Pictures in formats that are not read, then pictures outside the class folders."""
+    placed = {f.path for f in found}
+    others = [p for p in files if Path(p).suffix.lower() in _OTHER_PICTURES]
+    return [
+        *(
+            Issue(p, "format", f"{Path(p).suffix} is not read here; convert it to one of {audit.READABLE}")
+            for p in others
+        ),
+        *(Issue(p, "no class", "it stands in no class folder") for p in _pictures(files) if p not in placed),
+    ]
+
+
+def _empty_classes(root: Path, found: list[Row]) -> list[Issue]:
+    """Class folders that hold nothing would otherwise be missing without a word."""
+    sides = {f.path.split("/")[0] for f in found if f.split}
+    names = {name for place in ([root / side for side in sides] or [root]) for name in _folders(place)}
+    empty = sorted(names - {f.target for f in found})
+    return [
+        Issue(name, "empty class", f"it holds no {audit.READABLE} pictures, so it is no class", False) for name in empty
+    ]
+
+
+def _split_folders(names: set[str]) -> dict[str, str]:
+    """From folder name to split, where every folder with pictures is named like a split and one is for training."""
+    sides = {name: SPLIT_FOLDERS.get(name.lower(), "") for name in names}
+    return sides if names and all(sides.values()) and "train" in sides.values() else {}
+
+
+def _groups_from_metadata(root: Path, column: str, found: list[Row], notes: list[str]) -> GroupOf:
+    file = root / METADATA
+    if not file.is_file():
+        raise DataNotFoundError(
+            f"--group-column {column} is looked up in {file}, which does not exist: "
+            "write a CSV file with the columns file_name (relative to the folder) and " + column + "."
+        )
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            columns, rows = reader.fieldnames or [], list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{file} is no CSV file in UTF-8: {error}.") from error
+    name = next((c for c in ("file_name", "path") if c in columns), None)
+    if name is None or column not in columns:
+        raise DataError(
+            f"{file} needs the columns file_name and {column}; it has {', '.join(columns) or 'none'}."
+            + did_you_mean(column, columns)
+        )
+    groups = {row[name]: row[column] for row in rows if row[column]}
+    alone = [f.path for f in found if f.path not in groups]
+    if len(alone) == len(found):
+        raise DataError(
+            f"{file} names a {column} for none of the {len(found)} pictures; expected paths relative to {root} such as "
+            f"{found[0].path!r}, it has {', '.join(map(repr, list(groups)[:3])) or 'none'}."
+        )
+    if alone:
+        notes.append(f"{len(alone)} pictures have no {column} in {METADATA}, such as {alone[0]!r}: each stands alone")
+    return groups.get
+
+
+def _require_folder(root: Path) -> None:
+    if not root.exists():
+        parent = root.parent if root.parent.is_dir() else Path(".")
+        hint = did_you_mean(root.name, _folders(parent))
+        raise DataNotFoundError(f"the folder {root} does not exist.{hint}")
+    if not root.is_dir():
+        raise DataError(f"{root} is a file; expected a folder with one folder of pictures per class.")
+
+
+def _require_plain_names(found: list[Row]) -> None:
+    broken = next((f.target for f in found if len(str(f.target).splitlines()) > 1), None)
+    if broken is not None:
+        raise DataError(f"the class folder {broken!r} has a line break in its name: rename it, labels are one a line.")
+
+
+def _require_classes(root: Path, found: list[Row]) -> None:
+    if found:
+        return
+    loose = len(list_pictures(root))
+    if loose:
+        raise DataError(
+            f"{root} has {loose} pictures but no folder per class: put the pictures of each class into a folder "
+            f"named after it, for example {root}/cat/1.jpg and {root}/dog/2.jpg."
+        )
+    raise DataError(
+        f"no pictures below {root}: expected one folder per class with {audit.READABLE} files in it, "
+        f"found {len(_folders(root))} folders."
+    )

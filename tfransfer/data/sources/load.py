@@ -1,0 +1,201 @@
+"""Where data comes from: what a user gives for it, and what a run's manifest says of it."""
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tfransfer.data import indexing
+from tfransfer.data.dataset import Dataset
+from tfransfer.data.index import TEXT
+from tfransfer.data.indexing import Source
+from tfransfer.data.sources import folder, table, tfds, unpacked
+from tfransfer.data.sources.arrays import is_arrays, is_tf_dataset, open_arrays, open_tf_dataset
+from tfransfer.data.sources.digits import digits_folder, write_digits
+from tfransfer.data.sources.kinds import DIGITS, FOLDER, MEMORY, TABLE, TFDS, TFDS_PREFIX, name_of, source_of
+from tfransfer.data.sources.table import Columns
+from tfransfer.display.progress import Progress, Say, quiet, silent
+from tfransfer.errors import DataError, SettingError
+from tfransfer.system.cache_home import REMEDY, cache_home
+from tfransfer.system.files import write_text
+from tfransfer.tasks.task import REGRESSION, SINGLE_LABEL
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a source is to be read, beyond what it is.
+
+    Attributes:
+        columns: Of a table.
+        classes: Names of the classes, where arrays have numbers.
+        data_dir: Where TFDS has its prepared data.
+        splits: Of TFDS, from "train", "validation" and "test" to its split syntax.
+        group: From a path to its group; of a folder.
+        group_column: Of a folder's `metadata.csv`, or of a table.
+    """
+
+    columns: Columns = field(default_factory=Columns)
+    classes: tuple[str, ...] | None = None
+    data_dir: Path | None = None
+    splits: dict[str, str] | None = None
+    group: folder.GroupOf | None = None
+    group_column: str | None = None
+
+
+def is_same(data: Any, source: str, root: str, origin: dict[str, Any]) -> bool:
+    """Whether this is the data of an earlier run, most of which must not be scored."""
+    if isinstance(data, Dataset):
+        return str(data.root.absolute()) == root and data.origin == origin
+    kind = source_of(data)
+    if kind != source or kind == MEMORY:
+        return False
+    if kind == DIGITS:
+        return str(digits_folder().absolute()) == root
+    if kind == TFDS:
+        return str(data) == origin.get("data")
+    return str(Path(data).absolute()) == (origin.get("file") if kind == TABLE else root)
+
+
+def load(
+    data: Any,
+    reading: Reading | None = None,
+    split_seed: int = 0,
+    splits_file: Path | None = None,
+    max_pixels: int = folder.audit.MAX_PIXELS,
+    progress: Progress = quiet,
+    say: Say = silent,
+    strict: bool = True,
+) -> Dataset:
+    """Index data from any source.
+
+    Args:
+        data: A folder, a table, "tfds:NAME", "digits", a pandas DataFrame, (pictures or texts, labels), or a
+            tf.data.Dataset of such pairs.
+        reading: How to read it.
+        split_seed: Seed of the hash that decides splits.
+        splits_file: A recorded `splits.csv` to follow instead.
+        max_pixels: Pictures with more are set aside.
+        progress: Shows how far it is.
+        say: Told what was set aside.
+        strict: As for `indexing.index`.
+
+    Raises:
+        DataNotFoundError: It does not exist.
+        DataError: It has no usable classes or pictures.
+        SettingError: It is of a kind that is not read here, or how to read it is not clear.
+    """
+    kind = source_of(data)
+    found, origin = _opened(data, kind, reading or Reading(), progress, say)
+    made = indexing.index(found, split_seed, splits_file, max_pixels, progress, say, strict)
+    return replace(made, source=kind, origin=origin | {"name": name_of(data)})
+
+
+def _opened(data: Any, kind: str, reading: Reading, progress: Progress, say: Say) -> tuple[Source, dict[str, Any]]:
+    """What a source holds, and the plain values with which it is opened again."""
+    columns = reading.columns
+    if reading.group_column and kind in (TABLE, MEMORY):
+        columns = replace(columns, group=reading.group_column)
+    if kind in (FOLDER, DIGITS):
+        if columns != Columns():
+            raise SettingError(f"columns and a task belong to a table; {data} is a folder of pictures.")
+        place = write_digits() if kind == DIGITS else Path(data)
+        return folder.folder_source(place, reading.group, reading.group_column), {}
+    if kind == TABLE:
+        file = Path(data).absolute()
+        return table.table_source(Path(data), columns), {"file": str(file), "columns": columns.to_dict()}
+    if kind == TFDS:
+        opened = tfds.open_tfds(
+            str(data).removeprefix(TFDS_PREFIX), reading.data_dir, reading.splits, progress=progress, say=say
+        )
+        origin = {"data": str(data), "data_dir": reading.data_dir and str(reading.data_dir), "splits": reading.splits}
+        return _unpacked_source(opened, str(data)), origin
+    if hasattr(data, "columns") and hasattr(data, "isna"):
+        return _frame(data, columns)
+    return _in_memory(data, reading, progress), {}
+
+
+def _frame(frame: Any, columns: Columns) -> tuple[Source, dict[str, Any]]:
+    """A pandas DataFrame; it is written to the cache, so that a run can be scored again later."""
+    lines = table.frame_lines(frame)
+    found = table.lines_source(lines, columns, "the DataFrame", Path.cwd())
+    text = frame.to_csv(index=False)
+    file = cache_home() / "data" / "frames" / f"{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}.csv"
+    write_text(file, text, REMEDY)
+    return found, {"file": str(file), "columns": columns.to_dict(), "frame": True}
+
+
+def _in_memory(data: Any, reading: Reading, progress: Progress) -> Source:
+    if hasattr(data, "as_dataset") and hasattr(data, "info"):
+        opened = tfds.open_builder(data, reading.splits, progress=progress)
+        return _unpacked_source(opened, f"the TFDS builder {data.name}")
+    if is_tf_dataset(data):
+        return _unpacked_source(open_tf_dataset(data, reading.classes), "the tf.data.Dataset")
+    if is_arrays(data):
+        return _unpacked_source(open_arrays(data[0], data[1], reading.classes), "the arrays")
+    raise SettingError(
+        "data is a folder, a table (.csv, .tsv), 'tfds:NAME', 'digits', a pandas DataFrame, a pair (pictures or texts, "
+        f"labels), a tf.data.Dataset of such pairs or a TFDS builder; it is {type(data).__name__}."
+    )
+
+
+def _unpacked_source(opened: unpacked.Unpacked, name: str) -> Source:
+    kinds = {row.text is not None for row in opened.rows}
+    if not opened.rows:
+        raise DataError(f"{name} holds no examples.")
+    kind = TEXT if kinds == {True} else "image"
+    classes = opened.classes or (("value",) if opened.task == REGRESSION else ())
+    return Source(opened.root, opened.rows, name, opened.task, kind, classes, notes=list(opened.notes))
+
+
+def load_again(source: str, root: str, origin: dict[str, Any], splits_file: Path, **options: Any) -> Dataset:
+    """Index the data of an earlier run with its recorded splits; built-in data is written anew where it is gone.
+
+    Args:
+        source: As `Dataset.source` was.
+        root: As `Dataset.root` was; built-in data may stand elsewhere now.
+        origin: As `Dataset.origin` was.
+        splits_file: The recorded `splits.csv`.
+        **options: As for `load`.
+    """
+    made = indexing.index(_found_again(source, Path(root), origin), splits_file=splits_file, **options)
+    return replace(made, source=source, origin=origin)
+
+
+def _found_again(source: str, root: Path, origin: dict[str, Any]) -> Source:
+    columns = Columns(**origin.get("columns", {}))
+    if source == TABLE or origin.get("frame"):
+        return table.table_source(Path(origin["file"]), columns, root)
+    if source == MEMORY:
+        return _unpacked_source(unpacked.reopen(root), "the arrays")
+    if source == TFDS:
+        reading = Reading(data_dir=Path(origin["data_dir"]) if origin["data_dir"] else None, splits=origin["splits"])
+        return _opened(origin["data"], TFDS, reading, quiet, silent)[0]
+    return folder.folder_source(write_digits() if source == DIGITS else root)
+
+
+def load_known(
+    data: Any, classes: tuple[str, ...], task: str, origin: dict[str, Any], progress: Progress, say: Say
+) -> Dataset:
+    """Index data that is all to be scored by a model whose classes are known.
+
+    Args:
+        data: As for `load`.
+        classes: Of the model.
+        task: Of the model.
+        origin: Of the data that the model was trained on: a table's columns are looked for under the same names.
+        progress: Shows how far it is.
+        say: Told what was set aside.
+
+    Raises:
+        DataError: A class is not known, or the labels are of another task.
+    """
+    kind = source_of(data)
+    if kind == FOLDER:
+        if task != SINGLE_LABEL:
+            raise DataError(f"the model is a {task} one; score it on a table with its labels, not on a folder.")
+        return folder.load_labelled(Path(data), classes, progress=progress, say=say)
+    columns = replace(Columns(**origin.get("columns", {})), task=task)
+    found, _ = _opened(data, kind, Reading(columns if kind in (TABLE, MEMORY) else Columns()), progress, say)
+    if found.task != task:
+        raise DataError(f"the labels of {found.name} are {found.task}; the model is {task}.")
+    return indexing.index_known(found, classes, progress=progress, say=say)

@@ -1,0 +1,376 @@
+"""TensorFlow Datasets as a source: its records are unpacked once, JPEG stays JPEG, and its own splits are kept."""
+
+import math
+import socket
+import sys
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import numpy as np
+
+from tfransfer.data.index import SPLITS, Row
+from tfransfer.data.sources.unpacked import Contents, PixelEncoder, Unpacked, Writer, unpack
+from tfransfer.display.progress import Advance, Progress, Say, quiet, silent
+from tfransfer.errors import DataError, DataNotFoundError, SettingError, WriteError, did_you_mean
+from tfransfer.system.files import telling_write_failures
+from tfransfer.tasks.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+
+_SPLIT_NAMES = {
+    "train": "train",
+    "validation": "validation",
+    "val": "validation",
+    "valid": "validation",
+    "test": "test",
+}
+_EXAMPLE = 'splits={"train": "train[:80%]", "validation": "train[80%:]", "test": "test"}'
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Which features are the example and its target, and how they are read."""
+
+    example: str
+    target: str
+    is_text: bool
+    encoded: bool  # the example is stored as the bytes of a picture file
+    task: str
+    classes: tuple[str, ...]
+
+
+def open_tfds(
+    name: str,
+    data_dir: Path | None = None,
+    splits: dict[str, str] | None = None,
+    progress: Progress = quiet,
+    say: Say = silent,
+) -> Unpacked:
+    """Unpack a dataset that TensorFlow Datasets knows, or that was prepared in `data_dir`.
+
+    Args:
+        name: NAME, NAME:version, NAME/config or NAME/config:version.
+        data_dir: Where prepared datasets are; None is TensorFlow Datasets' own place.
+        splits: As for `open_builder`.
+        progress: Shows how far the unpacking is.
+        say: Told that the dataset is being downloaded.
+
+    Raises:
+        SettingError: tensorflow-datasets is not installed.
+        DataNotFoundError: No such dataset, or it is not prepared and cannot be downloaded.
+        DataError: Its features or splits cannot be used.
+        WriteError: The dataset or the cache cannot be written.
+    """
+    builder = _builder(name, data_dir)
+    if not _is_ready(builder):
+        _download(builder, name, say)
+    return open_builder(builder, splits, progress)
+
+
+def open_builder(builder: Any, splits: dict[str, str] | None = None, progress: Progress = quiet) -> Unpacked:
+    """Unpack a prepared `tfds.core.DatasetBuilder`, for example a `tfds.folder_dataset.ImageFolder`.
+
+    Args:
+        builder: Whose data is prepared.
+        splits: From "train", "validation" and "test" to what TensorFlow Datasets calls a split, slices included:
+            {"train": "train[:80%]", "validation": "train[80%:]", "test": "test"}. None takes the builder's own.
+        progress: Shows how far the unpacking is.
+
+    Raises:
+        DataNotFoundError: The data is not prepared.
+        DataError: Its features or splits cannot be used.
+        WriteError: The cache cannot be written to.
+    """
+    columns = _columns(builder)
+    wanted, notes = _wanted(builder, splits)
+    streams = [(split, _stream(builder, columns, read)) for split, read in wanted]
+    total = sum(max(int(stream.cardinality()), 0) for _, stream in streams)
+
+    def fill(writer: Writer) -> Contents:
+        with progress(f"unpacking {builder.info.full_name}", total, "examples") as advance:
+            rows, left_out = _read(columns, streams, writer, advance)
+        if not rows:
+            raise DataError(f"{builder.info.full_name} has no example with a known label in {dict(wanted)}.")
+        return Contents(tuple(rows), columns.classes, columns.task, (*notes, *left_out))
+
+    unpacked = unpack("tfds", _facts(builder, wanted), fill)
+    return unpacked
+
+
+def _tensorflow_datasets() -> Any:
+    try:
+        import tensorflow_datasets  # here, because it is an optional extra
+    except ImportError as error:
+        raise SettingError(
+            f'data of TensorFlow Datasets needs a package that is missing ({error}): pip install "tfransfer[tfds]".'
+        ) from error
+    if not hasattr(tensorflow_datasets, "features"):  # it logs why it could not be imported, and goes on
+        raise SettingError(
+            "tensorflow_datasets is installed, but does not load beside this TensorFlow (see the error above): install "
+            'a newer TensorFlow, or let pip choose both: pip install -U "tfransfer[tfds]".'
+        )
+    return tensorflow_datasets
+
+
+def _builder(name: str, data_dir: Path | None) -> Any:
+    tfds = _tensorflow_datasets()
+    place = {} if data_dir is None else {"data_dir": str(data_dir.expanduser())}
+    try:
+        return tfds.builder(name, **place)
+    # TensorFlow Datasets raises AssertionError for a version, ValueError for a name or a config, others for its parts.
+    except Exception as error:
+        word = name.partition("/")[0].partition(":")[0]
+        where = f" and nothing is prepared as {name} in {data_dir}" if data_dir else ""
+        known = tfds.list_builders()
+        if word in known:
+            raise DataNotFoundError(f"tfds:{name} cannot be opened: {_first_line(error)}") from error
+        prepared = _prepared_as(data_dir, word)
+        hint = f" Prepared there: {', '.join(prepared)}." if prepared else did_you_mean(word, known)
+        raise DataNotFoundError(
+            f"TensorFlow Datasets knows no dataset {word!r}{where}; expected NAME, NAME/config or NAME/config:version."
+            + hint
+        ) from error
+
+
+def _prepared_as(data_dir: Path | None, word: str) -> list[str]:
+    root = (data_dir or Path()).expanduser()
+    found = sorted(file.parent.relative_to(root).parts for file in (root / word).glob("**/dataset_info.json"))
+    return [f"{'/'.join(parts[:-1])}:{parts[-1]}" for parts in found if len(parts) > 1]
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:500]
+
+
+def _is_ready(builder: Any) -> bool:
+    if builder.is_prepared():
+        return True
+    try:
+        # The stand-in data of tfds.testing.mock_data is given without ever being prepared.
+        builder.as_dataset(split="train")
+    except (AssertionError, ValueError):
+        return False
+    return True
+
+
+def _download(builder: Any, name: str, say: Say) -> None:
+    root = _place(builder)
+    unreachable = _unreachable(builder)
+    if unreachable and not any(path.is_file() for path in (root / "downloads").rglob("*")):
+        # Asked first, because TensorFlow Datasets tries each address again for several minutes.
+        raise _not_prepared(builder, name, f"{unreachable} cannot be reached")
+    say(f"tfds:{name} is not prepared in {root}: downloading it")
+    with telling_write_failures(root, "Name another folder with --data-dir."):
+        try:
+            with redirect_stdout(sys.stderr):
+                builder.download_and_prepare()
+        except WriteError:
+            raise
+        # What can go wrong is up to each dataset: the network, a checksum, a package that only this one needs.
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            raise _not_prepared(builder, name, _first_line(error)) from error
+
+
+def _place(builder: Any) -> Path:
+    """The folder of all datasets, above this one's own."""
+    return Path(builder.data_dir).parents[len(builder.info.full_name.split("/")) - 1]
+
+
+def _unreachable(builder: Any) -> str:
+    """The first host of the dataset's files, where none of them can be found; empty where one is, or a proxy asks."""
+    hosts = list(dict.fromkeys(urlparse(url).hostname or "" for url in builder.url_infos or {}))
+    if urllib.request.getproxies():
+        return ""
+    for host in hosts:
+        try:
+            socket.getaddrinfo(host, 443)
+            return ""
+        except OSError:
+            continue
+    return hosts[0] if hosts else ""
+
+
+def _not_prepared(builder: Any, name: str, why: str) -> DataNotFoundError:
+    root = _place(builder)
+    files = [info.filename for info in (builder.url_infos or {}).values()]
+    more = ", ..." if len(files) > 4 else ""
+    archives = f" ({', '.join(files[:4])}{more})" if files else ""
+    return DataNotFoundError(
+        f"tfds:{name} is not prepared in {root} and could not be downloaded: {why}. Prepare it where there is a "
+        f"network with `tfds build {name} --data_dir DIR`, or in Python with "
+        f"tfds.builder({name!r}, data_dir=DIR).download_and_prepare(), copy DIR to this machine and pass "
+        f"--data-dir DIR; or put the archives{archives} into {root / 'downloads' / 'manual'} and run this again."
+    )
+
+
+def _columns(builder: Any) -> _Columns:
+    tfds, features = _tensorflow_datasets(), builder.info.features
+    example, target = _supervised(builder) or (_only_example(features), _only_target(features))
+    if example is None or target is None:
+        raise _cannot_use(builder, "found no single one of each")
+    task = _task_of(features[target])
+    is_text = isinstance(features[example], tfds.features.Text)
+    shape = features[example].shape
+    is_picture = isinstance(features[example], tfds.features.Image) or (len(shape) == 3 and shape[-1] in (1, 3))
+    if task is None or not (is_text or is_picture):
+        raise _cannot_use(builder, f"{example!r} and {target!r} are others")
+    # An Image of floats is stored as bit patterns in a PNG: only its decoder gives pixels.
+    encoded = isinstance(features[example], tfds.features.Image) and np.dtype(features[example].np_dtype).kind == "u"
+    return _Columns(example, target, is_text, encoded, task, _class_names(features[target], task))
+
+
+def _supervised(builder: Any) -> tuple[str, str] | None:
+    keys = builder.info.supervised_keys
+    plain = isinstance(keys, tuple) and len(keys) == 2 and all(isinstance(key, str) for key in keys)
+    return keys if plain and set(keys) <= set(builder.info.features) else None
+
+
+def _only_example(features: Any) -> str | None:
+    """The only picture; where there is none, the only text."""
+    tfds = _tensorflow_datasets()
+    is_mask = lambda f: isinstance(f, tfds.features.LabeledImage)  # noqa: E731
+    pictures = [k for k, f in features.items() if isinstance(f, tfds.features.Image) and not is_mask(f)]
+    texts = [k for k, f in features.items() if isinstance(f, tfds.features.Text)]
+    found = pictures or texts
+    return found[0] if len(found) == 1 else None
+
+
+def _only_target(features: Any) -> str | None:
+    """The only class label; where there is none, the only list of them, then the only number."""
+    tasks = {key: _task_of(feature) for key, feature in features.items()}
+    for task in (SINGLE_LABEL, MULTI_LABEL, REGRESSION):
+        found = [key for key, one in tasks.items() if one == task]
+        if found:
+            return found[0] if len(found) == 1 else None
+    return None
+
+
+def _task_of(feature: Any) -> str | None:
+    kinds = _tensorflow_datasets().features
+    if isinstance(feature, kinds.ClassLabel):
+        return SINGLE_LABEL if feature.num_classes else None
+    if isinstance(feature, kinds.Sequence):
+        inner = feature.feature
+        return MULTI_LABEL if isinstance(inner, kinds.ClassLabel) and inner.num_classes else None
+    is_number = isinstance(feature, kinds.Tensor) and feature.shape == () and np.dtype(feature.np_dtype).kind in "iuf"
+    return REGRESSION if is_number else None
+
+
+def _class_names(feature: Any, task: str) -> tuple[str, ...]:
+    if task == REGRESSION:
+        return ()
+    return tuple((feature if task == SINGLE_LABEL else feature.feature).names)
+
+
+def _cannot_use(builder: Any, found: str) -> DataError:
+    listed = ", ".join(f"{key}: {type(feature).__name__}" for key, feature in builder.info.features.items())
+    return DataError(
+        f"{builder.info.full_name} cannot be used: expected a picture or a text (Image, Text) and what to say of it "
+        f"(ClassLabel, Sequence of ClassLabel, or one number); {found} among its features: {listed}."
+    )
+
+
+def _wanted(builder: Any, splits: dict[str, str] | None) -> tuple[list[tuple[str, str]], list[str]]:
+    """Pairs of our split and what to read for it, and notes on what is not read."""
+    notes = []
+    if splits is None:
+        # Only TensorFlow Datasets' own stand-in for data in tests names no splits.
+        own = list(builder.info.splits) or ["train"]
+        wanted = [("train", own[0])] if len(own) == 1 else [(_SPLIT_NAMES[s], s) for s in own if s in _SPLIT_NAMES]
+        others = [s for s in own if s not in {read for _, read in wanted}]
+        if others and wanted:
+            notes.append(f"left out: {', '.join(others)}, which is no train, validation or test split")
+    else:
+        wanted = list(splits.items())
+        unknown = [s for s in splits if s not in SPLITS]
+        if unknown:
+            raise DataError(f"{unknown[0]!r} is no split here; expected {', '.join(SPLITS)}, as in {_EXAMPLE}.")
+    if "train" not in {split for split, _ in wanted}:
+        raise DataError(
+            f"{builder.info.full_name} has {_splits_text(builder)}, of which none is read as train: say which, "
+            f"as in {_EXAMPLE}."
+        )
+    # One split says nothing about who is in which: the content decides.
+    return ([("", read) for _, read in wanted] if len(wanted) == 1 else wanted), notes
+
+
+def _splits_text(builder: Any) -> str:
+    return f"the splits {', '.join(builder.info.splits)}"
+
+
+def _stream(builder: Any, columns: _Columns, read: str) -> Any:
+    """A tf.data.Dataset of one split, without other features, in which a picture file stays as it is."""
+    tfds = _tensorflow_datasets()
+    decoders: Any = {columns.example: tfds.decode.SkipDecoding()} if columns.encoded else {}
+    # An ImageFolder gives no less than all of its features.
+    if not isinstance(builder, tfds.folder_dataset.ImageFolder):
+        decoders = tfds.decode.PartialDecoding({columns.example: True, columns.target: True}, decoders)
+    try:
+        return builder.as_dataset(
+            split=read, decoders=decoders, read_config=tfds.ReadConfig(try_autocache=False), shuffle_files=False
+        )
+    except ValueError as error:
+        raise DataError(
+            f"{builder.info.full_name} cannot give the split {read!r}: {_first_line(error)} It has "
+            f"{_splits_text(builder)}; expected these or slices of them, as in {_EXAMPLE}."
+        ) from error
+    except AssertionError as error:
+        raise _not_prepared(builder, builder.info.full_name, _first_line(error)) from error
+
+
+def _read(
+    columns: _Columns, streams: list[tuple[str, Any]], writer: Writer, advance: Advance
+) -> tuple[list[Row], list[str]]:
+    """Every example with a known target, and notes on the others."""
+    rows, left_out, encoder = [], Counter[str](), PixelEncoder()
+    for split, stream in streams:
+        for record in stream.as_numpy_iterator():
+            advance(1)
+            example, target = record[columns.example], _target(columns, record[columns.target])
+            text = _text(example) if columns.is_text else None
+            if target is None:
+                left_out["no known label (-1, or no number)"] += 1
+            elif columns.is_text and text is None:
+                left_out["a text that is not UTF-8"] += 1
+            elif text is not None:
+                rows.append(Row(writer.text(text), target, split, text=text))
+            else:
+                encoded = example if columns.encoded else encoder.png(example)
+                rows.append(Row(writer.picture(encoded), target, split))
+    encoder.finish()
+    return rows, [f"left out: {count} examples with {why}" for why, count in left_out.items()]
+
+
+def _text(encoded: bytes) -> str | None:
+    try:
+        return encoded.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _target(columns: _Columns, value: Any) -> str | tuple[str, ...] | float | None:
+    """The target in words or as a number; None where it is unknown."""
+    if columns.task == REGRESSION:
+        return float(value) if math.isfinite(value) else None
+    if columns.task == SINGLE_LABEL:
+        return columns.classes[value] if value >= 0 else None
+    return tuple(columns.classes[i] for i in sorted(set(value.tolist()))) if (value >= 0).all() else None
+
+
+def _facts(builder: Any, wanted: list[tuple[str, str]]) -> dict[str, Any]:
+    """What decides the content: which dataset and splits, and the state of its files."""
+    return {"name": builder.info.full_name, "wanted": wanted, "files": list(_stamps(Path(builder.data_dir)))}
+
+
+def _stamps(folder: Path) -> Iterator[tuple[str, int, int]]:
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            status = path.stat()
+            yield path.relative_to(folder).as_posix(), status.st_size, status.st_mtime_ns

@@ -1,0 +1,93 @@
+"""What a person sees: progress bars and tables on a terminal, plain lines elsewhere."""
+
+import json as json_format
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from tfransfer.display.progress import Advance
+
+_ENDLESS = 10_000
+# Metrics are shown in this order; others follow.
+_SHOWN = ("loss", "top1", "val_loss", "val_top1")
+
+
+class Terminal:
+    """Where the command line writes.
+
+    Args:
+        json: Keep standard output free for one JSON object: everything else goes to standard error.
+    """
+
+    def __init__(self, json: bool = False) -> None:
+        self._result = sys.stdout if json else None
+        if json:
+            sys.stdout = sys.stderr  # what Keras prints on a download, too
+        self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True, emoji=False)
+        if not self.console.is_terminal:
+            self.console.width = _ENDLESS  # logs and pipes have no edge to cut paths at
+
+    def say(self, line: str) -> None:
+        """One line for the user."""
+        self.console.print(line, markup=False)
+        self.console.file.flush()  # who watches a log file must not wait for the next kilobytes
+
+    def emit(self, value: dict[str, Any]) -> None:
+        """The result as one JSON object on standard output, where that was asked for."""
+        if self._result is not None:
+            self._result.write(json_format.dumps(value, ensure_ascii=False, default=str) + "\n")
+            self._result.flush()
+
+    @contextmanager
+    def progress(self, what: str, total: int, unit: str) -> Iterator[Advance]:
+        """A bar with rate, values and time left on a terminal; one line at the end elsewhere."""
+        began, done, shown = time.perf_counter(), 0, ""
+        columns = [
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed}/{task.total} {task.fields[rate]} {task.fields[values]}"),
+            TimeRemainingColumn(compact=True),
+        ]
+        with Progress(*columns, console=self.console, disable=not self.console.is_terminal, transient=True) as bar:
+            task = bar.add_task(what, total=total, rate="", values="")
+
+            def advance(count: int, **values: float) -> None:
+                nonlocal done, shown
+                done += count
+                shown = values_text(values) or shown
+                rate = f"{done / max(time.perf_counter() - began, 1e-9):.0f} {unit}/s"
+                bar.update(task, completed=done, rate=rate, values=shown)
+
+            yield advance
+        seconds = time.perf_counter() - began
+        rate = f"{done} {unit} in {seconds:.0f} s ({done / max(seconds, 1e-9):.0f}/s)"
+        self.say(f"{what}: {rate}{'  ' + shown if shown else ''}")
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], left: int = 1) -> None:
+        """A table; all columns but the first `left` are numbers and stand right."""
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for number, name in enumerate(columns):
+            is_text = number < left
+            table.add_column(name, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(_cell(value)) for value in row))  # a class may be called "[red]"
+        self.console.print(table, markup=False)
+
+
+def values_text(values: dict[str, float]) -> str:
+    """Metrics beside a bar: `loss 0.412 top1 0.850`."""
+    ordered = [k for k in _SHOWN if k in values] + [k for k in values if k not in _SHOWN]
+    return " ".join(f"{key} {values[key]:.3f}" for key in ordered)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

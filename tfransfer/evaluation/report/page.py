@@ -1,0 +1,175 @@
+"""The report: one HTML file that needs no network, from plain values."""
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from tfransfer.data.health.findings import KINDS
+from tfransfer.display.html import picture_data
+from tfransfer.evaluation.mistakes import count
+from tfransfer.evaluation.report import drawing, figures
+from tfransfer.evaluation.report.content import Content, Shown
+from tfransfer.evaluation.report.words import (
+    command,
+    facts,
+    figure,
+    headline,
+    metric_text,
+    other_figures,
+    percent,
+    phases,
+    summary,
+)
+from tfransfer.system.files import size_text
+from tfransfer.tasks.task import HEADLINES, REGRESSION, SINGLE_LABEL
+
+_TEXT_SHOWN, _PHOTO_SIDE, _ODD_SIDE = 300, 224, 96
+
+
+def render(content: Content) -> str:
+    """The whole file."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "size": size_text, "figure": figure}
+    return environment.get_template("report.html.j2").render(**_values(content))
+
+
+def _values(content: Content) -> dict[str, Any]:
+    manifest, task = content.manifest, content.manifest.get("task", SINGLE_LABEL)
+    plan, data = manifest["plan"], manifest["data"]
+    kind = data.get("kind", "image")
+    noun = {"image": "photos", "text": "texts"}[kind]
+    scored = content.metrics.get(content.split, {})
+    return {
+        "name": content.folder,
+        "task": task,
+        "regression": task == REGRESSION,
+        "noun": noun,
+        "split": content.split,
+        "summary": summary(manifest, noun),
+        "headline": headline(task, content.split, noun, scored, content.answers),
+        "figures": other_figures(scored),
+        "phases": phases(manifest),
+        "plots": {name: Markup(drawn) for name, drawn in figures.plots_of(content, task).items()},
+        "matrix": figures.matrix_of(scored, manifest["classes"]),
+        "per_class": _per_class(scored),
+        "legend": figures.legend(content, task),
+        "mistakes": [_mistake(one) for one in content.shown],
+        "wrong": _wrong(content, task),
+        "looked": content.looked,
+        "missing": content.missing,
+        "map_method": content.answers.method if content.answers else "",
+        "issues": _issues(content.issues, content.odd),
+        "notes": data.get("notes", []),
+        "counts": _counts(data),
+        "exports": _exports(manifest.get("exports", {}), task),
+        "recipe": content.recipe,
+        "command": command(content.recipe, content.folder),
+        "versions": manifest.get("versions", {}),
+        "facts": facts(manifest, plan),
+    }
+
+
+def _wrong(content: Content, task: str) -> int | None:
+    found = content.answers
+    return None if found is None else count(task, found.targets, found.outputs, content.manifest.get("thresholds"))
+
+
+def _advice(kind: str) -> str:
+    return KINDS[kind].advice if kind in KINDS else ""
+
+
+def _per_class(scored: dict[str, Any]) -> dict[str, Any] | None:
+    rows = scored.get("per_class")
+    if not rows:
+        return None
+    titles = {
+        "support": "examples", "precision": "precision", "recall": "recall", "f1": "F1",
+        "average_precision": "average precision", "threshold": "threshold",
+    }  # fmt: skip
+    columns = [key for key in titles if key in next(iter(rows.values()))]
+    found = [{"name": name, "values": [row.get(key) for key in columns]} for name, row in rows.items()]
+    return {"columns": [titles[key] for key in columns], "rows": found}
+
+
+def _mistake(one: Shown) -> dict[str, Any]:
+    said, of = one.mistake, one.name.rsplit("/", 1)[-1]
+    sure = "" if said.probability is None else f" ({percent(said.probability)})"
+    found: dict[str, Any] = {
+        "name": one.name, "right": said.right, "said": said.said, "probability": said.probability,
+        "right_probability": said.right_probability, "photo": None, "heat": None,
+        "text": one.text if one.text is None or len(one.text) <= _TEXT_SHOWN else f"{one.text[:_TEXT_SHOWN]}…",
+    }  # fmt: skip
+    if one.pixels is not None:
+        found["photo"] = picture_data(one.pixels, _PHOTO_SIDE)
+        found["photo_alt"] = f"{of}: a photo labelled {said.right}, which the model took for {said.said}{sure}."
+    if one.pixels is not None and one.heat is not None:
+        found["heat"] = picture_data(drawing.overlay(one.pixels, one.heat), _PHOTO_SIDE)
+        found["heat_alt"] = f"Heat map of {of}: what spoke for {said.said} lies {_where(one.heat)}."
+    return found
+
+
+def _where(heat: np.ndarray) -> str:
+    part = drawing.brightest_part(heat)
+    return part if part == "nowhere" else f"mostly at the {part}"
+
+
+def _issues(rows: list[dict[str, str]], odd: dict[str, tuple[np.ndarray, ...]]) -> list[dict[str, Any]]:
+    """One line per kind: how many, an example with its photos, what to do."""
+    kinds: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        kinds.setdefault(row.get("kind", "").replace(" ", "-"), []).append(row)
+    return [
+        {"kind": kind, "count": len(found), "path": found[0].get("path", ""), "detail": found[0].get("detail", ""),
+         "aside": sum(row.get("set_aside") == "true" for row in found), "advice": _advice(kind),
+         "photos": [picture_data(pixels, _ODD_SIDE) for pixels in odd.get(kind, ())]}
+        for kind, found in sorted(kinds.items(), key=lambda item: -len(item[1]))
+    ]  # fmt: skip
+
+
+def _counts(data: dict[str, Any]) -> dict[str, Any] | None:
+    counts = data.get("counts", {})
+    if not counts or not any(counts.values()):
+        return None
+    names = list(dict.fromkeys(name for of_split in counts.values() for name in of_split))
+    return {"splits": list(counts), "rows": [(name, *(of.get(name, 0) for of in counts.values())) for name in names]}
+
+
+def _exports(exports: dict[str, dict[str, Any]], task: str) -> dict[str, Any] | None:
+    """A row for each file, with the columns of which at least one is known."""
+    if not exports:
+        return None
+    key, name, _ = HEADLINES[task]
+    rows = []
+    for kind, made in exports.items():
+        delays = made.get("latency_ms") if isinstance(made.get("latency_ms"), dict) else {}
+        compared, same = made.get("pictures_compared"), made.get("top1_agreeing")
+        row: dict[str, Any] = {"format": kind, "file": made.get("file", ""), "size": size_text(made.get("bytes", 0))}
+        row |= {f"ms, {n} thread{'s' if n != '1' else ''}": _known(ms, ".1f") for n, ms in (delays or {}).items()}
+        row |= {
+            name: metric_text(key, made.get(key)),
+            "same answers": _share(made.get("agreement")) or (f"{same}/{compared}" if compared else ""),
+            "largest class drop": _share(made.get("worst_class_drop")),
+            "loads in": _known(made.get("load_seconds"), ".2f", " s"),
+            "peak memory": _known(made.get("peak_memory_mb"), ".0f", " MB"),
+            "difference": _known(made.get("largest_difference"), ".1e"),
+        }
+        rows.append(row)
+    columns = [key for key in dict.fromkeys(key for row in rows for key in row) if any(row.get(key) for row in rows)]
+    return {"columns": columns, "rows": [[row.get(key, "") for key in columns] for row in rows]}
+
+
+def _known(value: Any, form: str, unit: str = "") -> str:
+    return f"{value:{form}}{unit}" if isinstance(value, int | float) else ""
+
+
+def _share(value: Any) -> str:
+    return percent(value) if isinstance(value, int | float) else ""

@@ -1,0 +1,41 @@
+"""Evaluating a run: its recorded splits, or data that it has never seen."""
+
+from typing import Any
+
+from tfransfer.display.progress import Progress, Say
+from tfransfer.errors import SettingError, WriteError
+from tfransfer.evaluation.predictions import predict_examples
+from tfransfer.evaluation.scores import score
+from tfransfer.runs import run_folder, scoring
+from tfransfer.runs.record import Record
+from tfransfer.runs.report import keep_answers
+from tfransfer.system.allocator import keep_freed_memory
+from tfransfer.system.files import write_json
+
+
+def evaluate_run(
+    run: Record, data: Any, predictions: bool, precision: float | None, progress: Progress, say: Say
+) -> dict[str, Any]:
+    """Score a run's model; see `pipeline.evaluate` for arguments, result and errors."""
+    keep_freed_memory()
+    if data is None or scoring.is_own_data(run, data):
+        dataset = run.data or scoring.recorded_data(run, progress, say)
+        scored = scoring.score_splits(run, run.model, dataset, progress)
+        if precision is not None:
+            for name, told in scoring.choose_abstention(run, scored, precision).items():
+                scored[name][0]["abstention"] = told
+            run.write_manifest()
+        try:
+            write_json(run.folder / run_folder.METRICS, {name: metrics for name, (metrics, _) in scored.items()})
+            keep_answers(run, scored)  # so that a later report has both from one evaluation
+        except WriteError as error:  # what took minutes to find out is still told
+            say(f"warning: the figures are not kept: {error}")
+    elif precision is not None:
+        raise SettingError("precision is chosen on the run's own validation split; leave out the other data.")
+    else:
+        dataset = scoring.known_data(run, data, progress, say)
+        said = predict_examples(run.model, dataset, dataset.examples, run.image_size, progress=progress)
+        scored = {"all": (score(run.task, said, run.classes, run.thresholds), said)}
+    if predictions:
+        scoring.write_predictions(run, scored)
+    return {name: metrics for name, (metrics, _) in scored.items()}

@@ -1,0 +1,126 @@
+"""A run: the folder that a training leaves, and what can be asked of it later, elsewhere, without the training data.
+
+What answers is imported when it is asked, so that a run's numbers are read without TensorFlow.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from tfransfer.display.listeners import listeners
+from tfransfer.display.progress import Progress, Say
+from tfransfer.errors import RunError, SettingError
+from tfransfer.runs.record import Record, read_manifest, unsound
+from tfransfer.runs.run_folder import MANIFEST, METRICS, MODEL
+
+__all__ = ["Run", "load_run"]
+
+
+class Run(Record):
+    """A trained model with everything that is known about it, and what can be asked of it; see `Record`."""
+
+    def evaluate(
+        self,
+        data: Any = None,
+        *,
+        predictions: bool = False,
+        precision: float | None = None,
+        progress: Progress | bool | None = None,
+        say: Say | None = None,
+    ) -> dict[str, Any]:
+        """Score the model; see `tfransfer.evaluate`."""
+        from tfransfer.runs.evaluation import evaluate_run  # here, because it imports TensorFlow
+
+        return evaluate_run(self, data, predictions, precision, *listeners(progress, say))
+
+    def predict(self, pictures: Any, *, top: int = 5, batch: int = 32) -> Any:
+        """Classify pictures or texts; see `tfransfer.predict`."""
+        from tfransfer.runs.prediction import predict_inputs_of  # here, because it imports TensorFlow
+
+        return predict_inputs_of(self, pictures, top, batch)
+
+    def export(
+        self,
+        *formats: str,
+        max_drop: float | None = None,
+        max_size: float | str | None = None,
+        max_latency: float | None = None,
+        progress: Progress | bool | None = None,
+        say: Say | None = None,
+    ) -> Any:
+        """Export the model; see `tfransfer.export`."""
+        from tfransfer.exports.budget import Limits, parse_size  # here, because exports import TensorFlow
+        from tfransfer.exports.formats import require_formats
+        from tfransfer.exports.table import ExportList
+        from tfransfer.runs.handover import export_run
+
+        if not formats:
+            raise SettingError("name at least one format to export to, for example tflite.")
+        require_formats(formats)
+        size = parse_size(max_size) if isinstance(max_size, str) else max_size
+        limits = Limits(max_drop, size, max_latency)
+        progress, say = listeners(progress, say)
+        return ExportList(export_run(self, formats, say, limits, progress), self.task)
+
+    def report(self, *, progress: Progress | bool | None = None, say: Say | None = None) -> Path:
+        """Write `report.html` to the run's folder; see `tfransfer report`."""
+        from tfransfer.runs.report import write_report  # here, because it imports TensorFlow
+
+        return write_report(self, *listeners(progress, say))
+
+    def explain(self, picture: Any, label: str | None = None) -> Any:
+        """Where the model looked on a picture: an object with `heat`, (size, size) in [0, 1], that shows itself.
+
+        Args:
+            picture: A path, a PIL image or an array in [0, 255].
+            label: The class to explain; None takes the likeliest.
+        """
+        from tfransfer.runs import notebook  # here, because it imports TensorFlow
+
+        return notebook.explain(self, picture, label)
+
+    def plot_history(self) -> Any:
+        """Learning curves of both phases: a matplotlib figure that shows itself in a notebook."""
+        from tfransfer.runs import notebook  # here, because it imports TensorFlow
+
+        return notebook.plot_history(self)
+
+    def plot_confusion(self, split: str = "test") -> Any:
+        """Which class was taken for which: a matplotlib figure that shows itself in a notebook."""
+        from tfransfer.runs import notebook  # here, because it imports TensorFlow
+
+        return notebook.plot_confusion(self, split)
+
+    def show_mistakes(self, limit: int = 12) -> Any:
+        """What the model got most wrong, with photos and heat maps, or texts; shows itself in a notebook."""
+        from tfransfer.runs import notebook  # here, because it imports TensorFlow
+
+        return notebook.show_mistakes(self, limit)
+
+    def _repr_html_(self) -> str | None:
+        from tfransfer.runs import notebook  # here, because it imports TensorFlow
+
+        return notebook.run_html(self) if (self.folder / METRICS).is_file() else None
+
+
+def load_run(folder: str | Path, trust: bool = False) -> Run:
+    """Open a run's folder. Its training data is not needed.
+
+    Args:
+        folder: What `train` wrote.
+        trust: Whether a program inside the model's file may be loaded: a model on a TF-Hub module holds the module,
+            which is a program. What was trained on this machine is trusted anyway.
+
+    Raises:
+        DataNotFoundError: There is no such folder.
+        RunError: The folder holds no finished run, or one of a newer version.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    if not (folder / MODEL).is_file():
+        raise RunError(
+            f"{folder} holds no finished run: {MODEL} is missing. Go on with the command that began it and --resume, "
+            "or train anew with --overwrite."
+        )
+    for key, expected in unsound(manifest).items():
+        raise RunError(f"{folder / MANIFEST} is damaged: {key!r} must be {expected}; it is {str(manifest[key])[:100]}.")
+    return Run(folder, manifest, trust=trust)

@@ -1,0 +1,117 @@
+"""The beginning of a run: what is decided is said and written down before the first step."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from tfransfer.base.fingerprint import fingerprint
+from tfransfer.data import splits
+from tfransfer.data.index import SPLITS
+from tfransfer.display.progress import Say
+from tfransfer.errors import SettingError
+from tfransfer.recipe import LINEAR_PROBE, write_recipe
+from tfransfer.runs import run_folder
+from tfransfer.runs.record import versions
+from tfransfer.runs.resume import measures_of, print_of, progress_of
+from tfransfer.runs.run import Run
+from tfransfer.system.files import lines, write_text
+from tfransfer.tasks.task import MULTI_LABEL, REGRESSION
+from tfransfer.training.checkpoint import Checkpoint
+from tfransfer.training.loop import keeps_state
+from tfransfer.training.phases import CallbackFactory
+from tfransfer.training.session import Session
+
+
+def require_factories(**given: Any) -> None:
+    """See that metrics and callbacks are given as functions that make fresh ones.
+
+    Raises:
+        SettingError: They are not.
+    """
+    for name, value in given.items():
+        if value is not None and not callable(value):
+            raise SettingError(
+                f"{name} wants a function that makes fresh ones, because each phase has its own; "
+                f"it is a {type(value).__name__}. Write lambda {'phase' if name == 'callbacks' else ''}: [...]."
+            )
+
+
+def start_run(place: Path, session: Session, command: str) -> Run:
+    """Write everything that is decided before the first step."""
+    dataset, plan = session.dataset, session.plan
+    splits.write_splits(place / run_folder.SPLITS, dataset)
+    run_folder.write_issues(place / run_folder.DATA_ISSUES, dataset.issues)
+    write_text(place / run_folder.LABELS, lines(dataset.classes))
+    # Where the built-in base stands in for another one, the command alone would train that one on the next machine.
+    repeats = f"{command} --base {plan.base}" if command and plan.instead_of else command
+    write_recipe(place / run_folder.RECIPE, session.recipe, repeats or "made in Python with tfransfer.train")
+    manifest = {
+        "schema": run_folder.SCHEMA,
+        "versions": versions(),
+        "task": session.task.name,
+        "classes": list(dataset.classes),
+        "seeds": {"seed": session.recipe.seed, "split_seed": dataset.split_seed},
+        "data": {
+            "source": dataset.source,
+            "origin": dataset.origin,
+            "kind": dataset.kind,
+            "root": os.path.abspath(dataset.root),
+            "print": print_of(dataset),
+            "sizes": {name: len(dataset.split(name)) for name in SPLITS},
+            "counts": {name: dict(counts) for name, counts in dataset.counts().items()},
+            "set_aside": sum(issue.set_aside for issue in dataset.issues),
+            "notes": list(dataset.notes),
+        },
+        "base_print": fingerprint(session.base.model),
+        "measures": measures_of(session),
+        "plan": plan.to_dict() | {"features": session.caching.plan.to_dict()},
+        "progress": progress_of(Checkpoint()),
+    }
+    run = Run(place, manifest, dataset)
+    run.write_manifest()
+    return run
+
+
+def say_plan(session: Session, say: Say) -> None:
+    """Tell what was found and decided."""
+    dataset, plan = session.dataset, session.plan
+    sizes = ", ".join(f"{name} {len(dataset.split(name))}" for name in ("train", "validation", "test"))
+    what = f"{len(dataset.classes)} classes" if dataset.task != REGRESSION else f"a number, {dataset.classes[0]}"
+    say(f"data: {what}{', of which several may apply' if dataset.task == MULTI_LABEL else ''}; {sizes}")
+    for note in dataset.notes:
+        say(f"data: {note}")
+    second = f", then {plan.fine_tune_epochs} epochs with {', '.join(plan.unfrozen)} unfrozen" if plan.unfrozen else ""
+    size = f" at {plan.image_size} pixels" if plan.image_size else ""
+    say(f"base: {plan.base}{size}, weights from {plan.weights}, {plan.precision}")
+    head = "a linear probe" if session.recipe.head.method == LINEAR_PROBE else f"{plan.head_epochs} epochs for the head"
+    say(f"plan: {head}{second}, {plan.batch_size} {session.unit} a step")
+    say(session.caching.plan.sentence())
+    if predicted := session.caching.plan.predicted():
+        say(predicted)
+
+
+def callback_factory(
+    users: Callable[[str], Sequence[Any]] | None, logs: Path | None, resumed: bool, say: Say
+) -> CallbackFactory:
+    """The user's callbacks and TensorBoard's, fresh for each phase; those that cannot go on in a resumed run are named.
+
+    Args:
+        users: From a phase's name to callbacks.
+        logs: The folder of TensorBoard's logs; None writes none.
+        resumed: Whether the run goes on with what an earlier one left.
+        say: Told of callbacks without a state.
+    """
+
+    def make(phase: str) -> Sequence[Any]:
+        made = list(users(phase)) if users else []
+        stateless = [type(callback).__name__ for callback in made if not keeps_state(callback)]
+        if resumed and stateless:
+            say(f"warning: {', '.join(stateless)} have no state() and restore(), so they begin anew in a resumed run")
+        if logs is not None:
+            made.append(keras.callbacks.TensorBoard(str(logs / phase), write_graph=False))
+        return made
+
+    return make

@@ -1,0 +1,1 @@
+"""Search: learning rates, sweeps over bases and depths."""

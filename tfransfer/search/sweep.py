@@ -1,0 +1,265 @@
+"""A sweep: one training for each combination of base, unfreeze depth and learning rate, compared on validation.
+
+Trainings share the kept features and the seeds. Test data is not read, so that it chooses nothing: the combination that
+is chosen is trained by `train`, which evaluates it.
+"""
+
+import gc
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tfransfer import hyperrules
+from tfransfer.base.blocks import ALL, NONE, top_blocks
+from tfransfer.base.build import BuiltBase
+from tfransfer.base.open import named_base, require_base
+from tfransfer.data.dataset import Dataset
+from tfransfer.data.loading import open_data
+from tfransfer.data.sources.kinds import name_of
+from tfransfer.display.html import table
+from tfransfer.display.listeners import listeners
+from tfransfer.display.progress import Progress, Say
+from tfransfer.errors import RunExistsError, SettingError, WeightsNotFoundError
+from tfransfer.evaluation import plots
+from tfransfer.recipe import FineTunePhase, Recipe, read_recipe, write_recipe
+from tfransfer.runs import run_folder
+from tfransfer.runs.settings import make_recipe
+from tfransfer.search.learning_rates import require_rates
+from tfransfer.search.trial import Combination, Trial, row_of
+from tfransfer.system.signals import Stopped
+from tfransfer.tasks.task import metric_name, task_for
+from tfransfer.training import planning
+from tfransfer.training.devices import Devices
+from tfransfer.training.opening import suited
+
+FOLDER = Path("sweeps")
+TABLE, PLOT, COMMON, BEST, TRIALS = "sweep.csv", "sweep.png", "recipe.toml", "best.toml", "trials"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep found.
+
+    Attributes:
+        folder: Where its files are.
+        headline: Name of the metric that decides.
+        rows: A row for each training, the best first.
+        recipe: All settings of the best one, for `train(data, recipe=...)`.
+    """
+
+    folder: Path
+    headline: str
+    rows: tuple[dict[str, Any], ...]
+    recipe: Recipe
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The row with the highest score on validation; among equals the one with the lowest loss."""
+        return self.rows[0]
+
+    def plot(self) -> plots.Plot:
+        """The score over the learning rate, a line for each base and depth; a matplotlib figure."""
+        return _plot(self.rows, self.headline)
+
+    def __repr__(self) -> str:
+        best = self.best
+        rate = "" if best["learning_rate"] is None else f" at {best['learning_rate']:g}"
+        score = f"{self.headline} {best[f'validation_{self.headline}']:.3f} on validation"
+        return f"Sweep({len(self.rows)} trainings; best: {best['base']}, {best['unfreeze']} unfrozen{rate}, {score})"
+
+    def _repr_html_(self) -> str:
+        shown = [["" if v is None else f"{v:g}" if isinstance(v, float) else v for v in r.values()] for r in self.rows]
+        return table(repr(self), list(self.best), shown)
+
+
+def sweep(
+    data: Any,
+    *,
+    unfreeze: Sequence[int | str] | None = None,
+    learning_rates: Sequence[float] | None = None,
+    bases: Sequence[str] | None = None,
+    weights: str | dict[str, str] | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    recipe: Recipe | None = None,
+    reading: dict[str, Any] | None = None,
+    command: str = "",
+    progress: Progress | bool | None = None,
+    say: Say | None = None,
+    **settings: Any,
+) -> Sweep:
+    """Train each combination of base, unfreeze depth and learning rate of the fine-tune phase; compare on validation.
+
+    Args:
+        data: From `load_data`, or what it takes.
+        unfreeze: Depths, as `fine_tune.unfreeze`; 0 trains the head alone. None takes those around each base's default.
+        learning_rates: Of the fine-tune phase. None takes a third, all and three times each base's default.
+        bases: Names. None takes the recipe's. One whose weights cannot be had is left out with a warning.
+        weights: A weights file for the only base, or files by base.
+        out: The folder; None takes `sweeps/NAME OF THE DATA`.
+        resume: Go on with the sweep that is there: what is done is not done again. Further combinations may be named.
+        recipe: What all trainings have in common; None takes the defaults.
+        reading: How the data is read, as for `load_data`.
+        command: The command line that asks for this.
+        progress: Shows how far it is; True shows a bar, None does so in a notebook only.
+        say: Told in one line what was found and decided.
+        **settings: Put over the recipe, as for `train`.
+
+    Raises:
+        TransferError: Something is wrong with the data, the settings or the folder, or no base's weights can be had.
+        Stopped: By SIGINT or SIGTERM; its message says how to go on. It is a KeyboardInterrupt.
+    """
+    progress, say = listeners(progress, say)
+    common = make_recipe(recipe, settings, named_base=False)
+    names: list[str | None] = list(bases) if bases else [common.base]
+    files = _files(weights or common.weights, names)
+    for name in names:
+        require_base(replace(common, base=name, weights=files.get(name)))
+    rates = require_rates(learning_rates) if learning_rates is not None else None
+    place = Path(out) if out else FOLDER / name_of(data)
+    _require_place(place, resume)
+    dataset = open_data(data, **(reading or {}), progress=progress, say=say)
+    common = suited(common, dataset)
+    names = [name or common.base for name in names]
+    files = {name or common.base: file for name, file in files.items()}
+    wanted = _combinations(dataset, common, names, files, unfreeze, rates, say)
+    place.mkdir(parents=True, exist_ok=True)
+    with run_folder.alone_in(place):
+        _require_same_settings(place, common)
+        write_recipe(place / COMMON, common, command or "made in Python with tfransfer.sweep")
+        return _run(dataset, common, wanted, place, resume, command, progress, say)
+
+
+def _files(weights: str | dict[str, str] | None, names: Sequence[str | None]) -> dict[str | None, str]:
+    """Weights files by base; a single one is the only base's."""
+    if isinstance(weights, dict):
+        unknown = set(weights) - set(names)
+        if unknown:
+            raise SettingError(f"weights are given for {', '.join(sorted(unknown))}, which is not among the bases.")
+        return {name: weights[name] for name in names if name in weights}
+    if weights is None:
+        return {}
+    if len(names) > 1:
+        raise SettingError(f"one weights file, {weights}, cannot serve {len(names)} bases: say BASE=FILE for each.")
+    return {names[0]: weights}
+
+
+def _require_place(place: Path, resume: bool) -> None:
+    """See that a new sweep takes a new folder, before any work is done."""
+    if not resume and place.exists() and (not place.is_dir() or any(place.iterdir())):
+        hint = "Say --resume to go on with it, or n" if (place / COMMON).is_file() else "N"
+        raise RunExistsError(f"{place} exists already. {hint}ame another folder with --out.")
+
+
+def _require_same_settings(place: Path, common: Recipe) -> None:
+    """See that rows of one table can be compared: bases may differ, all else that is common may not."""
+    if (place / COMMON).is_file():
+        earlier, now = (replace(r, base=None, weights=None) for r in (read_recipe(place / COMMON), common))
+        if earlier != now:
+            raise SettingError(
+                f"the sweep in {place} was begun with other settings, which stand in {place / COMMON}: say the same, "
+                "or name another folder with --out."
+            )
+
+
+def _combinations(
+    dataset: Dataset,
+    common: Recipe,
+    names: Sequence[str | None],
+    files: dict[str | None, str],
+    depths: Sequence[int | str] | None,
+    rates: Sequence[float] | None,
+    say: Say,
+) -> list[Combination]:
+    found: dict[Combination, None] = {}
+    missing = []
+    for name in dict.fromkeys(names):
+        try:
+            base = named_base(replace(common, base=name, weights=files.get(name)), "float32", say)
+        except WeightsNotFoundError as error:
+            missing.append(str(error).splitlines()[0])
+            say(f"warning: {name} is left out: {missing[-1]}")
+            continue
+        for depth in _depths(base, depths, common, len(dataset.split("train"))):
+            for rate in [None] if depth in (0, NONE) else rates or _rates(base, common, len(dataset.split("train"))):
+                found[Combination(base.name, files.get(name), depth, rate)] = None
+    if not found:
+        raise WeightsNotFoundError(f"no base is left to train: {'; '.join(missing)}")
+    return list(found)
+
+
+def _depths(base: BuiltBase, given: Sequence[int | str] | None, common: Recipe, images: int) -> list[int | str]:
+    """What was asked for, each once; else about half, all and twice the default."""
+    if given is not None:
+        asked = [FineTunePhase(unfreeze=depth).unfreeze for depth in given]
+        for depth in asked:
+            if depth != ALL and base.module is None:
+                _require_depth(base, depth)
+        return list(dict.fromkeys(0 if depth in (None, NONE) else depth for depth in asked))
+    usual = common.fine_tune.unfreeze
+    usual = planning.default_unfreeze(base, images) if usual is None else usual
+    if not isinstance(usual, int):
+        return [usual]
+    return list(dict.fromkeys(max(1, min(len(base.blocks), depth)) for depth in (usual // 2, usual, 2 * usual)))
+
+
+def _require_depth(base: BuiltBase, depth: int | str | None) -> None:
+    try:
+        top_blocks(base.blocks, NONE if depth is None else depth)
+    except SettingError as error:
+        raise SettingError(f"{base.name}: {error}") from error
+
+
+def _rates(base: BuiltBase, common: Recipe, images: int) -> list[float]:
+    batch = min(common.batch_size or hyperrules.batch_size(images), images)
+    usual = common.fine_tune.learning_rate or hyperrules.fine_tune_learning_rate(batch, base.pretraining)
+    return [float(f"{usual * factor:.2g}") for factor in (1 / 3, 1, 3)]
+
+
+def _run(
+    dataset: Dataset,
+    common: Recipe,
+    wanted: Sequence[Combination],
+    place: Path,
+    resume: bool,
+    command: str,
+    progress: Progress,
+    say: Say,
+) -> Sweep:
+    headline = task_for(dataset.task, dataset.targets(dataset.split("train"))).headline
+    rows: dict[Combination, dict[str, Any]] = {}
+    for number, one in enumerate(wanted, start=1):
+        rate = "" if one.learning_rate is None else f" at {one.learning_rate:g}"
+        say(f"{number} of {len(wanted)}: {one.base}, {one.unfreeze} unfrozen{rate}")
+        trial = Trial(dataset, one.recipe(common), place / TRIALS / one.name, Devices(), progress, say, resume=resume)
+        try:
+            rows[one] = row_of(one, trial.run().manifest, headline)
+        except Stopped as error:
+            again = f"{command} --resume" if command else f"tfransfer.sweep(..., out={str(place)!r}, resume=True)"
+            raise Stopped(f"stopped after {len(rows)} of {len(wanted)}. To go on with it:\n{again}") from error
+        run_folder.write_table(place / TABLE, _ordered(list(rows.values()), headline))
+        gc.collect()  # a model's layers refer to each other
+    ordered = _ordered(list(rows.values()), headline)
+    best = next(one for one, row in rows.items() if row is ordered[0]).recipe(common)
+    write_recipe(place / BEST, best, f"the best of {len(rows)} on validation in {place}")
+    plots.write_plot(_plot(ordered, headline), place / PLOT)
+    return Sweep(place, headline, tuple(ordered), best)
+
+
+def _ordered(rows: Sequence[dict[str, Any]], headline: str) -> list[dict[str, Any]]:
+    return sorted(rows, key=lambda row: (-row[f"validation_{headline}"], row["validation_loss"]))
+
+
+def _plot(rows: Sequence[dict[str, Any]], headline: str) -> plots.Plot:
+    lines: dict[str, list[tuple[float, float]]] = {}
+    flat: dict[str, float] = {}
+    for row in rows:
+        name, score = f"{row['base']}, {row['unfreeze']} unfrozen", row[f"validation_{headline}"]
+        if row["learning_rate"] is None:
+            flat[f"{row['base']}, head alone"] = score
+        else:
+            lines.setdefault(name, []).append((row["learning_rate"], score))
+    best = rows[0]["learning_rate"]
+    marked = None if best is None else (best, rows[0][f"validation_{headline}"])
+    return plots.trials(lines, flat, metric_name(headline), marked)

@@ -1,0 +1,1 @@
+"""Files, caches, signals and other services of the operating system."""

@@ -1,0 +1,96 @@
+"""From data, a recipe and perhaps a model of the user's own to a session, everything decided that can be."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from tfransfer.base.build import OWN_MODEL, BuiltBase, base_from_model
+from tfransfer.base.open import copy_of_model, named_base
+from tfransfer.base.records import BUILT_IN, DEFAULT, NGRAMS
+from tfransfer.data.dataset import Dataset
+from tfransfer.data.index import TEXT
+from tfransfer.data.sources.kinds import DIGITS
+from tfransfer.display.progress import Say
+from tfransfer.errors import SettingError
+from tfransfer.recipe import LINEAR_PROBE, Augmentation, Recipe
+from tfransfer.tasks.task import SINGLE_LABEL, task_for
+from tfransfer.training import planning
+from tfransfer.training.devices import Devices
+from tfransfer.training.losses import as_loss
+from tfransfer.training.planning import Plan
+from tfransfer.training.session import Session
+
+_STILL = Augmentation(flip=False, rotate=0, zoom=0, shift=0, brightness=0, contrast=0)
+
+
+def suited(recipe: Recipe, dataset: Dataset) -> Recipe:
+    """What the data asks for: the built-in base for the built-in digits, which are not mirrored, and one for texts."""
+    if dataset.kind == TEXT:
+        return replace(recipe, base=recipe.base or NGRAMS, augment=_STILL)
+    if dataset.source != DIGITS:
+        return recipe
+    return replace(recipe, base=recipe.base or BUILT_IN, augment=replace(recipe.augment, flip=False))
+
+
+def open_session(
+    dataset: Dataset,
+    recipe: Recipe,
+    own_model: Any,
+    loss: Any,
+    metrics: Callable[[], list[Any]] | None,
+    say: Say,
+    plan: Plan | None = None,
+    devices: Devices | None = None,
+) -> Session:
+    """Build the base and decide what the recipe leaves open.
+
+    Args:
+        dataset: With its splits.
+        recipe: The user's settings.
+        own_model: A keras.Model as base, or None for the one that the recipe names.
+        loss: As `pipeline.train` takes it.
+        metrics: As `pipeline.train` takes it.
+        say: Warned when the built-in base steps in.
+        plan: What was decided when the run was begun; None decides now.
+        devices: What trains; None is one device.
+
+    Returns:
+        A session whose recipe names the base that was taken.
+
+    Raises:
+        SettingError: A setting does not fit the base.
+        BaseModelError: The base cannot be built, or the model has no such input.
+        WeightsNotFoundError: The weights of a base that was named cannot be had.
+    """
+    devices = devices or Devices()
+    rebuild: Callable[[str], BuiltBase] | None = None
+    if own_model is not None:
+        precision = planning.own_precision(own_model, recipe)
+        if devices.scoped:
+            rebuild = partial(copy_of_model, own_model, recipe)
+        with devices.strategy.scope():
+            base = (
+                rebuild(precision) if rebuild else base_from_model(own_model, recipe.preprocessing, recipe.image_size)
+            )
+        recipe = replace(recipe, base=f"{OWN_MODEL} {own_model.name}")  # a recipe file cannot hold the model itself
+    else:
+        precision = plan.precision if plan else planning.choose_precision(recipe.precision, devices)
+        with devices.strategy.scope():
+            base = named_base(recipe, precision, say)
+        recipe = replace(recipe, base=base.name)
+        rebuild = partial(named_base, recipe, say=say)
+
+    _require_fit(base, dataset, recipe)
+    plan = plan or planning.make_plan(recipe, base, len(dataset.split("train")), precision, devices)
+    task = task_for(dataset.task, dataset.targets(dataset.split("train")))
+    return Session(dataset, recipe, plan, base, task, as_loss(loss), metrics, rebuild, devices=devices)
+
+
+def _require_fit(base: BuiltBase, dataset: Dataset, recipe: Recipe) -> None:
+    if base.kind != dataset.kind:
+        hint = f"name another with --base, for example {NGRAMS if dataset.kind == TEXT else DEFAULT}."
+        raise SettingError(f"the base {base.name} takes {base.kind}s, the data holds {dataset.kind}s: {hint}")
+    for name, asked in {"head.method": recipe.head.method, "class_weights": recipe.class_weights}.items():
+        if asked in (LINEAR_PROBE, "balanced") and dataset.task != SINGLE_LABEL:
+            raise SettingError(f"{name} = {asked!r} is for single-label tasks; these labels are {dataset.task}.")
