@@ -15,6 +15,14 @@ ROOT = Path(__file__).parent.parent
 COLOURS = ((150, 10, 0), (10, 150, 20), (0, 20, 150), (150, 140, 0))
 
 
+def pytest_collection_modifyitems(items):
+    """Layering and laws come first; the tests of a file run in one process, because they share its fixtures."""
+    items.sort(key=lambda item: (item.path.name != "test_layering.py", item.get_closest_marker("law") is None))
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(ROOT))))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
     """Nothing is read from, or left in, the cache of whoever runs the tests."""
