@@ -10,7 +10,7 @@ from tfransfer.errors import DataError, DataNotFoundError, SettingError
 
 SIZE = 32
 pytestmark = pytest.mark.usefixtures("fresh_cache")
-QUICK = {"base": "mini", "image_size": SIZE, "head_epochs": 2, "fine_tune_epochs": 0, "exports": ()}
+QUICK = {"base": "mini", "image_size": SIZE, "head_epochs": 2, "fine_tune_epochs": 0, "engine": "keras", "exports": ()}
 COLOURS = np.array([[200, 40, 40], [40, 40, 200], [40, 180, 50]])
 
 

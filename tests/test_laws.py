@@ -175,6 +175,7 @@ def test_law_1_and_10_reach_into_composite_layers(dataset):
     assert all(np.array_equal(a, b) for a, b in zip(*endings, strict=True))
 
 
+@pytest.mark.slow
 def test_law_1_breaks_when_batch_normalization_is_unfrozen(dataset, monkeypatch):
     def careless(model, layers):
         model.trainable = True
@@ -186,6 +187,7 @@ def test_law_1_breaks_when_batch_normalization_is_unfrozen(dataset, monkeypatch)
     broken(check_frozen_is_frozen, dataset, tiny_base())
 
 
+@pytest.mark.slow
 def test_law_1_breaks_when_one_flag_for_the_whole_model_is_trusted(dataset, monkeypatch):
     def whole(base, taps):
         real = model_to(base, taps)
@@ -306,6 +308,7 @@ def test_law_3_a_refused_export_leaves_the_file_that_was_there(trained, dataset,
     assert (tmp_path / "model.tflite").read_bytes() == b"the old one"
 
 
+@pytest.mark.slow
 def test_law_3_breaks_without_the_gate(trained, dataset, pictures, tmp_path, monkeypatch):
     kind = formats.FORMATS["tflite"]
     monkeypatch.setitem(formats.FORMATS, "tflite", replace(kind, write=perturbed(kind.write)))
@@ -340,11 +343,13 @@ def test_law_4_no_random_operation_is_exported(trained, dataset, pictures, tmp_p
     check_nothing_random_is_exported(trained, dataset.classes, pictures, tmp_path)
 
 
+@pytest.mark.slow
 def test_law_4_breaks_without_preprocessing(dataset, monkeypatch):
     monkeypatch.setattr(model_parts, "preprocess", lambda pixels, kind: pixels)
     broken(check_pixels_in, tiny_base(), dataset)
 
 
+@pytest.mark.slow
 def test_law_4_breaks_when_augmentation_is_left_in(trained, dataset, pictures, tmp_path, monkeypatch):
     kind = formats.FORMATS["savedmodel"]
     monkeypatch.setitem(formats.FORMATS, "savedmodel", replace(kind, write=augmenting(kind.write)))
@@ -378,12 +383,14 @@ def test_law_6_splits_are_disjoint_and_stable(colour_photos, tmp_path):
     check_splits(colour_photos, tmp_path)
 
 
+@pytest.mark.slow
 def test_law_6_breaks_when_splits_depend_on_the_path(colour_photos, tmp_path, monkeypatch):
     honest = indexing._example
     monkeypatch.setattr(indexing, "_example", lambda found, *rest: replace(honest(found, *rest), content=found.path))
     broken(check_splits, colour_photos, tmp_path)
 
 
+@pytest.mark.slow
 def test_law_6_breaks_when_splits_depend_on_the_number_of_files(colour_photos, tmp_path, monkeypatch):
     honest, cut = splits.unit_of, splits._cut
 
@@ -410,6 +417,7 @@ def test_law_6_test_pictures_choose_nothing(tmp_path):
     check_test_pictures_choose_nothing(tmp_path)
 
 
+@pytest.mark.slow
 def test_law_6_breaks_when_the_test_split_is_validated_on(tmp_path, monkeypatch):
     honest = sessions.Dataset.split
     monkeypatch.setattr(
@@ -464,6 +472,7 @@ def test_law_6_a_fine_tuning_that_does_not_help_is_rolled_back_and_said(dataset)
     check_the_better_phase_is_kept(dataset)
 
 
+@pytest.mark.slow
 def test_law_6_breaks_when_the_last_phase_is_kept(dataset, monkeypatch):
     monkeypatch.setattr(sessions, "better", lambda task, head, fine_tune: fine_tune)
     broken(check_the_better_phase_is_kept, dataset)
@@ -492,6 +501,7 @@ def test_law_7_files_appear_whole_or_not_at_all(tmp_path):
     assert [p.name for p in folder.iterdir()] == ["new"]
 
 
+@pytest.mark.slow
 def test_law_7_breaks_when_files_are_written_in_place(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "whole", lambda path: contextlib.nullcontext(path))
     broken(check_files_are_whole, tmp_path / "file.txt")
@@ -527,6 +537,7 @@ def test_law_7_a_failed_replacement_leaves_the_old_run(colour_photos, tmp_path, 
     check_a_failed_replacement_leaves_the_old_run(colour_photos, tmp_path / "run", monkeypatch)
 
 
+@pytest.mark.slow
 def test_law_7_breaks_when_the_old_run_is_removed_first(colour_photos, tmp_path, monkeypatch):
     def careless(place):
         shutil.rmtree(place, ignore_errors=True)
@@ -547,6 +558,7 @@ def test_law_7_pictures_inside_the_run_folder_are_never_replaced(colour_photos, 
     assert len(list((tmp_path / "run" / "photos").glob("*/*.png"))) == len(list(colour_photos.glob("*/*.png")))
 
 
+@pytest.mark.slow
 def test_law_7_breaks_when_nobody_looks(colour_photos, tmp_path, monkeypatch):
     careless = lambda place, overwrite: (place / run_folder.MANIFEST).write_text("new")  # noqa: E731
     monkeypatch.setattr(run_folder, "require_free", careless)
@@ -586,6 +598,7 @@ def test_law_8_help_version_and_bases_start_without_tensorflow():
     check_starts_light(HELP)
 
 
+@pytest.mark.slow
 def test_law_8_breaks_when_the_pipeline_is_imported_at_once():
     broken(check_starts_light, "import tfransfer; tfransfer.train")
 
@@ -610,12 +623,14 @@ def test_law_10_same_seed_same_result(colour_photos):
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
 
+@pytest.mark.slow
 def test_law_10_breaks_when_augmentation_draws_from_hidden_state(colour_photos, monkeypatch):
     hidden = np.random.default_rng()
     monkeypatch.setattr(flow, "_fold", lambda seed, *numbers: tf.constant(hidden.integers(0, 2**31, 2)))
     broken(check_same_seed_same_result, colour_photos)
 
 
+@pytest.mark.slow
 def test_law_10_breaks_when_dropout_draws_from_hidden_state(colour_photos, monkeypatch):
     hidden = np.random.default_rng()
 

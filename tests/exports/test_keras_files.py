@@ -21,7 +21,7 @@ np.save(sys.argv[3], model.predict(np.load(sys.argv[2]), verbose=0))
 # One for each way of preprocessing, and those with layers that Keras Applications defines itself.
 NAMES = [
     "mobilenet_v3_small",
-    "resnet50",
+    pytest.param("resnet50", marks=pytest.mark.slow),
     *(
         pytest.param(n, marks=pytest.mark.long)
         for n in ("convnext_tiny", "densenet121", "efficientnet_b0", "inception_resnet_v2")

@@ -206,6 +206,7 @@ def test_killed_extraction_loses_at_most_the_shard_being_written(colour_photos, 
     assert not budget.verify()
 
 
+@pytest.mark.slow
 def test_two_extractions_at_once_do_not_corrupt(colour_photos, dataset, tmp_path):
     script = tmp_path / "both.py"
     script.write_text(KILLED)

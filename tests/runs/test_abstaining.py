@@ -33,7 +33,7 @@ def photos(tmp_path_factory):
 def run(photos, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
     return pipeline.train(
-        photos, tiny_model(), preprocessing="tf", out=out, head_epochs=8, fine_tune_epochs=8, unfreeze="all", exports=()
+        photos, tiny_model(), preprocessing="tf", out=out, head_epochs=6, fine_tune_epochs=3, unfreeze="all", exports=()
     )
 
 

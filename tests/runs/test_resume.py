@@ -87,6 +87,7 @@ def test_law_5_stopped_and_resumed_is_never_stopped(colour_photos, tmp_path, und
     check_resumed_is_never_stopped(colour_photos, tmp_path / "run", undisturbed, monkeypatch, *place)
 
 
+@pytest.mark.slow
 @pytest.mark.law
 @pytest.mark.parametrize("forgotten", ["optimizer", "step", "metric"])
 def test_law_5_breaks_when_part_of_the_state_is_forgotten(colour_photos, tmp_path, undisturbed, monkeypatch, forgotten):

@@ -14,7 +14,7 @@ from tfransfer.search import trial
 from tfransfer.search.sweep import named_base, sweep
 from tfransfer.search.trial import Combination
 
-QUICK = {"head_epochs": 2, "fine_tune_epochs": 1, "image_size": 32, "batch_size": 8}
+QUICK = {"head_epochs": 2, "fine_tune_epochs": 1, "image_size": 32, "batch_size": 8, "engine": "keras"}
 
 
 def swept(dataset, place, **options):

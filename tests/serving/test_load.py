@@ -91,6 +91,7 @@ def slow_client(port):
     return raw
 
 
+@pytest.mark.slow
 def test_fifty_clients_are_answered_rightly_in_flat_memory(service, busy, run, record_property):
     process, _ = service
     files = {question(n)[3] for n in range(CLIENTS * EACH)} - {None}

@@ -95,6 +95,7 @@ def test_full_width_inherits_the_whole_network_and_a_narrow_one_its_channels():
             np.testing.assert_array_equal(np.asarray(old.moving_mean)[kept], np.asarray(layer.moving_mean))
 
 
+@pytest.mark.slow
 def test_teacher_sees_the_crops_that_the_student_sees(crops, tmp_path):
     from teacher import targets
 

@@ -65,25 +65,26 @@ def check_same(found, name, reference="one", few=0.0):
 @pytest.fixture(scope="module")
 def ends(flower_photos, tmp_path_factory):
     folder = tmp_path_factory.mktemp("devices")
-    data = some_flowers(flower_photos, folder / "data", per_class=21)[0].parent.parent
     variants = [
-        ONE, TWO, WORKERS,
-        ONE | PLAIN | {"name": "one plain"}, TWO | PLAIN | {"name": "two plain"},
-        TWO | {"name": "in pieces", "settings": {"accumulate": 3}},
+        ONE, TWO, TWO | {"name": "in pieces", "settings": {"accumulate": 3}},
         ONE | ADAMW | {"name": "one adamw"}, TWO | ADAMW | {"name": "two adamw"},
     ]  # fmt: skip
-    return trained(data, folder, *variants)
+    return trained(some_flowers(flower_photos, folder / "data", per_class=21)[0].parent.parent, folder, *variants)
 
 
 def test_two_devices_of_one_machine_train_as_one_does(ends):
     assert ends["two"][2] == 2
     check_same(ends, "two")
-    check_same(ends, "two plain", "one plain")
 
 
-def test_two_workers_train_as_one_does(ends):
+@pytest.mark.slow
+def test_two_workers_train_as_one_does_and_so_do_devices_on_pixels(flower_photos, tmp_path):
+    data = some_flowers(flower_photos, tmp_path / "data", per_class=21)[0].parent.parent
+    plain = [ONE | PLAIN | {"name": "one plain"}, TWO | PLAIN | {"name": "two plain"}]
+    ends = trained(data, tmp_path, ONE, WORKERS, *plain)
     assert ends["workers"][2] == 2
     check_same(ends, "workers")
+    check_same(ends, "two plain", "one plain")
 
 
 def test_a_batch_in_pieces_gives_the_same_gradients(ends):

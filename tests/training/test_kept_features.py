@@ -71,6 +71,7 @@ def test_law_2_kept_features_and_pixels_are_the_same_training(dataset, phase):
     check_kept_is_plain(dataset, phase)
 
 
+@pytest.mark.slow
 @pytest.mark.law
 @pytest.mark.parametrize("change", ["order", "view", "inference"])
 def test_law_2_breaks_when_order_views_or_mode_differ(dataset, monkeypatch, change):

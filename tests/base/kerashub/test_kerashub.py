@@ -202,12 +202,13 @@ np.save(folder + "/saved_said.npy", loaded.signatures["serving_default"](texts)[
 assert not {{"keras_hub", "tfransfer"}} & set(sys.modules)
 
 import keras
-import tfransfer.base.kerashub
+import tfransfer.base.kerashub.build, tfransfer.base.kerashub.text
 np.save(folder + "/vit_said.npy", keras.saving.load_model(folder + "/vit.keras")(np.load(folder + "/pixels.npy")))
 np.save(folder + "/bert_said.npy", keras.saving.load_model(folder + "/bert.keras")(texts))
 """
 
 
+@pytest.mark.slow
 def test_files_load_in_a_fresh_process_the_saved_model_without_keras_hub(presets, tmp_path):
     np.save(tmp_path / "pixels.npy", pixels())
     expected = {}
@@ -306,8 +307,8 @@ def test_backbones_that_are_no_base_are_refused(tmp_path):
 
 
 def test_a_preset_for_pictures_goes_from_training_to_files(presets, dataset, tmp_path, fresh_cache):
-    run = tfransfer.train(dataset, base=f"kerashub:{presets['vit']}", out=tmp_path / "run", head_epochs=2,
-                          fine_tune_epochs=1, unfreeze=1)  # fmt: skip
+    run = tfransfer.train(dataset, base=f"kerashub:{presets['vit']}", out=tmp_path / "run", engine="keras",
+                          head_epochs=2, fine_tune_epochs=1, unfreeze=1)  # fmt: skip
     assert set(run.manifest["exports"]) == {"keras", "savedmodel", "tflite"}
     assert list(run.manifest["plan"]["unfrozen"]) == ["transformer_block_2"]
     assert run.manifest["plan"]["features"]["cut"]
@@ -318,6 +319,6 @@ def test_a_preset_for_texts_goes_from_training_to_a_saved_model(presets, tmp_pat
     lines = [f"{'good' if n % 2 else 'bad'} film{' a' * (n // 2)},{n % 2}" for n in range(60)]
     (tmp_path / "films.csv").write_text("text,label\n" + "\n".join(lines) + "\n")
     run = tfransfer.train(tmp_path / "films.csv", base=f"kerashub:{presets['bert']}", out=tmp_path / "run",
-                          head_epochs=2, fine_tune_epochs=1)  # fmt: skip
+                          engine="keras", head_epochs=2, fine_tune_epochs=1)  # fmt: skip
     assert set(run.manifest["exports"]) == {"keras", "savedmodel"}
     assert tfransfer.load_run(run.folder).evaluate() == run.metrics
