@@ -1,10 +1,14 @@
 """Metrics of multi-label classification and of regression."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
 from tfransfer.tasks import metrics
+from tfransfer.tasks.task import TASKS
 
 TARGETS = np.array([[1, 0], [1, 1], [0, 1], [0, 0]], np.float32)
 PROBABILITIES = np.array([[0.9, 0.1], [0.4, 0.3], [0.2, 0.2], [0.3, 0.1]], np.float32)
@@ -60,3 +64,26 @@ def test_regression_by_hand():
 
 def test_regression_of_one_example_has_no_r2():
     assert metrics.regression(np.array([[1.0]]), np.array([[2.0]]))["r2"] is None
+
+
+def test_tasks_are_known_without_what_takes_seconds_to_load():
+    code = (
+        "import sys; from tfransfer.tasks.task import TASKS; assert list(TASKS)[0] == 'single-label';"
+        "assert not {'tensorflow', 'keras', 'sklearn', 'scipy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
+def test_every_figure_that_a_task_describes_is_one_that_it_scores(task):
+    random = np.random.default_rng(0)
+    targets = np.eye(7, dtype=np.float32)[np.arange(21) % 7][:, : 1 if not task.has_classes else 7]
+    outputs = random.random(targets.shape).astype(np.float32)
+    classes = tuple("abcdefg"[: targets.shape[1]])
+    scored = task.score(targets, outputs / outputs.sum(axis=1, keepdims=True) if task.one_class else outputs, classes)
+    assert {one.key for one in task.figures} <= set(scored)
+    known = set(scored) - {"n", "per_class", "confusion_matrix"}
+    assert known == {one.key for one in task.figures}, "nothing is scored that is never shown"
+    for of_class in scored.get("per_class", {}).values():
+        assert set(of_class) == {one.key for one in task.class_figures}
+    assert task.class_key in {"", *(one.key for one in task.class_figures)}

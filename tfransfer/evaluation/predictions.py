@@ -117,7 +117,7 @@ def predict_inputs(model: Any, given: np.ndarray, batch: int = 32) -> np.ndarray
 
 
 @dataclass(frozen=True)
-class Reading:
+class OutputReading:
     """How a model's output is turned into predictions.
 
     Attributes:
@@ -143,7 +143,7 @@ class Reading:
         return self.task.read(name, output, self.classes, thresholds=self.thresholds, top=self.top, least=self.least)
 
 
-def name_texts(model: Any, reading: Reading, texts: Sequence[str], batch: int = 32) -> list[Prediction]:
+def name_texts(model: Any, reading: OutputReading, texts: Sequence[str], batch: int = 32) -> list[Prediction]:
     """What a model says of texts.
 
     Args:
@@ -156,7 +156,7 @@ def name_texts(model: Any, reading: Reading, texts: Sequence[str], batch: int = 
     return [reading.of(text, output) for text, output in zip(texts, said, strict=True)]
 
 
-def name_pictures(model: Any, reading: Reading, size: int, pictures: Any, batch: int = 32) -> list[Prediction]:
+def name_pictures(model: Any, reading: OutputReading, size: int, pictures: Any, batch: int = 32) -> list[Prediction]:
     """Name what is on pictures; those that cannot be read come back with their error.
 
     Args:

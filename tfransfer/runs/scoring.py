@@ -10,7 +10,7 @@ from tfransfer.display.progress import Progress, Say
 from tfransfer.errors import DataError, SettingError, TransferError
 from tfransfer.evaluation import abstention
 from tfransfer.evaluation.map2d import LIMIT
-from tfransfer.evaluation.predictions import Predictions, Reading, predict_examples
+from tfransfer.evaluation.predictions import OutputReading, Predictions, predict_examples
 from tfransfer.runs import run_folder
 from tfransfer.runs.record import Record
 from tfransfer.tasks.task import find_task
@@ -129,9 +129,9 @@ def choose_abstention(
     return told
 
 
-def reading_of(run: Record, top: int = 5) -> Reading:
+def reading_of(run: Record, top: int = 5) -> OutputReading:
     """How the output of a run's model reads."""
-    return Reading(find_task(run.task), run.classes, tuple(run.thresholds or ()), top, run.least_probability)
+    return OutputReading(find_task(run.task), run.classes, tuple(run.thresholds or ()), top, run.least_probability)
 
 
 def write_predictions(run: Record, scored: dict[str, tuple[dict[str, Any], Predictions]]) -> None:
