@@ -3,11 +3,8 @@
 import numpy as np
 
 from tfransfer.evaluation.answers import Answers
-from tfransfer.evaluation.mistakes import most_wrong
-from tfransfer.evaluation.predictions import Predictions
 from tfransfer.evaluation.report.content import Content, Shown
-from tfransfer.evaluation.scores import score
-from tfransfer.tasks.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from tfransfer.tasks.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL, find_task
 
 EVIL = "<script>alert(1)</script>"
 KEYS = {SINGLE_LABEL: "top1", MULTI_LABEL: "average_precision", REGRESSION: "r2"}
@@ -49,14 +46,14 @@ def content_for(task=SINGLE_LABEL, classes=("daisy", "rose", "tulip"), photos=Fa
                                "top1_agreeing": 16, "largest_difference": 1e-6}},
         "seeds": {"seed": 0}, "versions": {"tfransfer": "0"},
     } | changes.pop("manifest", {})  # fmt: skip
-    said = Predictions((None,) * 60, answers.targets, answers.outputs)
     shown = tuple(
         Shown(m, answers.paths[m.position], texts[i % len(texts)] if texts else None,
               np.full((8, 8, 3), 99, np.uint8) if photos else None, np.eye(8, dtype=np.float32) if photos else None)
-        for i, m in enumerate(most_wrong(task, answers.targets, answers.outputs, classes))
+        for i, m in enumerate(find_task(task).most_wrong(answers.targets, answers.outputs, classes))
     )  # fmt: skip
+    scored = find_task(task).score(answers.targets, answers.outputs, classes)
     given = {
-        "manifest": manifest, "metrics": {"test": score(task, said, classes)}, "history": history,
+        "manifest": manifest, "metrics": {"test": scored}, "history": history,
         "recipe": '# tfransfer train photos --base mini\nbase = "mini"\n', "issues": [], "folder": "my run",
         "answers": answers, "shown": shown, "looked": "Grad-CAM",
     }  # fmt: skip

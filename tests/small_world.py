@@ -16,7 +16,7 @@ from tfransfer.data.sources.folder import load_folder
 from tfransfer.exports.exporting import Subject
 from tfransfer.exports.held_out import HeldOut
 from tfransfer.recipe import Recipe
-from tfransfer.tasks.task import CLASSIFICATION
+from tfransfer.tasks.single_label import CLASSIFICATION
 from tfransfer.training.planning import make_plan
 from tfransfer.training.session import Session
 

@@ -9,7 +9,6 @@ from tfransfer.data.loading import load_data
 from tfransfer.data.sources import kinds
 from tfransfer.display.listeners import listeners
 from tfransfer.display.progress import Progress, Say, quiet, silent
-from tfransfer.evaluation.predictions import Prediction
 from tfransfer.exports.budget import parse_budget
 from tfransfer.exports.bundle import Verdict, verify_bundle
 from tfransfer.exports.formats import TRIED, require_formats
@@ -23,6 +22,7 @@ from tfransfer.runs.run import Run, load_run
 from tfransfer.runs.settings import make_recipe
 from tfransfer.runs.start import require_factories
 from tfransfer.system.allocator import keep_freed_memory
+from tfransfer.tasks.prediction import Prediction
 from tfransfer.training.devices import AUTO, Devices, choose_devices
 
 __all__ = [

@@ -81,7 +81,7 @@ def test_a_run_says_at_its_end_what_it_stands_in_for_and_can_be_repeated(no_netw
     code, shown, told = command("train", data, *settings, "--out", tmp_path / "run")
     assert code == 0, told
     last = (shown + told).splitlines()[-4:]
-    assert any("base: mini" in line and "the weights of mobilenet_v2 could not be had" in line for line in last)
+    assert any("base: mini" in line and "the weights of mobilenet_v2 are not available" in line for line in last)
     first = (tmp_path / "run" / "recipe.toml").read_text().splitlines()[0]
     assert first.startswith("# tfransfer train")
     assert first.endswith("--base mini")

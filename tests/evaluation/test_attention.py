@@ -7,7 +7,7 @@ import pytest
 from tfransfer.base.build import base_from_model
 from tfransfer.evaluation.attention import GRAD_CAM, OCCLUSION, heat_maps
 from tfransfer.evaluation.report.drawing import brightest_part, overlay
-from tfransfer.tasks.task import CLASSIFICATION
+from tfransfer.tasks.single_label import CLASSIFICATION
 from tfransfer.training.model import assemble
 
 SIZE = 32

@@ -12,7 +12,9 @@ from tfransfer.evaluation.calibration import (
     log_loss,
     tempered,
 )
-from tfransfer.tasks.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from tfransfer.tasks.multi_label import MultiLabel
+from tfransfer.tasks.regression import Regression
+from tfransfer.tasks.single_label import CLASSIFICATION
 
 
 def softmax(values):
@@ -31,10 +33,10 @@ def drawn(temperature, n=4000, classes=5):
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
 def test_the_temperature_that_a_model_is_off_by_is_found(temperature):
     targets, said = drawn(temperature)
-    found = fit_temperature(SINGLE_LABEL, targets, said)
+    found = fit_temperature(CLASSIFICATION, targets, said)
     assert found == pytest.approx(temperature, rel=0.06)
-    better = tempered(SINGLE_LABEL, said, found)
-    assert log_loss(SINGLE_LABEL, targets, better) <= log_loss(SINGLE_LABEL, targets, said) + 1e-4
+    better = tempered(CLASSIFICATION, said, found)
+    assert log_loss(CLASSIFICATION, targets, better) <= log_loss(CLASSIFICATION, targets, said) + 1e-4
     assert (better.argmax(axis=1) == said.argmax(axis=1)).all()
 
 
@@ -43,28 +45,28 @@ def test_sigmoids_are_calibrated_too():
     logits = random.normal(0, 2, (3000, 4))
     targets = (random.uniform(size=logits.shape) < 1 / (1 + np.exp(-logits))).astype(float)
     said = (1 / (1 + np.exp(-2.5 * logits))).astype(np.float32)
-    found = fit_temperature(MULTI_LABEL, targets, said)
+    found = fit_temperature(MultiLabel(), targets, said)
     assert found == pytest.approx(2.5, rel=0.06)
-    assert ((tempered(MULTI_LABEL, said, found) > 0.5) == (said > 0.5)).all()
+    assert ((tempered(MultiLabel(), said, found) > 0.5) == (said > 0.5)).all()
 
 
 def test_a_model_that_is_always_right_does_not_become_certain():
     targets = np.eye(3)[np.arange(60) % 3]
     said = np.clip(targets, 0.1, 0.8)
-    assert 0.1 < fit_temperature(SINGLE_LABEL, targets, said) < 1
+    assert 0.1 < fit_temperature(CLASSIFICATION, targets, said) < 1
 
 
 def test_few_examples_and_numbers_are_left_alone():
     targets, said = drawn(3.0, n=FEWEST - 1)
-    assert fit_temperature(SINGLE_LABEL, targets, said) == 1
-    assert fit_temperature(REGRESSION, np.zeros((100, 1)), np.ones((100, 1))) == 1
+    assert fit_temperature(CLASSIFICATION, targets, said) == 1
+    assert fit_temperature(Regression(), np.zeros((100, 1)), np.ones((100, 1))) == 1
 
 
 def test_probabilities_of_zero_do_not_hurt():
     targets = np.eye(2)[np.arange(100) % 2]
     said = np.roll(targets, 1, axis=1) * 0.0 + targets
     said[0] = said[0, ::-1]  # certain and wrong
-    assert np.isfinite(fit_temperature(SINGLE_LABEL, targets, said))
+    assert np.isfinite(fit_temperature(CLASSIFICATION, targets, said))
 
 
 def test_the_graph_says_what_was_computed():
@@ -74,7 +76,7 @@ def test_the_graph_says_what_was_computed():
     given = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
     before = model.predict(given, verbose=0)
     with at_temperature(model, 2.0):
-        np.testing.assert_allclose(model.predict(given, verbose=0), tempered(SINGLE_LABEL, before, 2.0), atol=1e-6)
+        np.testing.assert_allclose(model.predict(given, verbose=0), tempered(CLASSIFICATION, before, 2.0), atol=1e-6)
     np.testing.assert_array_equal(model.predict(given, verbose=0), before)
     divide_logits(model, 0.5)
-    np.testing.assert_allclose(model.predict(given, verbose=0), tempered(SINGLE_LABEL, before, 0.5), atol=1e-6)
+    np.testing.assert_allclose(model.predict(given, verbose=0), tempered(CLASSIFICATION, before, 0.5), atol=1e-6)

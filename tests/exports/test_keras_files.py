@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tfransfer.base.build import build_base
-from tfransfer.tasks.task import CLASSIFICATION
+from tfransfer.tasks.single_label import CLASSIFICATION
 from tfransfer.training.model import assemble
 
 STRANGER = """

@@ -18,8 +18,8 @@ from tfransfer import pipeline
 from tfransfer.errors import BaseModelError, DataError, RunError, SettingError, WriteError
 from tfransfer.runs import finish, job, run_folder, start
 from tfransfer.system.signals import Stopped
-from tfransfer.tasks import task
-from tfransfer.tasks.task import CLASSIFICATION
+from tfransfer.tasks.regression import Regression
+from tfransfer.tasks.single_label import CLASSIFICATION
 from tfransfer.training import checkpoint
 from tfransfer.training.loop import Loop
 from tfransfer.training.losses import as_loss
@@ -124,9 +124,7 @@ def test_handlers_of_signals_are_put_back(colour_photos, tmp_path):
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
-@pytest.mark.parametrize(
-    "task", [CLASSIFICATION, task.task_for(task.REGRESSION, np.arange(4, dtype=np.float32).reshape(4, 1))]
-)
+@pytest.mark.parametrize("task", [CLASSIFICATION, Regression().fitted(np.arange(4, dtype=np.float32).reshape(4, 1))])
 def test_metrics_that_make_variables_late_are_restored(dataset, task):
     """R2 and F1 make variables when they first see targets: a new loop must have them too."""
     metrics = lambda: task.metrics() + [keras.metrics.F1Score(average="macro")]  # noqa: E731

@@ -120,6 +120,7 @@ def test_about_and_health(client):
     assert client.get("/healthz") == (200, {"status": "ok"})
     status, said = client.get("/about")
     assert (status, said["classes"], said["limits"]["body_bytes"]) == (200, CLASSES, 20_000_000)
+    assert said["predicts"] == "3 classes"
 
 
 def test_page_asks_nobody_else_and_its_policy_allows_nothing_else(client):

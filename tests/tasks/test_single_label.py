@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tfransfer.tasks.single_label import expected_calibration_error, score
+from tfransfer.tasks.metrics import expected_calibration_error
+from tfransfer.tasks.metrics import single_label as score
 
 LABELS = np.array([0, 0, 1, 2])
 PROBABILITIES = np.array([[0.7, 0.2, 0.1], [0.2, 0.5, 0.3], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]], np.float32)

@@ -10,7 +10,7 @@ from tfransfer.base.build import build_base
 from tfransfer.display.progress import quiet, silent
 from tfransfer.features import batches as kept_batches
 from tfransfer.features import budget, caching
-from tfransfer.tasks.task import CLASSIFICATION
+from tfransfer.tasks.single_label import CLASSIFICATION
 from tfransfer.training import model as models
 from tfransfer.training.loop import Loop
 from tfransfer.training.model import freeze_base, matrix_products, unfreeze

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from small_world import session, tiny_base
 
-from tfransfer.tasks.task import CLASSIFICATION
+from tfransfer.tasks.single_label import CLASSIFICATION
 from tfransfer.training.callbacks import KeepBest
 from tfransfer.training.loop import DivergedError, Loop
 from tfransfer.training.model import freeze_base, unfreeze

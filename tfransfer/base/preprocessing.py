@@ -23,9 +23,11 @@ def entry(kind: str, size: int) -> Any:
     Returns:
         KerasTensor: float32 pixels, shape (batch, size, size, 3), in [0, 255]; or strings, shape (batch,).
     """
-    if kind == "text":
-        return keras.Input((), dtype="string", name="text")
-    return keras.Input((size, size, 3), dtype="float32", name="pixels")
+    shapes: dict[str, Any] = {
+        "image": {"shape": (size, size, 3), "dtype": "float32", "name": "pixels"},
+        "text": {"shape": (), "dtype": "string", "name": "text"},
+    }
+    return keras.Input(**shapes[kind])
 
 
 def reads_text(model: keras.Model) -> bool:

@@ -29,15 +29,16 @@ def evaluate(
     """Score RUN on its recorded validation and test pictures, or on all pictures of a folder DATA."""
     terminal = Terminal(as_json)
     pipeline = load_pipeline()
+    loaded = load_run(run, trust)
     metrics = pipeline.evaluate(
-        load_run(run, trust),
+        loaded,
         data,
         predictions=predictions,
         precision=precision,
         progress=terminal.progress,
         say=terminal.say,
     )
-    show_metrics(terminal, metrics)
+    show_metrics(terminal, loaded.task, metrics)
     if predictions:
         terminal.say(f"predictions: {run / 'predictions.csv'}")
     terminal.emit(metrics)

@@ -23,8 +23,8 @@ def predict(run: Path, inputs: tuple[str, ...], top: int, trust: bool, as_json: 
     terminal = Terminal(as_json)
     pipeline = load_pipeline()
     loaded = load_run(run, trust)
-    what = "picture" if loaded.kind == "image" else "text"
-    said = pipeline.predict(loaded, [Path(one) if what == "picture" else one for one in inputs], top=top)
+    what = loaded.modality.item
+    said = pipeline.predict(loaded, [Path(one) if loaded.modality.has_pixels else one for one in inputs], top=top)
     show_predictions(terminal, said, what)
     bad = [p for p in said if p.error]
     if bad:

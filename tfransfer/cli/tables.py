@@ -4,44 +4,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tfransfer.display.numbers import percent, value_text
 from tfransfer.display.terminal import Terminal
 from tfransfer.exports.table import TITLE, export_rows
-
-_COLUMNS = [
-    ("n", "examples"),
-    ("top1", "top-1"),
-    ("top5", "top-5"),
-    ("mean_average_precision", "mean average precision"),
-    ("mean_prevalence", "by chance"),
-    ("micro_f1", "micro F1"),
-    ("macro_f1", "macro F1"),
-    ("exact_match", "all right"),
-    ("r2", "R2"),
-    ("rmse", "RMSE"),
-    ("mae", "MAE"),
-    ("bias", "bias"),
-    ("log_loss", "log loss"),
-    ("expected_calibration_error", "calibration error"),
-]
-_PER_CLASS = [
-    ("average_precision", "average precision"),
-    ("precision", "precision"),
-    ("recall", "recall"),
-    ("f1", "f1"),
-    ("threshold", "threshold"),
-    ("support", "examples"),
-]
+from tfransfer.tasks.task import find_task
 
 
 def show_run(terminal: Terminal, run: Any) -> None:
     """A finished run: metrics, exports, where it is."""
-    show_metrics(terminal, run.metrics)
+    show_metrics(terminal, run.task, run.metrics)
     made = run.manifest["exports"].items()
     show_exports(terminal, run.task, [(run.folder / e["file"], name, e) for name, e in made])
     terminal.say(f"kept: the {run.manifest['kept'].replace('_', '-')} phase's model")
     plan = run.manifest["plan"]
     if plan.get("instead_of"):
-        why = f"because the weights of {plan['instead_of']} could not be had"
+        why = f"because the weights of {plan['instead_of']} are not available"
         terminal.say(f"base: {plan['base']}, which is less accurate, {why}")
     if (run.folder / "report.html").is_file():
         terminal.say(f"report: {run.folder / 'report.html'}")
@@ -59,18 +36,13 @@ def show_exports(terminal: Terminal, task: str, made: Sequence[tuple[Path, str, 
     terminal.table(TITLE, *export_rows(task, made), 2)
 
 
-def show_metrics(terminal: Terminal, metrics: dict[str, Any]) -> None:
+def show_metrics(terminal: Terminal, task: str, metrics: dict[str, Any]) -> None:
     """A row per split, then a row per class where there are classes."""
-    present = [(key, title) for key, title in _COLUMNS if any(key in m for m in metrics.values())]
-    rows = [[split, *(_known(m.get(key)) for key, _ in present)] for split, m in metrics.items()]
-    terminal.table("", ["split", *(title for _, title in present)], rows)
+    decides = find_task(task)
+    terminal.table("", *decides.split_table(metrics))
     shown = "test" if "test" in metrics else next(iter(metrics))
-    per_class = metrics[shown].get("per_class")
-    if per_class:
-        first = next(iter(per_class.values()))
-        columns = [(key, title) for key, title in _PER_CLASS if key in first]
-        rows = [[name, *(_known(said[key]) for key, _ in columns)] for name, said in per_class.items()]
-        terminal.table(f"{shown}, per class", ["class", *(title for _, title in columns)], rows)
+    if per_class := metrics[shown].get("per_class"):
+        terminal.table(f"{shown}, per class", *decides.class_table(per_class))
     _show_abstention(terminal, {name: m["abstention"] for name, m in metrics.items() if "abstention" in m})
 
 
@@ -78,12 +50,8 @@ def _show_abstention(terminal: Terminal, told: dict[str, dict[str, Any]]) -> Non
     """What it costs and gives not to answer below the chosen probability."""
     if told:
         threshold = next(iter(told.values()))["threshold"]
-        rows = [[name, f"{one['coverage']:.1%}", _known(one["top1"])] for name, one in told.items()]
+        rows = [[name, percent(one["coverage"]), one["top1"]] for name, one in told.items()]
         terminal.table(f"not sure below {threshold:.3f}", ["split", "answered", "top-1 of these"], rows)
-
-
-def _known(value: Any) -> Any:
-    return "" if value is None else value
 
 
 def show_predictions(terminal: Terminal, said: list[Any], what: str) -> None:
@@ -95,7 +63,7 @@ def show_predictions(terminal: Terminal, said: list[Any], what: str) -> None:
         what: "picture" or "text".
     """
     if any(p.value is not None for p in said):
-        terminal.table("", [what, "value"], [[p.name, p.error or f"{p.value:.4g}"] for p in said], left=99)
+        terminal.table("", [what, "value"], [[p.name, p.error or value_text(p.value)] for p in said], left=99)
         return
     shown = max(1, *(len(p.top) for p in said))
     several = any(p.top and p.label != p.top[0][0] for p in said)

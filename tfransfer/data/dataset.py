@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tfransfer.data.index import SPLITS, Index
 from tfransfer.display.html import Gallery, table
-from tfransfer.tasks.task import REGRESSION
+from tfransfer.tasks.task import find_task
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,11 @@ class Dataset(Index):
 
     def _repr_html_(self) -> str:
         counts = self.counts()
-        if self.task == REGRESSION:
-            rows = [[self.classes[0], *(len(self.split(name)) for name in SPLITS)]]
-        else:
-            rows = [[name, *(counts[split][name] for split in SPLITS)] for name in self.classes]
+        rows = [[name, *(counts[split][name] for split in SPLITS)] for name in self.classes]
         return table(repr(self), ["class", *SPLITS], rows)
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {len(self.split(name))}" for name in SPLITS)
         aside = sum(issue.set_aside for issue in self.issues)
-        what = self.task if self.task == REGRESSION else f"{len(self.classes)} classes"
+        what = find_task(self.task).in_words(self.classes)
         return f"Dataset({str(self.root)!r}: {what}; {sizes}; {aside} set aside)"

@@ -16,7 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfransfer.data import augment, pictures
-from tfransfer.data.index import TEXT, Example, Index, labels_of
+from tfransfer.data.index import Example, Index, labels_of
+from tfransfer.data.modality import IMAGE, TEXT
 from tfransfer.data.share import ALL, Share
 from tfransfer.errors import DataError
 from tfransfer.recipe import Augmentation
@@ -78,7 +79,7 @@ def as_model_input(values: tf.Tensor) -> tf.Tensor:
 class _Texts:
     """A split's texts as a tensor, to be looked up by position. They are not varied."""
 
-    def __init__(self, examples: Sequence[Example]) -> None:
+    def __init__(self, dataset: Index, examples: Sequence[Example], size: int) -> None:
         self.texts = tf.constant([e.text or "" for e in examples], tf.string)
 
     def read(self, position: tf.Tensor) -> tf.Tensor:
@@ -131,8 +132,11 @@ class _Pictures:
         return augment.augment(pixels, _fold(seed, self.keys[position]), settings)
 
 
+_COLUMNS: dict[str, type[_Texts] | type[_Pictures]] = {IMAGE: _Pictures, TEXT: _Texts}
+
+
 def _columns(dataset: Index, examples: Sequence[Example], size: int) -> _Texts | _Pictures:
-    return _Texts(examples) if dataset.kind == TEXT else _Pictures(dataset, examples, size)
+    return _COLUMNS[dataset.kind](dataset, examples, size)
 
 
 def view_flow(
@@ -174,8 +178,15 @@ def epoch_order(seed: tuple[int, int], epoch: tf.Tensor | int, examples: int) ->
     return tf.random.experimental.stateless_shuffle(tf.range(examples, dtype=tf.int64), seed=number)
 
 
+def model_input(dataset: Index, examples: Sequence[Example], size: int) -> np.ndarray:
+    """What a model is given: pictures, uint8 (n, size, size, 3); or texts, str (n,)."""
+    if dataset.modality.has_pixels:
+        return pixels_of(dataset, examples, size)
+    return np.array([example.text for example in examples])
+
+
 def pixels_of(dataset: Index, examples: Sequence[Example], size: int) -> np.ndarray:
-    """Some examples as a model sees them: uint8 (n, size, size, 3)."""
+    """Some pictures as a model sees them: uint8 (n, size, size, 3)."""
     made = evaluation_flow(dataset, examples, np.zeros((len(examples), 1), np.float32), size, _READ_AT_ONCE)
     return np.concatenate([pixels.numpy() for pixels, _, _ in made.batches])
 

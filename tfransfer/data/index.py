@@ -9,12 +9,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tfransfer.tasks.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from tfransfer.data.modality import IMAGE, MODALITIES, Modality
+from tfransfer.tasks.task import SINGLE_LABEL, find_task
 
 SPLITS = ("train", "validation", "test")
-IMAGE, TEXT = "image", "text"
-# Between the classes of a multi-label example, in tables and in splits.csv.
-SEPARATOR = ";"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +121,7 @@ class Index:
         split_seed: The seed of the split's hash.
         source: What kind of source this is; see `data.sources`.
         origin: Plain values with which the source can be opened again.
-        task: "single-label", "multi-label" or "regression".
+        task: Name of the task, one of `tasks.task.TASKS`.
         kind: "image" or "text".
         refusal: Why it cannot be trained on; empty where it can, and always unless it was read with `strict=False`.
     """
@@ -140,6 +138,11 @@ class Index:
     kind: str = IMAGE
     refusal: str = ""
 
+    @property
+    def modality(self) -> Modality:
+        """What its examples are."""
+        return MODALITIES[self.kind]
+
     def split(self, name: str) -> tuple[Example, ...]:
         """The examples of one split, in a fixed order (by path)."""
         return tuple(e for e in self.examples if e.split == name)
@@ -150,19 +153,15 @@ class Index:
 
     def names_of(self, example: Example) -> list[str]:
         """The classes that apply to an example; of a regression, what is measured."""
-        if self.task == MULTI_LABEL:
-            return [name for name, applies in zip(self.classes, example.target, strict=True) if applies]
-        return [self.classes[example.label]]
+        return find_task(self.task).class_names(example, self.classes)
 
     def label_text(self, example: Example) -> str:
         """An example's label as tables hold it: a class, several with `;` between them, or a number."""
-        return repr(example.target[0]) if self.task == REGRESSION else SEPARATOR.join(self.names_of(example))
+        return find_task(self.task).label_text(example, self.classes)
 
     def targets(self, examples: Sequence[Example]) -> np.ndarray:
-        """What a model is to say of examples: float32, shape (n, classes); of a regression (n, 1)."""
-        if self.task == SINGLE_LABEL:
-            return np.eye(len(self.classes), dtype=np.float32)[labels_of(examples)]
-        return np.array([e.target for e in examples], np.float32).reshape(len(examples), len(self.classes))
+        """Ground truth of examples as training sees it: float32, shape (n, classes); of a regression (n, 1)."""
+        return find_task(self.task).targets(examples, self.classes)
 
     def path_of(self, example: Example) -> str:
         """Where an example's file is."""

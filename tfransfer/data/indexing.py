@@ -10,10 +10,12 @@ from pathlib import Path
 from tfransfer.data import splits
 from tfransfer.data.dataset import Dataset
 from tfransfer.data.health import audit
-from tfransfer.data.index import IMAGE, TEXT, Example, FileFacts, Issue, Row
+from tfransfer.data.index import Example, FileFacts, Issue, Row
+from tfransfer.data.modality import IMAGE, MODALITIES, Modality
 from tfransfer.display.progress import Progress, Say, quiet, silent
 from tfransfer.errors import DataError, did_you_mean
-from tfransfer.tasks.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from tfransfer.tasks.labels import names_in
+from tfransfer.tasks.task import SINGLE_LABEL, Task, find_task
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class Source:
     issues: list[Issue] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def modality(self) -> Modality:
+        """What its examples are."""
+        return MODALITIES[self.kind]
+
 
 def index(
     source: Source,
@@ -65,8 +72,8 @@ def index(
         DataNotFoundError: `splits_file` does not exist.
         DataError: More than half cannot be read, a class has too few examples, or there is one class only.
     """
-    named = {name for row in source.rows for name in _names(row)}
-    classes = source.classes if source.task == REGRESSION else _present(source, named)
+    named = {name for row in source.rows for name in names_in(row.target)}
+    classes = _present(source, named) if find_task(source.task).has_classes else source.classes
     examples, issues = examined(source, classes, max_pixels, progress)
     refusal = ""
     try:
@@ -105,8 +112,8 @@ def index_known(
     Raises:
         DataError: A class is not known, or more than half cannot be read.
     """
-    unknown = sorted({name for row in source.rows for name in _names(row)} - set(classes))
-    if unknown and source.task != REGRESSION:
+    unknown = sorted({name for row in source.rows for name in names_in(row.target)} - set(classes))
+    if unknown:
         raise DataError(
             f"{source.name} has the class {unknown[0]!r}, which the model does not know; it knows "
             f"{', '.join(map(repr, classes[:10]))}.{did_you_mean(unknown[0], classes)}"
@@ -121,36 +128,26 @@ def examined(
     source: Source, classes: Sequence[str], max_pixels: int, progress: Progress
 ) -> tuple[list[Example], list[Issue]]:
     """Examples of the rows that can be read, and what was set aside."""
-    if source.kind == TEXT:
+    if not source.modality.has_pixels:
         facts = _read_texts(source.rows)
     else:
         found = audit.examine_all(source.root, dict.fromkeys(row.path for row in source.rows), max_pixels, progress)
         facts = [found[row.path] for row in source.rows]
     bad = list(dict.fromkeys(fact for fact in facts if isinstance(fact, Issue)))
-    positions = {name: number for number, name in enumerate(classes)}
+    task, positions = find_task(source.task), {name: number for number, name in enumerate(classes)}
     examples = [
-        _example(row, fact, source.task, positions)
+        _example(row, fact, task, positions)
         for row, fact in zip(source.rows, facts, strict=True)
         if not isinstance(fact, Issue)
     ]
     return examples, [*source.issues, *bad]
 
 
-def _names(row: Row) -> tuple[str, ...]:
-    if isinstance(row.target, str):
-        return (row.target,)
-    return row.target if isinstance(row.target, tuple) else ()
-
-
-def _example(row: Row, fact: FileFacts, task: str, positions: dict[str, int]) -> Example:
-    target: tuple[float, ...] = ()
-    if task == MULTI_LABEL:
-        target = tuple(float(name in _names(row)) for name in positions)
-    elif not isinstance(row.target, str | tuple):
-        target = (float(row.target),)
+def _example(row: Row, fact: FileFacts, task: Task, positions: dict[str, int]) -> Example:
+    label, target = task.encode(row.target, positions)
     return Example(
         path=row.path,
-        label=positions[row.target] if isinstance(row.target, str) else 0,
+        label=label,
         content=fact.content,
         split=row.split,
         orientation=fact.orientation,
@@ -179,20 +176,15 @@ def text_hash(text: str) -> str:
 
 
 def _require_use(source: Source, classes: Sequence[str], examples: Sequence[Example]) -> None:
-    if source.task == REGRESSION:
-        values = {e.target for e in examples}
-        if len(values) < 2:
-            raise DataError(f"all numbers in {source.name} are equal ({values}): there is nothing to learn.")
-        return
-    if source.task == MULTI_LABEL:
-        counts = Counter(i for e in examples for i, applies in enumerate(e.target) if applies)
-    else:
-        counts = Counter(e.label for e in examples)
-    what = "picture" if source.kind == IMAGE else "text"
-    empty = [name for i, name in enumerate(classes) if not counts[i]]
+    task = find_task(source.task)
+    if reason := task.nothing_to_learn(source.name, examples):
+        raise DataError(reason)
+    counts = Counter(name for example in examples for name in task.class_names(example, classes))
+    what = source.modality.item
+    empty = [name for name in classes if not counts[name]]
     if empty:
         raise DataError(f"no readable {what} is left in {', '.join(map(repr, empty))}: see the files set aside there.")
-    if len(classes) < 2 and source.task == SINGLE_LABEL:
+    if len(classes) < 2 and task.one_class:
         raise DataError(_one_class(source, classes[0] if classes else "", what))
 
 
@@ -212,7 +204,7 @@ def _require_readable(source: Source, issues: list[Issue]) -> None:
         return
     kinds = Counter(issue.kind for issue in bad).most_common()
     first = "; ".join(f"{issue.path}: {issue.detail}" for issue in bad[:3])
-    what = "pictures below" if source.kind == IMAGE else "texts of"
+    what = f"{source.modality.item}s of"
     raise DataError(
         f"{len(bad)} of {len(source.rows)} {what} {source.name} cannot be read "
         f"({', '.join(f'{n} {kind}' for kind, n in kinds)}), which is more than half: {first}. "

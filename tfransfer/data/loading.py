@@ -6,13 +6,13 @@ from typing import Any
 
 from tfransfer.data.dataset import Dataset
 from tfransfer.data.health import audit
-from tfransfer.data.index import SEPARATOR
 from tfransfer.data.sources import folder
 from tfransfer.data.sources.load import Reading, load
 from tfransfer.data.sources.table import Columns
 from tfransfer.display.listeners import listeners
 from tfransfer.display.progress import Progress, Say
 from tfransfer.errors import DataError
+from tfransfer.tasks.labels import SEPARATOR
 
 
 def open_data(data: Any, **how: Any) -> Dataset:

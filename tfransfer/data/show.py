@@ -3,7 +3,7 @@
 import numpy as np
 
 from tfransfer.data.flow import pixels_of, telling_lost_pictures
-from tfransfer.data.index import SPLITS, TEXT, Index
+from tfransfer.data.index import SPLITS, Index
 from tfransfer.display.html import Card, Gallery, picture_data
 from tfransfer.errors import SettingError
 
@@ -24,7 +24,7 @@ def gallery(dataset: Index, count: int, split: str, seed: int) -> Gallery:
     examples = [every[i] for i in sorted(drawn)]
     title = f"{len(examples)} of {len(every):,} {split} examples"
     captions = [(dataset.label_text(example), example.path) for example in examples]
-    if dataset.kind == TEXT or not examples:
+    if not dataset.modality.has_pixels or not examples:
         return Gallery(
             title, tuple(Card(lines, (), example.text or "") for lines, example in zip(captions, examples, strict=True))
         )

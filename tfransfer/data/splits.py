@@ -18,7 +18,7 @@ from tfransfer.data.health.clusters import Clusters
 from tfransfer.data.index import SPLITS, Example, Issue
 from tfransfer.errors import DataError, DataNotFoundError
 from tfransfer.system.files import write_text
-from tfransfer.tasks.task import SINGLE_LABEL
+from tfransfer.tasks.task import SINGLE_LABEL, find_task
 
 TEST_SHARE = 0.1
 VALIDATION_SHARE = 0.1
@@ -57,7 +57,7 @@ def decide(
     Raises:
         DataError: A class has too few pictures, or the file does not fit the folder.
     """
-    strata = classes if task == SINGLE_LABEL else _ONE_STRATUM
+    strata = find_task(task).strata(classes)
     notes: list[str] = []
     issues: list[Issue] = []
     if file is not None:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from tfransfer.display.numbers import number_text
+
 MOST_ROWS = 30
 
 
@@ -27,20 +29,11 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], mos
     """A table with a line above it; of very long ones the first rows, and how many more there are."""
     head = "".join(f'<th scope="col" style="text-align:left">{escape(column)}</th>' for column in columns)
     body = "".join(
-        "<tr>" + "".join(f'<td style="text-align:left">{escape(cell_text(cell))}</td>' for cell in row) + "</tr>"
+        "<tr>" + "".join(f'<td style="text-align:left">{escape(number_text(cell))}</td>' for cell in row) + "</tr>"
         for row in rows[:most]
     )
     more = f"<p>and {len(rows) - most:,} more</p>" if len(rows) > most else ""
     return f"<div><p>{escape(title)}</p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}</div>"
-
-
-def cell_text(value: Any) -> str:
-    """A value for people: `0.915`, `3,670`, nothing for None."""
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return "" if value is None else str(value)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from tfransfer.display.numbers import number_text
 from tfransfer.display.progress import Advance
 
 _ENDLESS = 10_000
@@ -77,17 +78,11 @@ class Terminal:
             is_text = number < left
             table.add_column(name, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
         for row in rows:
-            table.add_row(*(Text(_cell(value)) for value in row))  # a class may be called "[red]"
+            table.add_row(*(Text(number_text(value)) for value in row))  # a class may be called "[red]"
         self.console.print(table, markup=False)
 
 
 def values_text(values: dict[str, float]) -> str:
     """Metrics beside a bar: `loss 0.412 top1 0.850`."""
     ordered = [k for k in _SHOWN if k in values] + [k for k in values if k not in _SHOWN]
-    return " ".join(f"{key} {values[key]:.3f}" for key in ordered)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return " ".join(f"{key} {number_text(float(values[key]))}" for key in ordered)

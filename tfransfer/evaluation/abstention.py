@@ -1,10 +1,9 @@
-"""When a model had better say nothing: a threshold on its confidence, and what that costs in coverage.
+"""Selective classification: abstain below a confidence threshold.
 
 Source: Y. Geifman and R. El-Yaniv, "Selective Classification for Deep Neural Networks", NeurIPS 2017.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -61,14 +60,3 @@ def selective(labels: np.ndarray, probabilities: np.ndarray, threshold: float) -
     answered = probabilities.max(axis=1) >= threshold
     right = (probabilities.argmax(axis=1) == labels)[answered]
     return Selective(float(answered.mean()), float(right.mean()) if len(right) else None)
-
-
-def coverage_curve(labels: np.ndarray, probabilities: np.ndarray) -> list[dict[str, Any]]:
-    """Top-1 among the surest half, three quarters, ... of the examples, for a table or a plot."""
-    confidence = probabilities.max(axis=1)
-    rows = []
-    for share in (1.0, 0.95, 0.9, 0.8, 0.7, 0.5):
-        threshold = float(np.quantile(confidence, 1 - share)) if share < 1 else 0.0
-        found = selective(labels, probabilities, threshold)
-        rows.append({"threshold": threshold, "coverage": found.coverage, "top1": found.top1})
-    return rows

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from tfransfer.errors import SettingError
-from tfransfer.evaluation.intervals import wilson
 from tfransfer.system.files import whole
+from tfransfer.tasks.intervals import wilson
 from tfransfer.tasks.reliability import Bin
 from tfransfer.tasks.task import metric_name
 
@@ -253,24 +253,24 @@ def reliability(bins: Sequence[Bin]) -> Plot:
 
 
 def said_against_right(right: np.ndarray, said: np.ndarray) -> Plot:
-    """What a regression said against what is right, both (n,); on the line it is exact."""
+    """Predicted against true numbers, both (n,); on the line the model is exact."""
     plot = _plot(height=4.2)
     axes = _axes(plot)
     ends = [min(right.min(), said.min()), max(right.max(), said.max())]
     axes.plot(ends, ends, color=FAINT, linewidth=1.2, linestyle=(0, (4, 3)))
     axes.plot(right, said, "o", color=BLUE, markersize=4, alpha=0.6, markeredgewidth=0)
-    _label(axes, "right", "said")
+    _label(axes, "true", "predicted")
     return plot
 
 
 def residuals(right: np.ndarray, said: np.ndarray) -> Plot:
-    """How a regression's errors, said minus right, are spread; both (n,)."""
+    """How errors of a number, predicted minus true, are spread; both (n,)."""
     plot = _plot(height=4.2)
     axes = _axes(plot)
     axes.hist(said - right, bins=min(40, max(5, len(right) // 8)), color=BLUE, alpha=0.8, linewidth=0)
     axes.axvline(0, color=INK, linewidth=1)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    _label(axes, "said minus right", "examples")
+    _label(axes, "predicted minus true", "examples")
     return plot
 
 

@@ -1,4 +1,4 @@
-"""What a model says of a split: each example once, in order."""
+"""Predictions of a model: a split's examples, each once and in order, or pictures and texts from anywhere."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -13,14 +13,14 @@ import tensorflow as tf
 from tfransfer.base.preprocessing import reads_text
 from tfransfer.data.dataset import Dataset
 from tfransfer.data.flow import as_model_input, evaluation_flow, telling_lost_pictures
-from tfransfer.data.index import SEPARATOR, Example
+from tfransfer.data.index import Example
 from tfransfer.data.inputs import read_inputs
 from tfransfer.display.progress import Progress, quiet
 from tfransfer.errors import SettingError
-from tfransfer.tasks.task import MULTI_LABEL, REGRESSION
+from tfransfer.tasks.head import find_head
+from tfransfer.tasks.prediction import Prediction
+from tfransfer.tasks.task import Task
 
-# The first layer of the head that `training.model` puts behind a base's pooled features.
-HEAD = "dropout"
 _COMPILED: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
@@ -68,7 +68,7 @@ def predict_examples(
     flow = evaluation_flow(dataset, examples, np.zeros((len(examples), 1), np.float32), size, batch)
     ask, wanted = _compiled(model), np.zeros(0, np.int64) if keep is None else keep
     answers, features, done = [], [], 0
-    with telling_lost_pictures(), progress(title, len(examples), f"{dataset.kind}s") as advance:
+    with telling_lost_pictures(), progress(title, len(examples), dataset.modality.unit) as advance:
         for pixels, _, _ in flow.batches:
             *kept, said = ask(as_model_input(pixels))
             inside = (wanted >= done) & (wanted < done + len(pixels))
@@ -104,10 +104,10 @@ def _compiled(model: Any) -> Any:
 
 def _with_features(model: Any) -> Any:
     """The model that gives what the head reads beside its output; the model itself where it has no such head."""
-    head = next((layer for layer in model.layers if layer.name == HEAD), None)
-    if head is None or len(getattr(head.input, "shape", ())) != 2:
+    head = find_head(model)
+    if head is None or len(head.features.shape) != 2:
         return model
-    return keras.Model(model.inputs[0], [head.input, model.outputs[0]])
+    return keras.Model(model.inputs[0], [head.features, model.outputs[0]])
 
 
 def predict_inputs(model: Any, given: np.ndarray, batch: int = 32) -> np.ndarray:
@@ -117,42 +117,18 @@ def predict_inputs(model: Any, given: np.ndarray, batch: int = 32) -> np.ndarray
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """What a model says of one picture or text.
+class OutputReading:
+    """How a model's output is turned into predictions.
 
     Attributes:
-        name: Path of the file, or its number for a picture in memory; of a text, the text.
-        label: The likeliest class; of several that apply, all of them with `;` between; empty for a regression, and
-            where the picture cannot be read.
-        probability: Of the likeliest class, in [0, 1].
-        top: The likeliest classes with their probabilities, best first.
-        error: Why the picture cannot be read; empty where it can.
-        value: What a regression says, in the targets' unit; None for other tasks.
-        sure: Whether the probability reaches the threshold below which the run had better say nothing.
-    """
-
-    name: str
-    label: str
-    probability: float
-    top: tuple[tuple[str, float], ...]
-    error: str = ""
-    value: float | None = None
-    sure: bool = True
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How a model's output reads.
-
-    Attributes:
-        task: Its name.
+        task: Decides what an output means.
         classes: Class names in the order of the model's outputs.
         thresholds: Of a multi-label task, one per class.
         top: How many of the likeliest classes to give.
         least: Of one class each, the probability below which the model is not sure.
     """
 
-    task: str
+    task: Task
     classes: tuple[str, ...]
     thresholds: tuple[float, ...] = ()
     top: int = 5
@@ -163,19 +139,11 @@ class Reading:
             raise SettingError(f"top must be 1 or more; it is {self.top}.")
 
     def of(self, name: str, output: np.ndarray) -> Prediction:
-        """What one row of the model's output says."""
-        if self.task == REGRESSION:
-            return Prediction(name, "", 0.0, (), value=float(output[0]))
-        best = np.argsort(-output, kind="stable")
-        ranked = tuple((self.classes[i], float(output[i])) for i in best[: self.top])
-        label = ranked[0][0]
-        if self.task == MULTI_LABEL:
-            thresholds = self.thresholds or (0.5,) * len(self.classes)
-            label = SEPARATOR.join(self.classes[i] for i in best if output[i] >= thresholds[i])
-        return Prediction(name, label, ranked[0][1], ranked, sure=ranked[0][1] >= self.least)
+        """The prediction of one row of the model's output, (classes,)."""
+        return self.task.read(name, output, self.classes, thresholds=self.thresholds, top=self.top, least=self.least)
 
 
-def name_texts(model: Any, reading: Reading, texts: Sequence[str], batch: int = 32) -> list[Prediction]:
+def name_texts(model: Any, reading: OutputReading, texts: Sequence[str], batch: int = 32) -> list[Prediction]:
     """What a model says of texts.
 
     Args:
@@ -188,7 +156,7 @@ def name_texts(model: Any, reading: Reading, texts: Sequence[str], batch: int = 
     return [reading.of(text, output) for text, output in zip(texts, said, strict=True)]
 
 
-def name_pictures(model: Any, reading: Reading, size: int, pictures: Any, batch: int = 32) -> list[Prediction]:
+def name_pictures(model: Any, reading: OutputReading, size: int, pictures: Any, batch: int = 32) -> list[Prediction]:
     """Name what is on pictures; those that cannot be read come back with their error.
 
     Args:

@@ -5,12 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tfransfer.evaluation.predictions import Predictions
-from tfransfer.evaluation.scores import score
 from tfransfer.exports.held_out import HeldOut
-from tfransfer.tasks.task import HEADLINES, MULTI_LABEL, REGRESSION
-
-_PER_CLASS = "recall"
+from tfransfer.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -18,7 +14,7 @@ class Accuracy:
     """How good a file is.
 
     Attributes:
-        metric: The task's headline: "top1", "mean_average_precision" or "r2".
+        metric: The task's headline: for example "top1".
         value: The file's.
         drop: The model's on the same examples, less the file's; negative where the file is better.
         worst_class: The class that loses most recall (of several labels: average precision); empty for a regression.
@@ -33,33 +29,29 @@ class Accuracy:
 
 
 def accuracy(
-    task: str, held: HeldOut, answers: np.ndarray, classes: Sequence[str], thresholds: Sequence[float] | None = None
+    task: Task, held: HeldOut, answers: np.ndarray, classes: Sequence[str], thresholds: Sequence[float] | None = None
 ) -> Accuracy | None:
-    """Score a file's answers about the first of the held-out examples; None where it is not known what is right.
+    """Score a file's outputs for the first of the held-out examples; None where the ground truth is not known.
 
     Args:
-        task: Its name.
+        task: Decides what is scored.
         held: The examples.
-        answers: What the file said, shape (m, classes), m at most the examples.
+        answers: The file's outputs, shape (m, classes), m at most the examples.
         classes: Class names.
         thresholds: Of a multi-label task.
     """
     if held.targets is None:
         return None
-    n = len(answers)
+    n, metric = len(answers), task.main.key
     ours, files = (
-        score(task, Predictions((), held.targets[:n], said), classes, thresholds)
-        for said in (held.expected[:n], answers)
+        task.score(held.targets[:n], outputs, classes, thresholds) for outputs in (held.expected[:n], answers)
     )
-    metric = HEADLINES[task].key
     if ours[metric] is None:
         return None
     found = Accuracy(metric, files[metric], ours[metric] - files[metric])
-    if task == REGRESSION:
+    if not task.class_key:
         return found
-    column = "average_precision" if task == MULTI_LABEL else _PER_CLASS
-    drops = {
-        name: (ours["per_class"][name][column] or 0.0) - (files["per_class"][name][column] or 0.0) for name in classes
-    }
+    drops = {name: (one[task.class_key] or 0.0) - (files["per_class"][name][task.class_key] or 0.0)
+             for name, one in ours["per_class"].items()}  # fmt: skip
     worst = max(drops, key=lambda name: drops[name])
     return Accuracy(metric, found.value, found.drop, worst, drops[worst])

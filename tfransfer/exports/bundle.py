@@ -23,6 +23,7 @@ from tfransfer.exports import parity
 from tfransfer.exports.formats import FORMATS, Format, find_format
 from tfransfer.exports.metadata import LABELS_FILE
 from tfransfer.system.files import file_hash, lines, whole
+from tfransfer.tasks.task import find_task
 
 SCHEMA = 1
 EXAMPLES = 10
@@ -200,7 +201,7 @@ def _compared(
     if answers.shape != expected.shape:
         return Verdict(kind.name, file, len(expected), 0, 0.0, f"it gives {answers.shape}, not {expected.shape}")
     scale = max(1.0, float(np.abs(expected).max()))
-    difference, same = float(np.abs(answers - expected).max()), int(parity.same(answers, expected, task).sum())
+    difference, same = float(np.abs(answers - expected).max()), int(find_task(task).same(answers, expected).sum())
     allowed = (_TOLERANCE if kind.exact else _QUANTIZED_TOLERANCE) * scale
     wrong = f"its outputs differ by up to {difference:.2g}; {allowed:g} is allowed" if difference > allowed else ""
     if "labels" in said and list(said["labels"]) != classes:

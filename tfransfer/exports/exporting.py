@@ -17,7 +17,7 @@ from tfransfer.exports.formats import Format, find_format, saved_size
 from tfransfer.exports.held_out import HeldOut
 from tfransfer.exports.rounding import Representative
 from tfransfer.system.files import telling_write_failures, whole
-from tfransfer.tasks.task import SINGLE_LABEL
+from tfransfer.tasks.task import SINGLE_LABEL, Task, find_task
 
 # What files have that round their probabilities to 256 steps.
 _HALF_A_STEP = 1 / 512
@@ -33,7 +33,7 @@ class Subject:
         model: float32 pixels, or strings, to probabilities or values.
         classes: Class names.
         held: What files are compared on.
-        task: Decides what is compared besides the numbers.
+        task: Name of the task, which decides what is compared besides the numbers.
         thresholds: Of a multi-label task.
         representative: Gives training pictures, for formats that are calibrated on them or round weights by them.
     """
@@ -44,6 +44,11 @@ class Subject:
     task: str = SINGLE_LABEL
     thresholds: Sequence[float] | None = None
     representative: Callable[[], Representative] | None = None
+
+    @property
+    def decides(self) -> Task:
+        """The task itself."""
+        return find_task(self.task)
 
 
 @dataclass(frozen=True)
@@ -121,8 +126,8 @@ def _calibrated(subject: Subject, kind: Format, path: Path) -> Export:
     if kind.exact or held.targets is None or answers is None:
         return made
     targets = held.targets[: len(answers)]
-    found = calibration.fit_temperature(subject.task, targets, answers, _HALF_A_STEP)
-    better = calibration.tempered(subject.task, np.maximum(answers, _HALF_A_STEP), found)
+    found = calibration.fit_temperature(subject.decides, targets, answers, _HALF_A_STEP)
+    better = calibration.tempered(subject.decides, np.maximum(answers, _HALF_A_STEP), found)
     if found == 1 or _loss(subject, answers) - _loss(subject, better) < _WORTH_IT:
         return made
     with tempfile.TemporaryDirectory() as place, calibration.at_temperature(subject.model, found):
@@ -135,15 +140,15 @@ def _calibrated(subject: Subject, kind: Format, path: Path) -> Export:
 
 def _loss(subject: Subject, answers: np.ndarray) -> float:
     right = np.asarray(subject.held.targets)[: len(answers)]
-    return calibration.log_loss(subject.task, right, answers, _HALF_A_STEP)
+    return calibration.log_loss(subject.decides, right, answers, _HALF_A_STEP)
 
 
 def _written(subject: Subject, kind: Format, path: Path, measured: bool = True) -> Export:
     _write(subject, kind, path)
-    found = parity.check(kind, path, subject.held, subject.classes, subject.task, subject.model, measured)
+    found = parity.check(kind, path, subject.held, subject.classes, subject.decides, subject.model, measured)
     scored = None
     if found.answers is not None:
-        scored = accuracy(subject.task, subject.held, found.answers, subject.classes, subject.thresholds)
+        scored = accuracy(subject.decides, subject.held, found.answers, subject.classes, subject.thresholds)
     return Export(kind.name, path, saved_size(path), found, scored)
 
 

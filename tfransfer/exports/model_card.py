@@ -6,15 +6,10 @@ Source: M. Mitchell et al., "Model Cards for Model Reporting", FAT* 2019.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from tfransfer.display.numbers import number_text
 from tfransfer.system.files import size_text
-from tfransfer.tasks.task import HEADLINES, MULTI_LABEL, REGRESSION, SINGLE_LABEL
-
-_PER_CLASS = ("average_precision", "precision", "recall", "f1", "threshold", "support")
-_SAYS = {
-    SINGLE_LABEL: "the probability of each class; one class applies",
-    MULTI_LABEL: "for each class the probability that it applies; several may",
-    REGRESSION: "a number, in the unit of the training targets",
-}
+from tfransfer.tasks.figure import EXAMPLES
+from tfransfer.tasks.task import Task, task_of
 
 
 def model_card(manifest: dict[str, Any], metrics: dict[str, Any], measured: dict[str, dict[str, Any]]) -> str:
@@ -25,7 +20,7 @@ def model_card(manifest: dict[str, Any], metrics: dict[str, Any], measured: dict
         metrics: What its `metrics.json` says.
         measured: By format, what was measured of the files in the bundle.
     """
-    task = manifest.get("task", SINGLE_LABEL)
+    task = task_of(manifest)
     sections = [
         ("What it is", _what(manifest, task)),
         ("Data", _data(manifest)),
@@ -42,7 +37,7 @@ def _name(manifest: dict[str, Any]) -> str:
     return str(manifest["data"]["root"]).rstrip("/").split("/")[-1]
 
 
-def _what(manifest: dict[str, Any], task: str) -> str:
+def _what(manifest: dict[str, Any], task: Task) -> str:
     plan = manifest["plan"]
     size = plan["image_size"]
     takes = (
@@ -54,8 +49,8 @@ def _what(manifest: dict[str, Any], task: str) -> str:
         f"A new head was trained on the frozen base{f', then {unfrozen} at a low learning rate' if unfrozen else ''}."
     )
     lines = [
-        f"{plan['base']} (weights: {plan.get('weights', 'unknown')}) with a new head. It takes {takes}, and says "
-        f"{_SAYS[task]}.",
+        f"{plan['base']} (weights: {plan.get('weights', 'unknown')}) with a new head. It takes {takes}, and gives "
+        f"{task.answer}.",
         f"{trained} The {kept} phase's model was better on validation and is this one." if kept else trained,
     ]
     if manifest.get("temperature", 1.0) != 1.0:
@@ -72,38 +67,39 @@ def _data(manifest: dict[str, Any]) -> str:
     return table(["class", *counts], rows)
 
 
-def _quality(metrics: dict[str, Any], task: str) -> str:
-    key, title, _ = HEADLINES[task]
+def _quality(metrics: dict[str, Any], task: Task) -> str:
     shown = "test" if "test" in metrics else next(iter(metrics), "")
     if not shown:
         return ""
     said = metrics[shown]
-    others = [(name, said[name]) for name in ("log_loss", "expected_calibration_error", "rmse", "mae") if name in said]
-    head = f"On {said['n']} {shown} examples, which chose nothing: {title} {_figure(said.get(key))}"
-    head += "".join(f", {name.replace('_', ' ')} {_figure(value)}" for name, value in others) + "."
+    known = [f"{one.title} {number_text(said[one.key])}" for one in task.figures if said.get(one.key) is not None]
+    head = f"On {number_text(said[EXAMPLES.key])} {shown} examples, which chose nothing: {', '.join(known)}."
     per_class = said.get("per_class", {})
     if not per_class:
         return head
-    columns = [name for name in _PER_CLASS if name in next(iter(per_class.values()))]
-    rows = [[name, *(_figure(values[column]) for column in columns)] for name, values in per_class.items()]
-    return f"{head}\n\n{table(['class', *(c.replace('_', ' ') for c in columns)], rows)}"
+    return f"{head}\n\n{table(*task.class_table(per_class))}"
 
 
-def _files(measured: dict[str, dict[str, Any]], task: str) -> str:
-    key, title, _ = HEADLINES[task]
+def _files(measured: dict[str, dict[str, Any]], task: Task) -> str:
     rows = [
-        [one["file"], name, size_text(one["bytes"]), _figure(one.get(key)), _figure(one.get("drop")),
+        [one["file"], name, size_text(one["bytes"]), number_text(one.get(task.main.key)), number_text(one.get("drop")),
          " / ".join(f"{ms:.3g}" for ms in one.get("latency_ms", {}).values())]
         for name, one in measured.items()
     ]  # fmt: skip
-    head = ["file", "format", "size", f"{title} on validation", "lost to the model", "ms a picture, 1 / 2 cores, there"]
+    head = [
+        "file",
+        "format",
+        "size",
+        f"{task.main.title} on validation",
+        "lost to the model",
+        "ms a picture, 1 / 2 cores, there",
+    ]
     return table(head, rows)
 
 
-def _limits(manifest: dict[str, Any], task: str) -> str:
+def _limits(manifest: dict[str, Any], task: Task) -> str:
     lines = ["It was scored on data like its training data; on other data it may be worse. Score it on yours."]
-    if task == SINGLE_LABEL:
-        lines.append("It names one of its classes whatever it is shown, also for a picture of none of them.")
+    lines += task.limits
     if manifest["plan"]["image_size"]:
         lines.append(
             "Pictures are stretched to a square. Turn photos upright first: no file here reads EXIF orientation."
@@ -112,21 +108,16 @@ def _limits(manifest: dict[str, Any], task: str) -> str:
     if abstention:
         told = abstention.get("splits", {}).get("test", {})
         lines.append(
-            f"Below a probability of {abstention['threshold']:.3f} it had better say nothing: then it answers "
-            f"{told.get('coverage', 0):.0%} of the test examples, {_figure(told.get('top1'))} of them right."
+            f"Below a probability of {abstention['threshold']:.3f} it should abstain: then it answers "
+            f"{told.get('coverage', 0):.0%} of the test examples, {number_text(told.get('top1'))} of them right."
         )
     return "\n".join(f"- {line}" for line in lines)
-
-
-def _figure(value: Any) -> str:
-    if value is None:
-        return ""
-    return str(value) if isinstance(value, int) else f"{value:.3f}"
 
 
 def table(head: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
     """A table in Markdown; what would end a cell is escaped."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(
-        "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines
+        "| " + " | ".join(number_text(cell).replace("|", "\\|").replace("\n", " ") for cell in line) + " |"
+        for line in lines
     )

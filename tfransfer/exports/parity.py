@@ -1,4 +1,4 @@
-"""Is what was exported what was evaluated? A file is replayed in a fresh process and held to the model in memory."""
+"""Is what was exported what was evaluated? A file is replayed in a fresh process and compared with the model."""
 
 import json
 import tempfile
@@ -13,7 +13,8 @@ from tfransfer.errors import ExportError
 from tfransfer.exports import fresh
 from tfransfer.exports.formats import Format
 from tfransfer.exports.held_out import HeldOut
-from tfransfer.tasks.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from tfransfer.tasks.single_label import CLASSIFICATION
+from tfransfer.tasks.task import Task
 
 # For how many seconds a file is asked about pictures; one that is quantized is judged by them.
 _ASKED_FOR, _QUANTIZED_ASKED_FOR = 15.0, 120.0
@@ -49,7 +50,7 @@ def check(
     path: Path,
     held: HeldOut,
     classes: Sequence[str],
-    task: str = SINGLE_LABEL,
+    task: Task = CLASSIFICATION,
     model: Any = None,
     measured: bool = True,
 ) -> Parity:
@@ -58,7 +59,7 @@ def check(
     Args:
         kind: Its format.
         path: The file or folder to check.
-        held: What it is held to.
+        held: What it is compared on.
         classes: What its labels must be.
         task: Decides what must agree besides the numbers.
         model: The model, where a `.keras` file of it may need layers of this project's own.
@@ -128,23 +129,22 @@ def compare(
     said: dict[str, np.ndarray],
     expected: np.ndarray,
     classes: Sequence[str],
-    task: str = SINGLE_LABEL,
+    task: Task = CLASSIFICATION,
 ) -> Parity:
-    """Hold one file's answers to the model's.
+    """Compare one file's outputs with the model's.
 
     Args:
         kind: Its format, for the tolerances.
         name: For messages.
         said: What `replay` wrote for it.
-        expected: What the model in memory says.
+        expected: Outputs of the model in memory.
         classes: What its labels must be.
-        task: Single-label files must name the same class, multi-label ones the same classes at one half; the numbers of
-            a regression are held to their largest size.
+        task: Decides what must agree besides the numbers, and in which unit these are compared.
 
     Raises:
         ExportError: They differ by more than rounding, or, of a quantized file, so much that it is another model.
     """
-    size = max(1.0, float(np.abs(expected).max())) if task == REGRESSION else 1.0
+    size = task.magnitude(expected)
     labels, first, second = said.get("labels"), said["first"], said["second"]
     if labels is not None and list(labels) != list(classes):
         raise ExportError(_refused(name, f"its labels are {list(labels)[:5]}, not {list(classes)[:5]}"))
@@ -156,14 +156,14 @@ def compare(
         if answer is not None:
             (_require_rounding if kind.exact else _require_likeness)(kind, name, answer, expected[: len(answer)], task)
     asked = expected[: len(first)]
-    agreeing = int(same(first, asked, task).sum())
+    agreeing = int(task.same(first, asked).sum())
     return Parity(len(first), agreeing, float(np.abs(first - asked).max()), first)
 
 
-def _require_rounding(kind: Format, name: str, answer: np.ndarray, expected: np.ndarray, task: str) -> None:
-    """See that answers differ from the model's by rounding alone."""
-    size = max(1.0, float(np.abs(expected).max())) if task == REGRESSION else 1.0
-    wrong = ~same(answer, expected, task) & _clear(expected, task, kind.margin)
+def _require_rounding(kind: Format, name: str, answer: np.ndarray, expected: np.ndarray, task: Task) -> None:
+    """Check that outputs differ from the model's by rounding alone."""
+    size = task.magnitude(expected)
+    wrong = ~task.same(answer, expected) & task.clear(expected, kind.margin)
     worst = float(np.abs(answer - expected).max())
     if wrong.any() or worst > kind.tolerance * size:
         raise ExportError(
@@ -175,15 +175,9 @@ def _require_rounding(kind: Format, name: str, answer: np.ndarray, expected: np.
         )
 
 
-def _require_likeness(kind: Format, name: str, answer: np.ndarray, expected: np.ndarray, task: str) -> None:
-    """See that a quantized file is the same model still: what that cost is measured elsewhere."""
-    if task == REGRESSION:
-        spread = float(expected.std()) or 1.0
-        alike = 1 - float(np.sqrt(np.mean((answer - expected) ** 2))) / spread
-    elif task == MULTI_LABEL:
-        alike = float(((answer >= 0.5) == (expected >= 0.5)).mean())
-    else:
-        alike = float(same(answer, expected, task).mean())
+def _require_likeness(kind: Format, name: str, answer: np.ndarray, expected: np.ndarray, task: Task) -> None:
+    """Check that a quantized file is the same model still: what that cost is measured elsewhere."""
+    alike = task.likeness(answer, expected)
     if alike < _LEAST_ALIKE:
         raise ExportError(
             _refused(
@@ -193,23 +187,6 @@ def _require_likeness(kind: Format, name: str, answer: np.ndarray, expected: np.
                 "such quantization",
             )
         )
-
-
-def same(answer: np.ndarray, expected: np.ndarray, task: str) -> np.ndarray:
-    """Whether both outputs, (n, classes), come to the same class or set of classes; a number is no decision."""
-    if task == MULTI_LABEL:
-        return ((answer >= 0.5) == (expected >= 0.5)).all(axis=1)
-    return np.ones(len(answer), bool) if task == REGRESSION else answer.argmax(axis=1) == expected.argmax(axis=1)
-
-
-def _clear(expected: np.ndarray, task: str, margin: float) -> np.ndarray:
-    """Whether an example's decision is further from another one than rounding."""
-    if task == REGRESSION:
-        return np.ones(len(expected), bool)
-    if task == MULTI_LABEL:
-        return np.asarray((np.abs(expected - 0.5) > margin).all(axis=1))
-    best = np.sort(expected, axis=1)
-    return best[:, -1] - best[:, -2] > margin
 
 
 def _refused(name: str, reason: str) -> str:

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfransfer.display.html import table
+from tfransfer.display.numbers import number_text
 from tfransfer.system.files import size_text
-from tfransfer.tasks.task import HEADLINES, SINGLE_LABEL
+from tfransfer.tasks.task import find_task
 
 if TYPE_CHECKING:
     from tfransfer.exports.exporting import Export
@@ -21,13 +22,13 @@ def export_rows(task: str, made: Iterable[tuple[Path, str, dict[str, Any]]]) -> 
         task: The run's.
         made: Where each file is, its format, and what was measured, as `Export.to_dict` gives it.
     """
-    metric, title, _ = HEADLINES[task]
+    decides = find_task(task)
     columns: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
         ("size", lambda e: size_text(e["bytes"])),
-        (title, lambda e: _share(e.get(metric))),
+        (decides.main.title, lambda e: number_text(e.get(decides.main.key))),
         ("lost", lambda e: f"{100 * e['drop']:+.2f}" if "drop" in e else ""),
         ("worst class", _worst),
-        ("same top-1" if task == SINGLE_LABEL else "same", lambda e: f"{e['top1_agreeing']}/{e['pictures_compared']}"),
+        (decides.same_title, lambda e: f"{e['top1_agreeing']}/{e['pictures_compared']}"),
         ("difference", lambda e: f"{e['largest_difference']:.1e}"),
         ("ms, 1 core", lambda e: _milliseconds(e, "1")),
         ("2 cores", lambda e: _milliseconds(e, "2")),
@@ -36,10 +37,6 @@ def export_rows(task: str, made: Iterable[tuple[Path, str, dict[str, Any]]]) -> 
     ]
     rows = [[name, str(path), *(of(e) for _, of in columns)] for path, name, e in made]
     return ["format", "file", *(name for name, _ in columns)], rows
-
-
-def _share(value: Any) -> str:
-    return "" if value is None else f"{value:.3f}"
 
 
 def _worst(measured: dict[str, Any]) -> str:

@@ -14,7 +14,6 @@ from tfransfer import hyperrules
 from tfransfer.base.build import BuiltBase
 from tfransfer.base.taps import POOLED_TAP, Tap, elements
 from tfransfer.data.dataset import Dataset
-from tfransfer.data.index import IMAGE
 from tfransfer.display.progress import Progress, Say
 from tfransfer.errors import RunError
 from tfransfer.features import budget, choosing
@@ -238,7 +237,7 @@ def decide(work: Workload, say: Say, always: bool = False) -> Caching:
 
 def _most_views(work: Workload) -> int:
     """How many views are cached where there is room: no more than there are epochs, one of what is not varied."""
-    if not work.recipe.augment.moves or work.dataset.kind != IMAGE:
+    if not work.recipe.augment.moves or not work.dataset.modality.has_pixels:
         return 1
     most = work.recipe.features.views or hyperrules.views(work.images, work.base.pretraining)
     return min(most, max(work.head_epochs, work.fine_tune_epochs))
@@ -340,7 +339,7 @@ def _opened(
         bytes=_bytes(source, lacking),
         seconds=estimate.kept,
         plain_seconds=estimate.plain,
-        unit=f"{source.dataset.kind}s",
+        unit=source.dataset.modality.unit,
         why=", ".join(part for part in (f"engine {source.engine_name}: {why}", fewer) if part),
     )
     plain_wins = made.seconds and made.plain_seconds and made.plain_seconds < _PLAIN_WINS * made.seconds

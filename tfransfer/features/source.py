@@ -141,7 +141,7 @@ class FeatureSource:
         if not rows:
             return 0
         writer = _Writer(self, lacking)
-        with flow.telling_lost_pictures(), progress("extracting features", rows, f"{self.dataset.kind}s") as advance:
+        with flow.telling_lost_pictures(), progress("extracting features", rows, self.dataset.modality.unit) as advance:
             for views, examples in groups.items():
                 names = [(example, view) for example in examples for view in views]
                 batches = flow.view_flow(self.dataset, examples, views, self.augment, self.base.image_size, _BATCH)

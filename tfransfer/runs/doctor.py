@@ -15,7 +15,7 @@ from tfransfer.data.dataset import Dataset
 from tfransfer.data.health import appearance, cleaning, duplicates, survey
 from tfransfer.data.health.duplicates import Group
 from tfransfer.data.health.findings import HARD, SOFT, Finding, ordered
-from tfransfer.data.index import TEXT, labels_of
+from tfransfer.data.index import labels_of
 from tfransfer.data.loading import load_data
 from tfransfer.data.splits import COLUMNS as SPLITS_COLUMNS
 from tfransfer.data.splits import write_splits
@@ -26,7 +26,7 @@ from tfransfer.features.pooled import pooled_features
 from tfransfer.recipe import Recipe
 from tfransfer.runs.suspects import Suspects, condensed, judge, text_features
 from tfransfer.system.files import telling_write_failures, write_text
-from tfransfer.tasks.task import SINGLE_LABEL
+from tfransfer.tasks.task import find_task
 from tfransfer.training import planning
 from tfransfer.training.opening import suited
 
@@ -223,7 +223,7 @@ def check(
 def _findings(dataset: Dataset, splits_file: Path | None, progress: Progress) -> tuple[list[Finding], list[Group]]:
     found = survey.index_findings(dataset, splits_file)
     groups = duplicates.exact_groups(dataset.examples)
-    if dataset.kind == TEXT:
+    if not dataset.modality.has_pixels:
         near = duplicates.near_texts(dataset.examples)
     else:
         looks = appearance.look_at_all(dataset, progress)
@@ -234,7 +234,7 @@ def _findings(dataset: Dataset, splits_file: Path | None, progress: Progress) ->
 
 def _no_labels(dataset: Dataset) -> str:
     """Why labels cannot be judged; empty where they can."""
-    if dataset.task != SINGLE_LABEL:
+    if not find_task(dataset.task).one_class:
         return f"labels are judged where each example has one class; these are {dataset.task}"
     return "" if len({e.label for e in dataset.examples}) > 1 else "there are not two classes to tell apart"
 
@@ -255,7 +255,7 @@ def _with_suspects(made: Diagnosis, recipe: Recipe, progress: Progress, say: Say
 
 def _features(dataset: Dataset, recipe: Recipe, progress: Progress, say: Say) -> Any:
     """What the probe sees: word counts of texts unless a base for texts was named, else what a base says."""
-    if dataset.kind == TEXT and recipe.base == NGRAMS:
+    if not dataset.modality.has_pixels and recipe.base == NGRAMS:
         return text_features([e.text or "" for e in dataset.examples])
     base = named_base(recipe, planning.choose_precision(recipe.precision), say)
     if base.kind != dataset.kind:

@@ -5,7 +5,6 @@ from typing import Any
 from tfransfer.display.progress import Progress, Say
 from tfransfer.errors import SettingError, WriteError
 from tfransfer.evaluation.predictions import predict_examples
-from tfransfer.evaluation.scores import score
 from tfransfer.runs import run_folder, scoring
 from tfransfer.runs.record import Record
 from tfransfer.runs.report import keep_answers
@@ -35,7 +34,7 @@ def evaluate_run(
     else:
         dataset = scoring.known_data(run, data, progress, say)
         said = predict_examples(run.model, dataset, dataset.examples, run.image_size, progress=progress)
-        scored = {"all": (score(run.task, said, run.classes, run.thresholds), said)}
+        scored = {"all": (scoring.score(run, said), said)}
     if predictions:
         scoring.write_predictions(run, scored)
     return {name: metrics for name, (metrics, _) in scored.items()}

@@ -13,6 +13,7 @@ from tfransfer.runs.record import Record
 from tfransfer.runs.report import keep_answers
 from tfransfer.system import trust
 from tfransfer.system.files import file_hash, write_json
+from tfransfer.tasks.task import find_task
 from tfransfer.training.session import Kept, Session
 
 # A `.keras` file is compared on this many examples: it is what the others are made from.
@@ -41,13 +42,14 @@ def finish_run(run: Record, session: Session, kept: Kept, progress: Progress, sa
 
 def _calibrate(run: Record, dataset: Dataset, wanted: bool, progress: Progress, say: Say) -> Predictions:
     """Put a temperature that is fitted on validation into the model; what it then says of the validation split."""
+    task = find_task(run.task)
     said = scoring.predict_split(run, run.model, dataset, "validation", progress)
-    temperature = calibration.fit_temperature(run.task, said.targets, said.outputs) if wanted else 1.0
+    temperature = calibration.fit_temperature(task, said.targets, said.outputs) if wanted else 1.0
     run.manifest["temperature"] = temperature
     if temperature == 1:
         return said
     calibration.divide_logits(run.model, temperature)
-    outputs = calibration.tempered(run.task, said.outputs, temperature)
-    before, after = (calibration.log_loss(run.task, said.targets, values) for values in (said.outputs, outputs))
+    outputs = calibration.tempered(task, said.outputs, temperature)
+    before, after = (calibration.log_loss(task, said.targets, values) for values in (said.outputs, outputs))
     say(f"calibrated: temperature {temperature:g}; log loss on validation {before:.3f}, now {after:.3f}")
     return replace(said, outputs=outputs)

@@ -12,7 +12,6 @@ import numpy as np
 
 from tfransfer.data import flow
 from tfransfer.data.dataset import Dataset
-from tfransfer.data.index import TEXT, Example
 from tfransfer.data.sampling import evenly_by_class, spread_over
 from tfransfer.display.html import table
 from tfransfer.display.progress import Progress, Say, quiet, silent
@@ -52,23 +51,16 @@ def hold_out(run: Record, dataset: Dataset, outputs: np.ndarray | None = None) -
     count = min(len(validation), _COMPARED, max(_SAMPLES, _COMPARED_BYTES // each))
     chosen = np.random.default_rng(0).permutation(spread_over(len(validation), count))
     examples = [validation[i] for i in chosen]
-    given = _given(dataset, examples, run.image_size)
+    given = flow.model_input(dataset, examples, run.image_size)
     said = predict_inputs(run.model, given) if outputs is None else outputs[chosen]
     return HeldOut(given, said, dataset.targets(examples))
-
-
-def _given(dataset: Dataset, examples: Sequence[Example], size: int) -> np.ndarray:
-    """What a model is given: pictures, uint8 (n, size, size, 3); or texts, (n,)."""
-    if dataset.kind == TEXT:
-        return np.array([example.text for example in examples])
-    return flow.pixels_of(dataset, examples, size)
 
 
 def representative(run: Record, dataset: Dataset) -> Representative:
     """Training pictures, as many of each class as of any other."""
     train = dataset.split("train")
     chosen = evenly_by_class(dataset.targets(train).argmax(axis=1), _REPRESENTATIVE)
-    return Representative(run.model, _given(dataset, [train[i] for i in chosen], run.image_size))
+    return Representative(run.model, flow.model_input(dataset, [train[i] for i in chosen], run.image_size))
 
 
 def keep_samples(run: Record, held: HeldOut) -> None:
@@ -126,7 +118,7 @@ def export_run(
         RunError: What files are compared on is gone.
         ExportError: A file does not say what the model says, or exceeds a limit; it is not kept.
     """
-    require_formats(formats, run.kind == TEXT)
+    require_formats(formats, not run.modality.has_pixels)
     if not formats:
         return []
     subject = subject_of(run, formats, progress, say)

@@ -9,7 +9,6 @@ from typing import Any
 
 from tfransfer.data.dataset import Dataset
 from tfransfer.data.health import survey
-from tfransfer.data.index import IMAGE, TEXT
 from tfransfer.data.loading import open_data
 from tfransfer.display.progress import Progress, Say
 from tfransfer.exports.exporting import require_saving
@@ -40,8 +39,6 @@ from tfransfer.training.devices import Devices
 from tfransfer.training.opening import open_session, suited
 from tfransfer.training.phases import CallbackFactory
 from tfransfer.training.session import Kept, Session, train_phases
-
-_DEFAULT_EXPORTS = {IMAGE: ("savedmodel", "tflite"), TEXT: ("savedmodel",)}
 
 
 @dataclass(frozen=True)
@@ -161,7 +158,7 @@ class Job:
     def _dataset(self, place: Path) -> Dataset:
         splits_file = splits_of(place) if self.resume else None
         dataset = open_data(self.data, splits_file=splits_file, progress=self.progress, say=self.say)
-        require_formats(self.exports or (), dataset.kind == TEXT)
+        require_formats(self.exports or (), not dataset.modality.has_pixels)
         return dataset
 
     def _begin(self, dataset: Dataset) -> Session:
@@ -190,7 +187,7 @@ class Job:
 
     def _export(self, run: Run, resumed: bool) -> None:
         """Make what is asked for; in a resumed run, what it lacks of that."""
-        wanted = _DEFAULT_EXPORTS[run.kind] if self.exports is None else self.exports
+        wanted = run.modality.default_exports if self.exports is None else self.exports
         made = run.manifest.get("exports", {}) if resumed else {}
         began = time.time()
         lacking = [name for name in wanted if name not in made]

@@ -6,22 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from tfransfer.data.index import TEXT
 from tfransfer.data.inputs import is_single, read_inputs
 from tfransfer.display.html import Card, Gallery, picture_data, table
+from tfransfer.display.numbers import percent, value_text
 from tfransfer.display.progress import quiet, silent
 from tfransfer.errors import DataError, SettingError
 from tfransfer.evaluation import plots
 from tfransfer.evaluation.attention import heat_maps
-from tfransfer.evaluation.predictions import Prediction, predict_inputs
+from tfransfer.evaluation.predictions import predict_inputs
 from tfransfer.evaluation.report import drawing
 from tfransfer.evaluation.report.content import Shown
 from tfransfer.evaluation.report.figures import kept_row
-from tfransfer.evaluation.report.words import percent
 from tfransfer.runs import scoring
 from tfransfer.runs.record import Record
 from tfransfer.runs.report import gather
-from tfransfer.tasks.task import HEADLINES, REGRESSION, metric_name
+from tfransfer.tasks.prediction import Prediction
+from tfransfer.tasks.task import find_task
 
 _SIDE = 320
 
@@ -65,7 +65,7 @@ class Explanation:
 
 def _said(prediction: Prediction) -> tuple[str, ...]:
     if prediction.value is not None:
-        return (f"said {prediction.value:.4g}",)
+        return (f"predicted {value_text(prediction.value)}",)
     return tuple(f"{name} {percent(share)}" for name, share in prediction.top[:3])
 
 
@@ -81,7 +81,7 @@ def explain(run: Record, picture: Any, label: str | None = None) -> Explanation:
         SettingError: The run takes texts, or has no such class.
         DataError: It is not one picture, or one that cannot be read.
     """
-    if run.kind == TEXT:
+    if not run.modality.has_pixels:
         raise SettingError("explain shows where a model looked on a picture; this run takes texts.")
     if label is not None and label not in run.classes:
         raise SettingError(f"the run has no class {label!r}; it has {', '.join(run.classes)}.")
@@ -100,7 +100,7 @@ def explain(run: Record, picture: Any, label: str | None = None) -> Explanation:
 def plot_history(run: Record) -> plots.Plot:
     """Learning curves of both phases: the loss and the metric that decides."""
     rows = run.history
-    keys = [key for key in ("loss", HEADLINES[run.task].each_epoch) if rows and f"val_{key}" in rows[0]]
+    keys = [key for key in ("loss", find_task(run.task).headline) if rows and f"val_{key}" in rows[0]]
     return plots.history(rows, keys, kept_row(run.manifest, rows))
 
 
@@ -152,12 +152,9 @@ def _card(one: Shown) -> Card:
 
 def run_html(run: Record) -> str:
     """A run as a notebook shows it: a row for each split."""
-    metrics = run.metrics
-    keys = [key for key, value in next(iter(metrics.values()), {}).items() if isinstance(value, int | float)]
-    rows = [[name, *(scored.get(key) for key in keys)] for name, scored in metrics.items()]
-    what = f"a number, {run.classes[0]}" if run.task == REGRESSION else f"{len(run.classes)} classes"
+    what = find_task(run.task).in_words(run.classes)
     kept = str(run.manifest.get("kept", "")).replace("_", "-")
     title = f"{run.folder}: {run.manifest['plan']['base']}, {what}" + (
         f"; kept: the {kept} phase's model" if kept else ""
     )
-    return table(title, ["split", *(metric_name(key) for key in keys)], rows)
+    return table(title, *find_task(run.task).split_table(run.metrics))

@@ -8,11 +8,12 @@ from typing import Any
 
 from tfransfer import __version__
 from tfransfer.data.dataset import Dataset
-from tfransfer.data.index import IMAGE, TEXT
+from tfransfer.data.modality import IMAGE, MODALITIES, Modality
+from tfransfer.display.numbers import number_text
 from tfransfer.errors import DataNotFoundError, RunError
 from tfransfer.runs.run_folder import HISTORY, MANIFEST, METRICS, MODEL, REPORT, SCHEMA
 from tfransfer.system.files import read_json, write_json
-from tfransfer.tasks.task import HEADLINES, REGRESSION, SINGLE_LABEL, TASKS
+from tfransfer.tasks.task import SINGLE_LABEL, TASKS, find_task
 
 _VERSIONED = ("tensorflow", "keras", "numpy", "scikit-learn", "pillow", "ai-edge-litert")
 
@@ -66,6 +67,11 @@ class Record:
     def kind(self) -> str:
         """What the model takes: "image" or "text"."""
         return str(self.manifest["data"].get("kind", IMAGE))
+
+    @property
+    def modality(self) -> Modality:
+        """The same with what follows from it."""
+        return MODALITIES[self.kind]
 
     @property
     def thresholds(self) -> list[float] | None:
@@ -123,9 +129,10 @@ class Record:
 
     def __repr__(self) -> str:
         test = self.metrics.get("test", {}) if (self.folder / METRICS).is_file() else {}
-        key, name, _ = HEADLINES[self.task]
-        scored = f", test {name} {test[key]:.3f}" if isinstance(test.get(key), int | float) else ""
-        what = self.task if self.task == REGRESSION else f"{len(self.classes)} classes"
+        task = find_task(self.task)
+        value = test.get(task.main.key)
+        scored = f", test {task.main.title} {number_text(value)}" if isinstance(value, int | float) else ""
+        what = task.in_words(self.classes)
         return f"{type(self).__name__}({str(self.folder)!r}: {self.manifest['plan']['base']}, {what}{scored})"
 
 
@@ -168,11 +175,11 @@ def unsound(manifest: dict[str, Any]) -> dict[str, str]:
     thresholds = manifest.get("thresholds")
     sound = {
         "classes": (_all(classes, str), "a list of names"),
-        "task": (manifest.get("task", SINGLE_LABEL) in TASKS, f"one of {', '.join(TASKS)}"),
+        "task": (manifest.get("task", SINGLE_LABEL) in [*TASKS], f"one of {', '.join(TASKS)}"),
         "thresholds": (thresholds is None or _all(thresholds, int | float), "a list of numbers"),
         "plan": (_has(plan, base=str, image_size=int), "an object with a base and an image_size"),
         "data": (
-            _has(data, root=str) and data.get("kind", IMAGE) in (IMAGE, TEXT) and _has(data.get("origin", {})),
+            _has(data, root=str) and data.get("kind", IMAGE) in [*MODALITIES] and _has(data.get("origin", {})),
             "an object with a root, a kind and an origin",
         ),
         "abstention": (

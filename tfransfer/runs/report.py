@@ -11,13 +11,11 @@ from tfransfer.data import flow
 from tfransfer.data.dataset import Dataset
 from tfransfer.data.health import survey
 from tfransfer.data.health.findings import Finding
-from tfransfer.data.index import TEXT
 from tfransfer.data.inputs import read_encoded
 from tfransfer.display.progress import Progress, Say
 from tfransfer.errors import TransferError
 from tfransfer.evaluation.answers import Answers, answers_of, read_answers, write_answers
 from tfransfer.evaluation.attention import heat_maps
-from tfransfer.evaluation.mistakes import Mistake, most_wrong
 from tfransfer.evaluation.predictions import Predictions
 from tfransfer.evaluation.report.content import Content, Shown
 from tfransfer.evaluation.report.page import render
@@ -25,6 +23,8 @@ from tfransfer.runs import run_folder, scoring
 from tfransfer.runs.record import Record
 from tfransfer.system.allocator import keep_freed_memory
 from tfransfer.system.files import write_text
+from tfransfer.tasks.prediction import Mistake
+from tfransfer.tasks.task import find_task
 
 # Heat maps by occlusion begin no further picture after so many seconds.
 _PATIENCE = 6.0
@@ -75,7 +75,7 @@ def gather(run: Record, limit: int, progress: Progress, say: Say) -> Content:
     shown: list[Shown] = []
     looked = ""
     if answers is not None:
-        wrong = most_wrong(run.task, answers.targets, answers.outputs, run.classes, run.thresholds, limit)
+        wrong = find_task(run.task).most_wrong(answers.targets, answers.outputs, run.classes, run.thresholds, limit)
         shown, looked, gone = _shown(run, dataset, answers, wrong)
         missing = missing or gone
     findings = [] if dataset is None else survey.index_findings(dataset)
@@ -99,8 +99,7 @@ def report_or_warn(run: Record, progress: Progress, say: Say) -> None:
 def _data_of(run: Record, progress: Progress, say: Say) -> tuple[Dataset | None, str]:
     """The run's data, or why nothing of it is shown."""
     dataset, reason = scoring.data_at_hand(run, progress, say)
-    what = "texts" if run.kind == TEXT else "photos"
-    missing = f"No {what} are shown, because the training data is not at hand: {reason}"
+    missing = f"No {run.modality.nouns} are shown, because the training data is not at hand: {reason}"
     return dataset, "" if dataset is not None else missing
 
 
@@ -116,7 +115,7 @@ def _shown(
     if not all(name in by_path for name in names):
         return plain, "", "No examples are shown, because the data is not what it was when the run was evaluated."
     examples = [by_path[name] for name in names]
-    if run.kind == TEXT:
+    if not run.modality.has_pixels:
         return [Shown(one.mistake, one.name, e.text) for one, e in zip(plain, examples, strict=True)], "", ""
     try:
         with flow.telling_lost_pictures():
@@ -149,7 +148,7 @@ def photos_of(dataset: Dataset, findings: Sequence[Finding]) -> dict[str, tuple[
     """The photos of the first finding of each kind, small, where they can be read."""
     found: dict[str, tuple[np.ndarray, ...]] = {}
     for one in findings:
-        if one.kind not in found and dataset.kind != TEXT:
+        if one.kind not in found and dataset.modality.has_pixels:
             files = [dataset.root / path for path in one.paths[:2]]
             seen = [read_encoded(file.read_bytes(), file.name, _ODD_SIDE) for file in files if file.is_file()]
             found[one.kind] = tuple(picture.pixels for picture in seen if picture.pixels is not None)

@@ -2,10 +2,7 @@
 
 from typing import Any
 
-import numpy as np
-
 from tfransfer.data.dataset import Dataset
-from tfransfer.data.index import SEPARATOR
 from tfransfer.data.sampling import spread_over
 from tfransfer.data.sources.kinds import FOLDER
 from tfransfer.data.sources.load import is_same, load_again, load_known
@@ -13,12 +10,10 @@ from tfransfer.display.progress import Progress, Say
 from tfransfer.errors import DataError, SettingError, TransferError
 from tfransfer.evaluation import abstention
 from tfransfer.evaluation.map2d import LIMIT
-from tfransfer.evaluation.predictions import Predictions, Reading, predict_examples
-from tfransfer.evaluation.scores import score
+from tfransfer.evaluation.predictions import OutputReading, Predictions, predict_examples
 from tfransfer.runs import run_folder
 from tfransfer.runs.record import Record
-from tfransfer.tasks.multi_label import choose_thresholds
-from tfransfer.tasks.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from tfransfer.tasks.task import find_task
 
 
 def predict_split(run: Record, model: Any, dataset: Dataset, name: str, progress: Progress) -> Predictions:
@@ -48,10 +43,15 @@ def score_splits(
     for name in ("validation", "test"):
         if name not in said and dataset.split(name):
             said[name] = predict_split(run, model, dataset, name, progress)
-    if run.task == MULTI_LABEL and "thresholds" not in run.manifest and "validation" in said:
-        chosen = choose_thresholds(said["validation"].targets, said["validation"].outputs)
-        run.manifest["thresholds"] = [float(threshold) for threshold in chosen]
-    return {name: (score(run.task, one, run.classes, run.thresholds), one) for name, one in said.items()}
+    if "thresholds" not in run.manifest and "validation" in said:
+        chosen = find_task(run.task).choose_thresholds(said["validation"].targets, said["validation"].outputs)
+        run.manifest |= {} if chosen is None else {"thresholds": chosen}
+    return {name: (score(run, one), one) for name, one in said.items()}
+
+
+def score(run: Record, said: Predictions) -> dict[str, Any]:
+    """All metrics of a run's predictions; see `tasks.task.Task.score`."""
+    return find_task(run.task).score(said.targets, said.outputs, run.classes, run.thresholds)
 
 
 def recorded_data(run: Record, progress: Progress, say: Say) -> Dataset:
@@ -119,7 +119,7 @@ def choose_abstention(
         SettingError: The task is another, or the precision out of range.
         DataError: The precision is not reached on validation.
     """
-    if run.task != SINGLE_LABEL or "validation" not in scored:
+    if not find_task(run.task).one_class or "validation" not in scored:
         raise SettingError("--precision is for runs of one class each, scored on their own validation split.")
     labelled = {name: (said.targets.argmax(axis=1), said.outputs) for name, (_, said) in scored.items()}
     threshold = abstention.choose_threshold(*labelled["validation"], precision)
@@ -129,15 +129,9 @@ def choose_abstention(
     return told
 
 
-def reading_of(run: Record, top: int = 5) -> Reading:
+def reading_of(run: Record, top: int = 5) -> OutputReading:
     """How the output of a run's model reads."""
-    return Reading(run.task, run.classes, tuple(run.thresholds or ()), top, run.least_probability)
-
-
-def _label_text(run: Record, target: np.ndarray) -> str:
-    if run.task == REGRESSION:
-        return repr(float(target[0]))
-    return SEPARATOR.join(name for name, applies in zip(run.classes, target, strict=True) if applies)
+    return OutputReading(find_task(run.task), run.classes, tuple(run.thresholds or ()), top, run.least_probability)
 
 
 def write_predictions(run: Record, scored: dict[str, tuple[dict[str, Any], Predictions]]) -> None:
@@ -146,7 +140,7 @@ def write_predictions(run: Record, scored: dict[str, tuple[dict[str, Any], Predi
     for name, (_, said) in scored.items():
         for example, right, output in zip(said.examples, said.targets, said.outputs, strict=True):
             read = reading.of(example.path, output)
-            row = {"path": example.path, "label": _label_text(run, right), "split": name}
+            row = {"path": example.path, "label": reading.task.target_text(right, run.classes), "split": name}
             if read.value is not None:
                 row |= {"predicted": repr(read.value)}
             else:

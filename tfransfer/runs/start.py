@@ -18,7 +18,7 @@ from tfransfer.runs.record import versions
 from tfransfer.runs.resume import measures_of, print_of, progress_of
 from tfransfer.runs.run import Run
 from tfransfer.system.files import lines, write_text
-from tfransfer.tasks.task import MULTI_LABEL, REGRESSION
+from tfransfer.tasks.task import find_task
 from tfransfer.training.checkpoint import Checkpoint
 from tfransfer.training.loop import keeps_state
 from tfransfer.training.phases import CallbackFactory
@@ -79,8 +79,7 @@ def say_plan(session: Session, say: Say) -> None:
     """Tell what was found and decided."""
     dataset, plan = session.dataset, session.plan
     sizes = ", ".join(f"{name} {len(dataset.split(name))}" for name in ("train", "validation", "test"))
-    what = f"{len(dataset.classes)} classes" if dataset.task != REGRESSION else f"a number, {dataset.classes[0]}"
-    say(f"data: {what}{', of which several may apply' if dataset.task == MULTI_LABEL else ''}; {sizes}")
+    say(f"data: {find_task(dataset.task).in_words(dataset.classes)}; {sizes}")
     for note in dataset.notes:
         say(f"data: {note}")
     second = f", then {plan.fine_tune_epochs} epochs with {', '.join(plan.unfrozen)} unfrozen" if plan.unfrozen else ""

@@ -28,7 +28,7 @@ from tfransfer.runs.settings import make_recipe
 from tfransfer.search.learning_rates import require_rates
 from tfransfer.search.trial import Combination, Trial, row_of
 from tfransfer.system.signals import Stopped
-from tfransfer.tasks.task import metric_name, task_for
+from tfransfer.tasks.task import find_task, metric_name
 from tfransfer.training import planning
 from tfransfer.training.devices import Devices
 from tfransfer.training.opening import suited
@@ -227,7 +227,7 @@ def _run(
     progress: Progress,
     say: Say,
 ) -> Sweep:
-    headline = task_for(dataset.task, dataset.targets(dataset.split("train"))).headline
+    headline = find_task(dataset.task).headline
     rows: dict[Combination, dict[str, Any]] = {}
     for number, one in enumerate(wanted, start=1):
         rate = "" if one.learning_rate is None else f" at {one.learning_rate:g}"

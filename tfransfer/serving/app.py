@@ -22,15 +22,14 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from tfransfer import __version__
-from tfransfer.data.index import SEPARATOR, TEXT
-from tfransfer.evaluation.predictions import Prediction
+from tfransfer.exports.endpoints import output_name
 from tfransfer.runs.run import Run
 from tfransfer.runs.scoring import reading_of
 from tfransfer.serving.answering import Answered, Answering, Asked
 from tfransfer.serving.gate import Gate, error_response
 from tfransfer.serving.limits import Limits
 from tfransfer.serving.reading import Served, read_picture, read_predict, read_text
-from tfransfer.tasks.task import MULTI_LABEL
+from tfransfer.tasks.prediction import Prediction
 
 VERSION = "1"
 _TOP = 5
@@ -145,6 +144,7 @@ class _Service:
                 "kind": self._run.kind,
                 "task": self._run.task,
                 "classes": list(self._run.classes),
+                "predicts": self._reading.task.in_words(self._run.classes),
                 "image_size": self._run.image_size,
                 "limits": {
                     "body_bytes": limits.body_bytes,
@@ -164,7 +164,7 @@ class _Service:
         return JSONResponse(self._read(self._reading.of("", answered.outputs[0])), headers=_SAFE)
 
     async def _prepare(self, form: FormData) -> Callable[[], Asked]:
-        if self.served.kind == TEXT:
+        if not self.served.modality.has_pixels:
             text = form.get("text")
             if not isinstance(text, str):
                 raise HTTPException(400, "expected a form with the field text.")
@@ -181,8 +181,8 @@ class _Service:
         read: dict[str, Any] = {"label": said.label, "top": said.top}
         if not said.sure:
             read["sure"] = False
-        if self._run.task == MULTI_LABEL:
-            read["applies"] = said.label.split(SEPARATOR) if said.label else []
+        if said.applies is not None:
+            read["applies"] = list(said.applies)
         return read
 
     async def predict(self, request: Request) -> Response:
@@ -207,7 +207,7 @@ class _Service:
     async def metadata(self, request: Request) -> Response:
         """TensorFlow Serving's model metadata."""
         self._require_model(request)
-        outputs = _tensor(str(self._run.model.layers[-1].name), "DT_FLOAT", self._run.model.output_shape[1:])
+        outputs = _tensor(output_name(self._run.model), "DT_FLOAT", self._run.model.output_shape[1:])
         signatures = {
             signature: {
                 "inputs": _input(name, self.served),
@@ -228,7 +228,7 @@ class _Service:
 
 
 def _blank(served: Served) -> np.ndarray:
-    if served.kind == TEXT:
+    if not served.modality.has_pixels:
         return np.array([""], object)
     return np.zeros((1, served.size, served.size, 3), np.uint8)
 

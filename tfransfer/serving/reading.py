@@ -13,8 +13,8 @@ from typing import Any, Never
 import numpy as np
 from starlette.exceptions import HTTPException
 
-from tfransfer.data.index import TEXT
 from tfransfer.data.inputs import read_encoded
+from tfransfer.data.modality import MODALITIES, Modality
 from tfransfer.errors import did_you_mean
 from tfransfer.serving.answering import Asked
 from tfransfer.serving.limits import Limits
@@ -43,9 +43,14 @@ class Served:
     limits: Limits
 
     @property
+    def modality(self) -> Modality:
+        """What is sent."""
+        return MODALITIES[self.kind]
+
+    @property
     def signatures(self) -> dict[str, str]:
         """For each signature, the name of its input."""
-        return _TEXTS if self.kind == TEXT else _PICTURES
+        return _PICTURES if self.modality.has_pixels else _TEXTS
 
 
 def read_predict(body: bytes, served: Served) -> Asked:
@@ -63,11 +68,11 @@ def read_predict(body: bytes, served: Served) -> Asked:
     if keys == ["inputs"] and isinstance(given, dict) and len(given) == 1:
         ((name, given),) = given.items()
     if not isinstance(given, list) or not given:
-        _refuse(f'"{keys[0]}" must be a list with at least one {"text" if served.kind == TEXT else "picture"}.')
+        _refuse(f'"{keys[0]}" must be a list with at least one {served.modality.item}.')
     if len(given) > served.limits.instances:
         _refuse(f"{len(given)} instances in one request; the limit is {served.limits.instances}.")
     read = [_value(one, f"{keys[0]}[{i}]", signature, name, served) for i, one in enumerate(given)]
-    return Asked(np.array(read, object) if served.kind == TEXT else np.stack(read), rows=keys == ["instances"])
+    return Asked(np.stack(read) if served.modality.has_pixels else np.array(read, object), rows=keys == ["instances"])
 
 
 def read_picture(encoded: bytes, where: str, served: Served) -> np.ndarray:
@@ -107,7 +112,7 @@ def _refuse(message: str, status: int = 400) -> Never:
 def _object(body: bytes, served: Served) -> dict[str, Any]:
     # Small brackets make large Python objects: more than any right request has are not parsed.
     pieces = sum(body.count(mark) for mark in (b"[", b"{", b":"))
-    of_one = served.limits.characters if served.kind == TEXT else served.size * (served.size + 1) + 5
+    of_one = served.size * (served.size + 1) + 5 if served.modality.has_pixels else served.limits.characters
     if pieces > served.limits.instances * of_one + _AROUND:
         _refuse("the JSON has more values than a request of full size.", 413)
     try:
@@ -137,7 +142,7 @@ def _value(given: Any, where: str, signature: str | None, name: str | None, serv
     wanted = served.signatures if signature is None else {signature: served.signatures[signature]}
     if name is not None and name not in wanted.values():
         _refuse(f"{where}: no input is called {name[:50]!r}; expected {' or '.join(wanted.values())}.")
-    if served.kind == TEXT:
+    if not served.modality.has_pixels:
         return _text(given, where, served)
     is_file = isinstance(given, dict)
     if ("encoded" if is_file else "images") not in ({name} if name else wanted.values()):

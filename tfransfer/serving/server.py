@@ -93,8 +93,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _tell(run: Run, name: str, address: str, local: bool, say: Say) -> None:
-    what = "texts" if run.kind == "text" else f"photos, {run.image_size} pixels"
-    field = "text=words" if run.kind == "text" else "file=@photo.jpg"
+    what = f"{run.modality.nouns}, {run.image_size} pixels" if run.modality.has_pixels else run.modality.nouns
     say(f"serving {run.folder} as {name} ({run.task}, {what})")
     if not local:
         say(
@@ -102,7 +101,7 @@ def _tell(run: Run, name: str, address: str, local: bool, say: Say) -> None:
         )
     say(f"page:    {address}/")
     say(f"predict: {address}/v1/models/{name}:predict")
-    say(f"try:     curl -F {field} {address}/classify")
+    say(f"try:     curl -F {run.modality.form_field} {address}/classify")
     say("Ctrl-C ends it.")
 
 

@@ -1,27 +1,152 @@
-"""Metrics of regression, in the targets' own units."""
+"""Regression: one number in the unit of the training targets."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any
 
 import numpy as np
-from sklearn import metrics as sk
+
+from tfransfer.display.numbers import value_text
+from tfransfer.tasks.figure import Figure
+from tfransfer.tasks.labels import Labelled, Target, Unusable, number_in
+from tfransfer.tasks.prediction import Mistake, Prediction
+from tfransfer.tasks.task import REGRESSION, VALUES, Task
+
+_R2 = Figure("r2", "R2")
 
 
-def score(targets: np.ndarray, values: np.ndarray) -> dict[str, Any]:
-    """All metrics of one split.
+@dataclass(frozen=True)
+class Regression(Task):
+    """The squared error in standard deviations of the training targets; judged by R2.
 
-    Args:
-        targets: Shape (n, 1).
-        values: What the model said, shape (n, 1).
-
-    Returns:
-        Plain values: n; r2, 1 for a perfect model and 0 for one that always says the mean (None below two examples);
-        rmse and mae in the target's unit; bias, the mean of what was said minus what was right.
+    Attributes:
+        scale: Standard deviation of the training targets, by which the head's output is multiplied.
+        offset: Their mean, which is added: a model gives original units.
     """
-    right, said = targets.ravel().astype(np.float64), values.ravel().astype(np.float64)
-    return {
-        "n": len(right),
-        "r2": float(sk.r2_score(right, said)) if len(right) > 1 else None,
-        "rmse": float(sk.root_mean_squared_error(right, said)),
-        "mae": float(sk.mean_absolute_error(right, said)),
-        "bias": float((said - right).mean()),
-    }
+
+    scale: float = 1.0
+    offset: float = 0.0
+
+    name = REGRESSION
+    output = VALUES
+    has_classes = False
+    calibrates = False
+    unnamed = ("value",)
+    figures = (_R2, Figure("rmse", "RMSE"), Figure("mae", "mean absolute error"), Figure("bias", "bias"))
+    epoch_figure = _R2
+    answer = "a number, in the unit of the training targets"
+    mistakes_title = "Farthest off"
+    heat_meaning = "raised the number"
+
+    def fitted(self, targets: np.ndarray) -> Task:
+        """With the spread and the mean of the training targets."""
+        return replace(self, scale=float(targets.std()) or 1.0, offset=float(targets.mean()))
+
+    def output_layer(self) -> Any:
+        """To original units, float32."""
+        import keras  # here, so that `tfransfer --help` starts without TensorFlow
+
+        return keras.layers.Rescaling(self.scale, offset=self.offset, dtype="float32", name=self.output)
+
+    def loss(self, label_smoothing: float) -> Any:
+        """The squared error in standard deviations, so that learning rates suit any unit."""
+        import keras  # here, so that `tfransfer --help` starts without TensorFlow
+
+        def scaled_error(targets: Any, values: Any) -> Any:
+            return keras.ops.mean(keras.ops.square((targets - values) / self.scale), axis=-1)
+
+        return scaled_error
+
+    def metrics(self) -> list[Any]:
+        """R2 and the root mean squared error."""
+        import keras  # here, so that `tfransfer --help` starts without TensorFlow
+
+        return [keras.metrics.R2Score(name=self.headline), keras.metrics.RootMeanSquaredError(name="rmse")]
+
+    def read_cell(self, cell: str, place: str, column: str, separator: str) -> Target | Unusable:
+        """A finite number."""
+        return number_in(cell, place, column)
+
+    def output_names(self, targets: Sequence[Target | Unusable], column: str) -> tuple[str, ...]:
+        """What is measured: the column."""
+        return (column,)
+
+    def from_record(self, value: Any, classes: Sequence[str]) -> Target | None:
+        """A finite number."""
+        return float(value) if isfinite(value) else None
+
+    def encode(self, target: Target, positions: dict[str, int]) -> tuple[int, tuple[float, ...]]:
+        """The number."""
+        return 0, (float(target),)  # type: ignore[arg-type]  # sources give a regression's rows numbers
+
+    def label_text(self, example: Labelled, classes: Sequence[str]) -> str:
+        """The number, to the last bit."""
+        return repr(example.target[0])
+
+    def target_text(self, target: np.ndarray, classes: Sequence[str]) -> str:
+        """The number, to the last bit."""
+        return repr(float(target[0]))
+
+    def nothing_to_learn(self, name: str, examples: Sequence[Labelled]) -> str:
+        """All numbers are equal."""
+        values = {e.target for e in examples}
+        return f"all numbers in {name} are equal ({values}): there is nothing to learn." if len(values) < 2 else ""
+
+    def score(
+        self,
+        targets: np.ndarray,
+        outputs: np.ndarray,
+        classes: Sequence[str],
+        thresholds: Sequence[float] | None = None,
+    ) -> dict[str, Any]:
+        """See `metrics.regression`."""
+        from tfransfer.tasks import metrics  # here, so that `tfransfer --help` starts without scikit-learn
+
+        return metrics.regression(targets, outputs)
+
+    def read(
+        self, name: str, output: np.ndarray, classes: Sequence[str], *,
+        thresholds: Sequence[float] = (), top: int = 5, least: float = 0.0,
+    ) -> Prediction:  # fmt: skip
+        """The number."""
+        return Prediction(name, "", 0.0, (), value=float(output[0]))
+
+    def most_wrong(
+        self,
+        targets: np.ndarray,
+        outputs: np.ndarray,
+        classes: Sequence[str],
+        thresholds: Sequence[float] | None = None,
+        limit: int = 12,
+    ) -> list[Mistake]:
+        """By the distance."""
+        away = np.abs(outputs[:, 0] - targets[:, 0])
+        ranked = np.argsort(-away, kind="stable")[:limit]
+        return [Mistake(int(i), value_text(targets[i, 0]), value_text(outputs[i, 0]), 0) for i in ranked if away[i] > 0]
+
+    def numbers(self, targets: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The numbers themselves."""
+        return targets[:, 0], outputs[:, 0]
+
+    def drawn_figure(self, targets: np.ndarray, outputs: np.ndarray) -> float | None:
+        """R2."""
+        spread = ((targets - targets.mean()) ** 2).sum()
+        return None if spread == 0 else float(1 - ((targets - outputs) ** 2).sum() / spread)
+
+    def magnitude(self, expected: np.ndarray) -> float:
+        """Of the largest number, where that is above 1."""
+        return max(1.0, float(np.abs(expected).max()))
+
+    def likeness(self, answer: np.ndarray, expected: np.ndarray) -> float:
+        """1 less the error in standard deviations of the model's own numbers."""
+        spread = float(expected.std()) or 1.0
+        return 1 - float(np.sqrt(np.mean((answer - expected) ** 2))) / spread
+
+    def in_words(self, classes: Sequence[str]) -> str:
+        """A number by its name."""
+        return f"a number, {classes[0]}"
+
+    def aim(self, classes: Sequence[str]) -> str:
+        """To predict a number."""
+        return f"to predict a number, {classes[0]}"

@@ -1,4 +1,4 @@
-"""How often a model is right when it is so and so sure: the bins of a reliability diagram."""
+"""Confidence and accuracy: the bins of a reliability diagram."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Bin:
-    """Answers of about the same confidence.
+    """Predictions of about the same confidence.
 
     Attributes:
         low: Lower edge, in [0, 1].
         high: Upper edge.
-        count: How many answers.
-        confidence: How sure the model was on average.
-        right: The share that was right.
+        count: How many predictions.
+        confidence: The mean.
+        right: The share of them that was right.
     """
 
     low: float
@@ -25,12 +25,12 @@ class Bin:
 
 
 def bins(confidence: np.ndarray, right: np.ndarray, number: int = 10) -> tuple[Bin, ...]:
-    """Group answers into bins of equal width; empty bins are left out.
+    """Group predictions into bins of equal width; empty bins are left out.
 
     Source: A. Niculescu-Mizil and R. Caruana, "Predicting Good Probabilities with Supervised Learning", ICML 2005.
 
     Args:
-        confidence: What the model gave to each answer, shape (n,), in [0, 1].
+        confidence: Of each prediction, shape (n,), in [0, 1].
         right: Whether each was right, shape (n,).
         number: How many bins.
     """

@@ -1,60 +1,146 @@
-"""Metrics of single-label classification, from labels and probabilities."""
+"""Single-label classification: each example is of exactly one class."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn import metrics as sk
 
-from tfransfer.tasks.reliability import bins as grouped
+from tfransfer.tasks.classes import ClassTask
+from tfransfer.tasks.figure import F1, LOG_LOSS, PRECISION, RECALL, SUPPORT, Figure
+from tfransfer.tasks.labels import Labelled, Target, Unusable, class_in
+from tfransfer.tasks.prediction import Mistake
+from tfransfer.tasks.task import SINGLE_LABEL
 
-_BINS = 15
-
-
-def score(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
-    """All metrics of one split.
-
-    Args:
-        labels: True labels, integers, shape (n,).
-        probabilities: Shape (n, classes), rows summing to one.
-        classes: Class names.
-
-    Returns:
-        Plain values: n, top1, top5 (with more than 5 classes), log_loss in nats, expected_calibration_error, per_class
-        (precision, recall, f1, support) and confusion_matrix (rows are true classes, columns predicted ones).
-    """
-    every = np.arange(len(classes))
-    predicted = probabilities.argmax(axis=1)
-    result: dict[str, Any] = {"n": len(labels), "top1": float(sk.accuracy_score(labels, predicted))}
-    if len(classes) > 5:
-        result["top5"] = float(sk.top_k_accuracy_score(labels, probabilities, k=5, labels=every))
-    normalized = probabilities.astype(np.float64)
-    normalized /= normalized.sum(axis=1, keepdims=True)
-    result["log_loss"] = float(sk.log_loss(labels, normalized, labels=every))
-    result["expected_calibration_error"] = expected_calibration_error(labels, probabilities)
-    columns = sk.precision_recall_fscore_support(labels, predicted, labels=every, zero_division=0)
-    result["per_class"] = {
-        name: {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(n)}
-        for name, p, r, f, n in zip(classes, *columns, strict=True)
-    }
-    result["confusion_matrix"] = sk.confusion_matrix(labels, predicted, labels=every).tolist()
-    return result
+_TOP1 = Figure("top1", "top-1", share=True)
 
 
-def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = _BINS) -> float:
-    """Mean distance between confidence and accuracy over equal-width bins of confidence, weighted by bin size.
+class SingleLabel(ClassTask):
+    """Softmax over the classes; the likeliest one is the answer."""
 
-    Source: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
+    name = SINGLE_LABEL
+    activation = "softmax"
+    one_class = True
+    figures = (
+        _TOP1,
+        Figure("top5", "top-5", share=True),
+        LOG_LOSS,
+        Figure("expected_calibration_error", "calibration error", share=True),
+    )
+    class_figures = (PRECISION, RECALL, F1, SUPPORT)
+    epoch_figure = _TOP1
+    class_key = "recall"
+    same_title = "same top-1"
+    answer = "the probability of each class; one class applies"
+    limits = ("It gives one of its classes for whatever it is shown, also for a picture of none of them.",)
 
-    Args:
-        labels: True labels, shape (n,).
-        probabilities: Shape (n, classes).
-        bins: How many.
+    def loss(self, label_smoothing: float) -> Any:
+        """Cross-entropy."""
+        import keras  # here, so that `tfransfer --help` starts without TensorFlow
 
-    Returns:
-        In [0, 1]; 0 is calibrated.
-    """
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
-    gaps = [one.count * abs(one.right - one.confidence) for one in grouped(confidence, right, bins)]
-    return float(sum(gaps) / max(1, len(labels)))
+        return keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing)
+
+    def metrics(self) -> list[Any]:
+        """Top-1 accuracy."""
+        import keras  # here, so that `tfransfer --help` starts without TensorFlow
+
+        return [keras.metrics.CategoricalAccuracy(name=self.headline)]
+
+    def read_cell(self, cell: str, place: str, column: str, separator: str) -> Target | Unusable:
+        """The cell is the class."""
+        return class_in(cell, column)
+
+    def from_record(self, value: Any, classes: Sequence[str]) -> Target | None:
+        """The class of a number; -1 stands for none."""
+        return classes[int(value)] if value >= 0 else None
+
+    def encode(self, target: Target, positions: dict[str, int]) -> tuple[int, tuple[float, ...]]:
+        """The index of the class."""
+        return positions[str(target)], ()
+
+    def target_text(self, target: np.ndarray, classes: Sequence[str]) -> str:
+        """The class."""
+        return classes[int(target.argmax())]
+
+    def targets(self, examples: Sequence[Labelled], classes: Sequence[str]) -> np.ndarray:
+        """One-hot rows."""
+        return np.eye(len(classes), dtype=np.float32)[np.array([e.label for e in examples], dtype=np.int64)]
+
+    def strata(self, classes: Sequence[str]) -> Sequence[str]:
+        """The classes."""
+        return classes
+
+    def score(
+        self,
+        targets: np.ndarray,
+        outputs: np.ndarray,
+        classes: Sequence[str],
+        thresholds: Sequence[float] | None = None,
+    ) -> dict[str, Any]:
+        """See `metrics.single_label`."""
+        from tfransfer.tasks import metrics  # here, so that `tfransfer --help` starts without scikit-learn
+
+        return metrics.single_label(targets.argmax(axis=1), outputs, classes)
+
+    def wrong(self, targets: np.ndarray, outputs: np.ndarray, thresholds: Sequence[float] | None = None) -> np.ndarray:
+        """Whether the likeliest class is another one."""
+        return np.asarray(targets.argmax(axis=1) != outputs.argmax(axis=1))
+
+    def most_wrong(
+        self,
+        targets: np.ndarray,
+        outputs: np.ndarray,
+        classes: Sequence[str],
+        thresholds: Sequence[float] | None = None,
+        limit: int = 12,
+    ) -> list[Mistake]:
+        """By the probability of the wrong class."""
+        right, said = targets.argmax(axis=1), outputs.argmax(axis=1)
+        wrong = np.flatnonzero(self.wrong(targets, outputs))
+        ranked = wrong[np.argsort(-outputs[wrong, said[wrong]], kind="stable")][:limit]
+        return [
+            Mistake(int(i), classes[right[i]], classes[said[i]], int(said[i]), float(outputs[i, said[i]]),
+                    float(outputs[i, right[i]]))
+            for i in ranked
+        ]  # fmt: skip
+
+    def confidence(self, targets: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of the likeliest class of each example."""
+        return outputs.max(axis=1), ~self.wrong(targets, outputs)
+
+    def groups(self, targets: np.ndarray) -> np.ndarray:
+        """The true class."""
+        return np.asarray(targets.argmax(axis=1))
+
+    def logits(self, outputs: np.ndarray, floor: float) -> np.ndarray:
+        """Their logarithms."""
+        return np.asarray(np.log(np.maximum(outputs.astype(np.float64), floor)))
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Their softmax."""
+        from scipy import special  # here, so that `tfransfer --help` starts without SciPy
+
+        return np.asarray(special.softmax(logits, axis=1))
+
+    def log_loss(self, targets: np.ndarray, outputs: np.ndarray, floor: float) -> float:
+        """Of the true class."""
+        return float(-(targets * self.logits(outputs, floor)).sum(axis=1).mean())
+
+    def same(self, answer: np.ndarray, expected: np.ndarray) -> np.ndarray:
+        """Whether the likeliest class is the same."""
+        return np.asarray(answer.argmax(axis=1) == expected.argmax(axis=1))
+
+    def clear(self, expected: np.ndarray, margin: float) -> np.ndarray:
+        """Whether the two likeliest classes are further apart."""
+        best = np.sort(expected, axis=1)
+        return np.asarray(best[:, -1] - best[:, -2] > margin)
+
+    def aim(self, classes: Sequence[str]) -> str:
+        """To tell classes apart."""
+        return f"to tell {len(classes)} classes apart"
+
+    def headline_words(self, n: int, split: str, noun: str) -> str:
+        """The share in words."""
+        return f"of {n:,} {split} {noun} classified correctly ({self.main.title} accuracy)"
+
+
+CLASSIFICATION = SingleLabel()

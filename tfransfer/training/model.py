@@ -19,7 +19,8 @@ from tfransfer.base.cuts import split_at
 from tfransfer.base.hub.build import pattern_of
 from tfransfer.base.preprocessing import entry, preprocess
 from tfransfer.base.taps import POOLED_TAP, Tap, model_to, pooled, tap_below
-from tfransfer.tasks.task import REGRESSION, Task
+from tfransfer.tasks.head import DROPOUT, LOGITS
+from tfransfer.tasks.task import Task
 
 # How the layers of Keras that draw random numbers name their strength.
 _NOISE_SETTINGS = ("rate", "stddev", "drop_path_rate")
@@ -70,15 +71,11 @@ def assemble(base: BuiltBase, classes: int, dropout: float, task: Task, seed: in
     """
     pixels = entry(base.kind, base.image_size)
     features = pooled(base.model(preprocess(pixels, base.preprocessing)))
-    features = keras.layers.Dropout(dropout, seed=seed, name="dropout")(features)
+    features = keras.layers.Dropout(dropout, seed=seed, name=DROPOUT)(features)
     start = keras.initializers.GlorotUniform(seed=seed)
-    logits = keras.layers.Dense(classes, kernel_initializer=start, dtype="float32", name="logits")(features)
-    if task.name == REGRESSION:
-        last = keras.layers.Rescaling(task.scale, offset=task.offset, dtype="float32", name=task.output)
-    else:
-        last = keras.layers.Activation(task.activation, dtype="float32", name=task.output)
-    model = keras.Model(pixels, last(logits), name="tfransfer_model")
-    return TransferModel(model, base, ("dropout", "logits", task.output))
+    logits = keras.layers.Dense(classes, kernel_initializer=start, dtype="float32", name=LOGITS)(features)
+    model = keras.Model(pixels, task.output_layer()(logits), name="tfransfer_model")
+    return TransferModel(model, base, (DROPOUT, LOGITS, task.output))
 
 
 def freeze_base(whole: TransferModel) -> Parts:
@@ -163,7 +160,7 @@ def _with_head(whole: TransferModel, part: keras.Model | None) -> keras.Model:
     """From where training begins, through a part of the base where given, to probabilities."""
     present = {layer.name: layer for layer in whole.model.layers}
     if part is None:
-        values = start = keras.Input(present["dropout"].input.shape[1:], dtype=whole.base.model.compute_dtype)
+        values = start = keras.Input(present[DROPOUT].input.shape[1:], dtype=whole.base.model.compute_dtype)
     else:
         start = keras.Input(part.input_shape[1:], dtype=part.inputs[0].dtype)
         values = pooled(part(start))

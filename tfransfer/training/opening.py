@@ -9,12 +9,11 @@ from tfransfer.base.build import OWN_MODEL, BuiltBase, base_from_model
 from tfransfer.base.open import copy_of_model, named_base
 from tfransfer.base.records import BUILT_IN, DEFAULT, NGRAMS
 from tfransfer.data.dataset import Dataset
-from tfransfer.data.index import TEXT
 from tfransfer.data.sources.kinds import DIGITS
 from tfransfer.display.progress import Say
 from tfransfer.errors import SettingError
 from tfransfer.recipe import LINEAR_PROBE, Augmentation, Recipe
-from tfransfer.tasks.task import SINGLE_LABEL, task_for
+from tfransfer.tasks.task import find_task
 from tfransfer.training import planning
 from tfransfer.training.devices import Devices
 from tfransfer.training.losses import as_loss
@@ -26,7 +25,7 @@ _STILL = Augmentation(flip=False, rotate=0, zoom=0, shift=0, brightness=0, contr
 
 def suited(recipe: Recipe, dataset: Dataset) -> Recipe:
     """What the data asks for: the built-in base for the built-in digits, which are not mirrored, and one for texts."""
-    if dataset.kind == TEXT:
+    if not dataset.modality.has_pixels:
         return replace(recipe, base=recipe.base or NGRAMS, augment=_STILL)
     if dataset.source != DIGITS:
         return recipe
@@ -83,14 +82,14 @@ def open_session(
 
     _require_fit(base, dataset, recipe)
     plan = plan or planning.make_plan(recipe, base, len(dataset.split("train")), precision, devices)
-    task = task_for(dataset.task, dataset.targets(dataset.split("train")))
+    task = find_task(dataset.task).fitted(dataset.targets(dataset.split("train")))
     return Session(dataset, recipe, plan, base, task, as_loss(loss), metrics, rebuild, devices=devices)
 
 
 def _require_fit(base: BuiltBase, dataset: Dataset, recipe: Recipe) -> None:
     if base.kind != dataset.kind:
-        hint = f"name another with --base, for example {NGRAMS if dataset.kind == TEXT else DEFAULT}."
+        hint = f"name another with --base, for example {DEFAULT if dataset.modality.has_pixels else NGRAMS}."
         raise SettingError(f"the base {base.name} takes {base.kind}s, the data holds {dataset.kind}s: {hint}")
     for name, asked in {"head.method": recipe.head.method, "class_weights": recipe.class_weights}.items():
-        if asked in (LINEAR_PROBE, "balanced") and dataset.task != SINGLE_LABEL:
+        if asked in (LINEAR_PROBE, "balanced") and not find_task(dataset.task).one_class:
             raise SettingError(f"{name} = {asked!r} is for single-label tasks; these labels are {dataset.task}.")

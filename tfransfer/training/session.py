@@ -13,7 +13,7 @@ from tfransfer.base.build import BuiltBase
 from tfransfer.base.taps import POOLED_TAP, tap_below
 from tfransfer.data import flow
 from tfransfer.data.dataset import Dataset
-from tfransfer.data.index import TEXT, labels_of
+from tfransfer.data.index import labels_of
 from tfransfer.display.progress import Progress, Say
 from tfransfer.features.batches import evaluation_batches, training_batches
 from tfransfer.features.caching import CachePlan, Caching, Workload, decide, decided_before
@@ -90,7 +90,7 @@ class Session:
     @property
     def unit(self) -> str:
         """What progress displays count: "images" or "texts"."""
-        return f"{self.dataset.kind}s"
+        return self.dataset.modality.unit
 
     @cached_property
     def whole(self) -> TransferModel:
@@ -209,7 +209,7 @@ class Session:
 
     def _mixup(self, phase: str, parts: Parts) -> float:
         """Texts cannot be blended, what a base says of them can."""
-        if self.base.kind == TEXT and parts.tap is None:
+        if not self.dataset.modality.has_pixels and parts.tap is None:
             return 0.0
         return self.recipe.head.mixup if phase == HEAD else self.recipe.fine_tune.mixup
 

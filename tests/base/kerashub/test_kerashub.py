@@ -18,7 +18,7 @@ from tfransfer.base.kerashub.build import build_kerashub, is_preset
 from tfransfer.base.preprocessing import entry, preprocess
 from tfransfer.base.saved import save_endpoints
 from tfransfer.errors import BaseModelError, SettingError, WeightsNotFoundError
-from tfransfer.tasks.task import CLASSIFICATION
+from tfransfer.tasks.single_label import CLASSIFICATION
 from tfransfer.training.model import assemble, unfreeze
 
 keras_hub = pytest.importorskip("keras_hub")

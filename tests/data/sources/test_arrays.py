@@ -248,7 +248,7 @@ def test_predicates_tell_sources_apart():
 
 def test_predicates_need_no_tensorflow():
     code = (
-        "import sys; from tfransfer.data import arrays; "
+        "import sys; from tfransfer.data.sources import arrays; "
         "assert not arrays.is_tf_dataset('digits') and not arrays.is_arrays('digits'); "
         "assert 'tensorflow' not in sys.modules"
     )

@@ -134,9 +134,9 @@ def test_findings_stand_one_line_a_kind_with_what_to_do():
 
 def test_a_base_that_stands_in_for_another_one_is_told():
     plan = content_for().manifest["plan"]
-    assert "could not be had" not in page_of().text
+    assert "are not available" not in page_of().text
     page = page_of(manifest={"plan": plan | {"instead_of": "mobilenet_v2"}})
-    assert "mini (the weights of mobilenet_v2 could not be had), trained" in page.text
+    assert "mini (the weights of mobilenet_v2 are not available), trained" in page.text
 
 
 def test_a_kind_of_finding_shows_its_first_photos():

@@ -35,12 +35,12 @@ def build_hub(handle: str, image_size: int | None = None, say: Say = silent) -> 
     blocks = tuple(Block(name, 0, 0, (), _parameters(layer, pattern), None) for name, pattern in layer.block_patterns())
     if not layer.can_train:
         say(f"base: {layer.why_frozen} It serves as a frozen base.")
-    preprocessing = "unit" if layer.input_kind == "image" else "none"  # TF-Hub's image modules take [0, 1]
+    preprocessing = "none" if layer.reads_text else "unit"  # TF-Hub's image modules take [0, 1]
     return BuiltBase(handle, model, preprocessing, size, blocks, "module", kind=layer.input_kind, module=layer)
 
 
 def _size(layer: HubLayer, asked: int | None) -> int:
-    if layer.input_kind == "text":
+    if layer.reads_text:
         return 0
     if layer.image_size and asked not in (None, layer.image_size):
         raise SettingError(f"image size {asked} contradicts the module, whose input is {layer.image_size} pixels.")

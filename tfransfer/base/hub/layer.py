@@ -178,12 +178,17 @@ class HubLayer(keras.layers.Layer):
     @property
     def input_kind(self) -> str:
         """Either "image" or "text"."""
-        return "text" if self.facts.input_dtype == "string" else "image"
+        return "text" if self.reads_text else "image"
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether it takes strings."""
+        return self.facts.input_dtype == "string"
 
     @property
     def image_size(self) -> int | None:
         """Side of the pictures in pixels; None for texts and where the module takes any."""
-        return self.facts.input_shape[0] if self.input_kind == "image" else None
+        return None if self.reads_text else self.facts.input_shape[0]
 
     @property
     def feature_size(self) -> int:

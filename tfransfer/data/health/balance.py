@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from tfransfer.data.dataset import Dataset
 from tfransfer.data.health.findings import Finding
 from tfransfer.data.index import SPLITS
-from tfransfer.tasks.task import REGRESSION, SINGLE_LABEL
+from tfransfer.tasks.task import find_task
 
 # Below this, the figures of a class on a tenth of its examples say nothing.
 _FEW = 20
@@ -15,7 +15,7 @@ _UNEVEN = 10
 
 def balance_findings(dataset: Dataset) -> list[Finding]:
     """Classes too small to split, small classes, and imbalance."""
-    if dataset.task == REGRESSION:
+    if not find_task(dataset.task).has_classes:
         return []
     contents: dict[str, set[str]] = defaultdict(set)
     for example in dataset.examples:
@@ -29,7 +29,7 @@ def _small(dataset: Dataset, sizes: dict[str, int]) -> list[Finding]:
     found = []
     decided = any(example.split for example in dataset.examples)
     for name, count in sizes.items():
-        if dataset.task == SINGLE_LABEL and count < len(SPLITS) and not decided:
+        if find_task(dataset.task).one_class and count < len(SPLITS) and not decided:
             needed = f"a split into {', '.join(SPLITS)} needs at least {len(SPLITS)}"
             found.append(Finding("class-too-small", f"class {name!r} has {count} different examples; {needed}"))
         elif count < _FEW:
@@ -38,7 +38,7 @@ def _small(dataset: Dataset, sizes: dict[str, int]) -> list[Finding]:
 
 
 def _uneven(dataset: Dataset, sizes: dict[str, int]) -> list[Finding]:
-    if dataset.task != SINGLE_LABEL or len(sizes) < 2:
+    if not find_task(dataset.task).one_class or len(sizes) < 2:
         return []
     ranked = Counter(sizes).most_common()
     (largest, most), (smallest, least) = ranked[0], ranked[-1]

@@ -10,7 +10,7 @@ from tfransfer.data.health.duplicates import Group
 from tfransfer.data.health.findings import Finding
 from tfransfer.data.index import SPLITS, Example
 from tfransfer.errors import DataError
-from tfransfer.tasks.task import SINGLE_LABEL
+from tfransfer.tasks.task import find_task
 
 _REMOVED = ("contradiction", "near-contradiction")
 
@@ -84,5 +84,5 @@ def _require_every_class(dataset: Dataset) -> None:
     if lacking:
         raise DataError(f"nothing is left in the {lacking[0]} split once copies are on one side: add examples.")
     untrained = [name for i, name in enumerate(dataset.classes) if ("train", i) not in present]
-    if untrained and dataset.task == SINGLE_LABEL:
+    if untrained and find_task(dataset.task).one_class:
         raise DataError(f"no example of {untrained[0]!r} would be left in train: add examples, or remove the class.")

@@ -13,7 +13,7 @@ from tfransfer.data.health.appearance import Look, is_distinctive
 from tfransfer.data.health.findings import Finding
 from tfransfer.data.health.prints import alike_pairs
 from tfransfer.data.index import Example
-from tfransfer.tasks.task import REGRESSION
+from tfransfer.tasks.task import find_task
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _of_group(dataset: Dataset, group: Group) -> list[Finding]:
     labels = sorted({dataset.label_text(e) for e in group.examples})
     sides = sorted({e.split for e in group.examples})
     found = []
-    if len(labels) > 1 and dataset.task != REGRESSION:
+    if len(labels) > 1 and find_task(dataset.task).has_classes:
         named = " and ".join(map(repr, labels))
         found.append(Finding(f"{near}contradiction", f"{what}, but labelled {named}", paths))
     if len(sides) > 1:

@@ -6,7 +6,6 @@ from pathlib import Path
 from tfransfer.data.dataset import Dataset
 from tfransfer.data.health import appearance, balance, duplicates
 from tfransfer.data.health.findings import Finding, from_issues
-from tfransfer.data.index import TEXT
 from tfransfer.display.progress import Say
 
 
@@ -20,7 +19,7 @@ def index_findings(dataset: Dataset, splits_file: Path | None = None) -> list[Fi
     found = from_issues(dataset, splits_file)
     found += duplicates.duplicate_findings(dataset, duplicates.exact_groups(dataset.examples))
     found += balance.balance_findings(dataset)
-    found += _wordless(dataset) if dataset.kind == TEXT else appearance.size_findings(dataset)
+    found += appearance.size_findings(dataset) if dataset.modality.has_pixels else _wordless(dataset)
     if dataset.refusal:
         found.append(Finding("not-trainable", dataset.refusal))
     return found

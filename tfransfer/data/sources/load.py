@@ -7,8 +7,8 @@ from typing import Any
 
 from tfransfer.data import indexing
 from tfransfer.data.dataset import Dataset
-from tfransfer.data.index import TEXT
 from tfransfer.data.indexing import Source
+from tfransfer.data.modality import IMAGE, TEXT
 from tfransfer.data.sources import folder, table, tfds, unpacked
 from tfransfer.data.sources.arrays import is_arrays, is_tf_dataset, open_arrays, open_tf_dataset
 from tfransfer.data.sources.digits import digits_folder, write_digits
@@ -18,7 +18,7 @@ from tfransfer.display.progress import Progress, Say, quiet, silent
 from tfransfer.errors import DataError, SettingError
 from tfransfer.system.cache_home import REMEDY, cache_home
 from tfransfer.system.files import write_text
-from tfransfer.tasks.task import REGRESSION, SINGLE_LABEL
+from tfransfer.tasks.task import find_task
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,8 @@ def _unpacked_source(opened: unpacked.Unpacked, name: str) -> Source:
     kinds = {row.text is not None for row in opened.rows}
     if not opened.rows:
         raise DataError(f"{name} holds no examples.")
-    kind = TEXT if kinds == {True} else "image"
-    classes = opened.classes or (("value",) if opened.task == REGRESSION else ())
+    kind = TEXT if kinds == {True} else IMAGE
+    classes = opened.classes or find_task(opened.task).unnamed
     return Source(opened.root, opened.rows, name, opened.task, kind, classes, notes=list(opened.notes))
 
 
@@ -191,7 +191,7 @@ def load_known(
     """
     kind = source_of(data)
     if kind == FOLDER:
-        if task != SINGLE_LABEL:
+        if not find_task(task).one_class:
             raise DataError(f"the model is a {task} one; score it on a table with its labels, not on a folder.")
         return folder.load_labelled(Path(data), classes, progress=progress, say=say)
     columns = replace(Columns(**origin.get("columns", {})), task=task)

@@ -11,11 +11,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tfransfer.data.index import IMAGE, SEPARATOR, TEXT, Issue, Row
+from tfransfer.data.index import Issue, Row
 from tfransfer.data.indexing import Source, text_hash
+from tfransfer.data.modality import IMAGE, MODALITIES, TEXT
 from tfransfer.data.sources import labels
 from tfransfer.data.sources.kinds import SPLIT_TABLES, TABLE_SUFFIXES, split_tables
 from tfransfer.errors import DataError, DataNotFoundError, SettingError, did_you_mean
+from tfransfer.tasks.labels import SEPARATOR, Unusable
 
 # Looked for, in this order, where the user names no column.
 _PATHS = ("path", "file_name", "filename", "file", "image_path", "image", "img", "picture", "photo")
@@ -167,6 +169,7 @@ def lines_source(lines: Sequence[Line], columns: Columns, name: str, root: Path)
             raise DataError(f"{line.place}: its columns differ from those of {lines[0].place}.")
     known = list(lines[0].cells)
     subject, kind = _subject(columns, known, name)
+    is_file = MODALITIES[kind].has_pixels
     label_columns = _label_columns(columns, known, subject, lines, name)
     split = _named(columns.split, _SPLITS, known, name, "--split-column")
     group = _named(columns.group, (), known, name, "--group-column")
@@ -176,15 +179,15 @@ def lines_source(lines: Sequence[Line], columns: Columns, name: str, root: Path)
     called: Counter[str] = Counter()
     for line, target in zip(lines, read.targets, strict=True):
         cell = line.cells[subject]
-        path = _text_name(cell, called) if kind == TEXT else Path(cell.strip()).as_posix()
-        if isinstance(target, labels.Unusable):
+        path = Path(cell.strip()).as_posix() if is_file else _text_name(cell, called)
+        if isinstance(target, Unusable):
             issues.append(Issue(path, "no label", f"{line.place}: {target.reason}"))
             continue
         side = line.split or (_split_of(line, split) if split else "")
-        row = Row(path, target, side, (line.cells[group] or None) if group else None, cell if kind == TEXT else None)
+        row = Row(path, target, side, (line.cells[group] or None) if group else None, None if is_file else cell)
         kept.append((line, row))
     kept = _without_undecided(kept, issues)
-    if kind == IMAGE:
+    if is_file:
         kept = _usable_paths(kept, root, name, issues)
     rows = tuple(row for _, row in kept)
     return Source(root, rows, name, read.task, kind, read.classes, issues)

@@ -1,6 +1,5 @@
 """TensorFlow Datasets as a source: its records are unpacked once, JPEG stays JPEG, and its own splits are kept."""
 
-import math
 import socket
 import sys
 import urllib.request
@@ -19,7 +18,7 @@ from tfransfer.data.sources.unpacked import Contents, PixelEncoder, Unpacked, Wr
 from tfransfer.display.progress import Advance, Progress, Say, quiet, silent
 from tfransfer.errors import DataError, DataNotFoundError, SettingError, WriteError, did_you_mean
 from tfransfer.system.files import telling_write_failures
-from tfransfer.tasks.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from tfransfer.tasks.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL, find_task
 
 _SPLIT_NAMES = {
     "train": "train",
@@ -223,7 +222,7 @@ def _columns(builder: Any) -> _Columns:
         raise _cannot_use(builder, f"{example!r} and {target!r} are others")
     # An Image of floats is stored as bit patterns in a PNG: only its decoder gives pixels.
     encoded = isinstance(features[example], tfds.features.Image) and np.dtype(features[example].np_dtype).kind == "u"
-    return _Columns(example, target, is_text, encoded, task, _class_names(features[target], task))
+    return _Columns(example, target, is_text, encoded, task, _class_names(features[target]))
 
 
 def _supervised(builder: Any) -> tuple[str, str] | None:
@@ -263,10 +262,9 @@ def _task_of(feature: Any) -> str | None:
     return REGRESSION if is_number else None
 
 
-def _class_names(feature: Any, task: str) -> tuple[str, ...]:
-    if task == REGRESSION:
-        return ()
-    return tuple((feature if task == SINGLE_LABEL else feature.feature).names)
+def _class_names(feature: Any) -> tuple[str, ...]:
+    """Of a ClassLabel, or of a Sequence of them; none of a number."""
+    return tuple(getattr(getattr(feature, "feature", feature), "names", None) or ())
 
 
 def _cannot_use(builder: Any, found: str) -> DataError:
@@ -329,11 +327,11 @@ def _read(
     columns: _Columns, streams: list[tuple[str, Any]], writer: Writer, advance: Advance
 ) -> tuple[list[Row], list[str]]:
     """Every example with a known target, and notes on the others."""
-    rows, left_out, encoder = [], Counter[str](), PixelEncoder()
+    task, rows, left_out, encoder = find_task(columns.task), [], Counter[str](), PixelEncoder()
     for split, stream in streams:
         for record in stream.as_numpy_iterator():
             advance(1)
-            example, target = record[columns.example], _target(columns, record[columns.target])
+            example, target = record[columns.example], task.from_record(record[columns.target], columns.classes)
             text = _text(example) if columns.is_text else None
             if target is None:
                 left_out["no known label (-1, or no number)"] += 1
@@ -353,15 +351,6 @@ def _text(encoded: bytes) -> str | None:
         return encoded.decode()
     except UnicodeDecodeError:
         return None
-
-
-def _target(columns: _Columns, value: Any) -> str | tuple[str, ...] | float | None:
-    """The target in words or as a number; None where it is unknown."""
-    if columns.task == REGRESSION:
-        return float(value) if math.isfinite(value) else None
-    if columns.task == SINGLE_LABEL:
-        return columns.classes[value] if value >= 0 else None
-    return tuple(columns.classes[i] for i in sorted(set(value.tolist()))) if (value >= 0).all() else None
 
 
 def _facts(builder: Any, wanted: list[tuple[str, str]]) -> dict[str, Any]:

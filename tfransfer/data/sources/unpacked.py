@@ -264,7 +264,7 @@ def _read(folder: Path) -> Unpacked | None:
         contents = Contents(rows, tuple(record["classes"]), record["task"], tuple(record["notes"]))
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    if contents.task not in TASKS or not {row.path for row in rows if row.text is None} <= _files(folder):
+    if contents.task not in [*TASKS] or not {row.path for row in rows if row.text is None} <= _files(folder):
         return None
     return _at(folder, contents)
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from tfransfer.evaluation.answers import Answers
-from tfransfer.evaluation.mistakes import Mistake
+from tfransfer.tasks.prediction import Mistake
 
 
 @dataclass(frozen=True)

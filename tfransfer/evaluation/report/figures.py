@@ -10,39 +10,48 @@ from tfransfer.evaluation.mistakes import confused_pairs
 from tfransfer.evaluation.report import drawing
 from tfransfer.evaluation.report.content import Content
 from tfransfer.tasks.reliability import Bin, bins
-from tfransfer.tasks.task import HEADLINES, MULTI_LABEL, REGRESSION, SINGLE_LABEL, metric_name
+from tfransfer.tasks.task import Task, metric_name
 
 _SYMBOLS = dict(zip(plots.MARKS, "●■▲◆▼✚✖★", strict=True))
 
 
-def plots_of(content: Content, task: str) -> dict[str, str]:
+def plots_of(content: Content, task: Task) -> dict[str, str]:
     """SVG of each plot; empty where it cannot be drawn."""
     found = dict.fromkeys(("loss", "metric", "reliability", "scatter", "residuals", "map"), "")
-    for name, key in (("loss", "loss"), ("metric", HEADLINES[task].each_epoch)):
+    for name, key in (("loss", "loss"), ("metric", task.headline)):
         if content.history and np.isfinite(plots.column(content.history, f"val_{key}")).any():
             drawn = plots.history(content.history, [key], kept_row(content.manifest, content.history))
             found[name] = drawing.svg(drawn, curve_in_words(content.history, key))
     answers = content.answers
     if answers is None:
         return found
-    if task == REGRESSION:
-        right, said = answers.targets[:, 0], answers.outputs[:, 0]
+    found |= _of_answers(task, answers)
+    if len(answers.points):
+        found["map"] = _map(content, answers, task)
+    return found
+
+
+def _of_answers(task: Task, answers: Answers) -> dict[str, str]:
+    """Predicted against true numbers, where the task measures; confidence against accuracy, where it has any."""
+    found = {}
+    measured = task.numbers(answers.targets, answers.outputs)
+    if measured is not None:
+        right, said = measured
         found["scatter"] = drawing.svg(
             plots.said_against_right(right, said),
-            f"What the model said against what is right, {len(right)} points; the correlation is "
+            f"Predictions against true values, {len(right)} points; the correlation is "
             f"{np.corrcoef(right, said)[0, 1]:.2f}." if len(right) > 1 and np.ptp(said) * np.ptp(right) > 0
-            else "What the model said against what is right.",
+            else "Predictions against true values.",
         )  # fmt: skip
         found["residuals"] = drawing.svg(
             plots.residuals(right, said),
             f"Histogram of errors: half of them are between {np.quantile(said - right, 0.25):.3g} and "
             f"{np.quantile(said - right, 0.75):.3g}.",
         )
-    else:
-        grouped = confidence_bins(task, answers.targets, answers.outputs)
+    confident = task.confidence(answers.targets, answers.outputs)
+    if confident is not None:
+        grouped = bins(*confident)
         found["reliability"] = drawing.svg(plots.reliability(grouped), reliability_in_words(grouped))
-    if len(answers.points):
-        found["map"] = _map(content, answers, task)
     return found
 
 
@@ -63,13 +72,6 @@ def curve_in_words(rows: list[dict[str, Any]], key: str) -> str:
         if len(seen):
             parts.append(f"On validation it goes from {seen[0]:.3f} to {seen[-1]:.3f} in {name}.")
     return " ".join(parts)
-
-
-def confidence_bins(task: str, targets: np.ndarray, outputs: np.ndarray) -> tuple[Bin, ...]:
-    """Answers by confidence: the likeliest class of each example; of a multi-label task every class of each."""
-    if task == MULTI_LABEL:
-        return bins(outputs.ravel(), targets.ravel() > 0)
-    return bins(outputs.max(axis=1), outputs.argmax(axis=1) == targets.argmax(axis=1))
 
 
 def reliability_in_words(grouped: tuple[Bin, ...]) -> str:
@@ -100,28 +102,22 @@ def matrix_of(scored: dict[str, Any], classes: list[str]) -> dict[str, Any] | No
     return {"rows": rows, "classes": classes, "pairs": pairs, "picture": None}
 
 
-def legend(content: Content, task: str) -> list[dict[str, str]]:
+def legend(content: Content, task: Task) -> list[dict[str, str]]:
     """The mark of each class on the map; none where classes are not told apart."""
     classes = content.manifest["classes"]
-    if task != SINGLE_LABEL or len(classes) > plots.MOST_MARKED:
+    if not task.one_class or len(classes) > plots.MOST_MARKED:
         return []
     names = {colour: f"c{number}" for number, colour in enumerate(plots.SERIES)}
     marks = [plots.series(label) for label in range(len(classes))]
     return [{"name": n, "colour": names[c], "symbol": _SYMBOLS[m]} for n, (c, m) in zip(classes, marks, strict=True)]
 
 
-def _map(content: Content, answers: Answers, task: str) -> str:
-    classes = content.manifest["classes"]
+def _map(content: Content, answers: Answers, task: Task) -> str:
     targets, outputs = answers.targets[answers.positions], answers.outputs[answers.positions]
     counted = f"Map of {len(answers.points)} {content.split} examples"
-    if task == REGRESSION:
-        return drawing.svg(plots.values_map(answers.points, targets[:, 0]), f"{counted}, coloured by what is right.")
-    if task == MULTI_LABEL:
-        thresholds = np.asarray(content.manifest.get("thresholds") or [0.5] * len(classes))
-        wrong = ((targets > 0) != (outputs >= thresholds)).any(axis=1)
-        drawn = plots.flat_map(answers.points, np.zeros(len(targets), int), 1, wrong)
-    else:
-        labels = targets.argmax(axis=1)
-        wrong = labels != outputs.argmax(axis=1)
-        drawn = plots.flat_map(answers.points, labels, len(classes), wrong)
+    wrong = task.wrong(targets, outputs, content.manifest.get("thresholds"))
+    if wrong is None:
+        return drawing.svg(plots.values_map(answers.points, targets[:, 0]), f"{counted}, coloured by the true value.")
+    told_apart = len(content.manifest["classes"]) if task.one_class else 1
+    drawn = plots.flat_map(answers.points, task.groups(targets), told_apart, wrong)
     return drawing.svg(drawn, f"{counted}, what looks alike to the base lies together; {int(wrong.sum())} are wrong.")

@@ -8,23 +8,14 @@ import numpy as np
 from markupsafe import Markup
 
 from tfransfer.data.health.findings import KINDS
+from tfransfer.data.modality import IMAGE, MODALITIES
 from tfransfer.display.html import picture_data
-from tfransfer.evaluation.mistakes import count
+from tfransfer.display.numbers import number_text, percent
 from tfransfer.evaluation.report import drawing, figures
 from tfransfer.evaluation.report.content import Content, Shown
-from tfransfer.evaluation.report.words import (
-    command,
-    facts,
-    figure,
-    headline,
-    metric_text,
-    other_figures,
-    percent,
-    phases,
-    summary,
-)
+from tfransfer.evaluation.report.words import command, facts, headline, other_figures, phases, summary
 from tfransfer.system.files import size_text
-from tfransfer.tasks.task import HEADLINES, REGRESSION, SINGLE_LABEL
+from tfransfer.tasks.task import Task, task_of
 
 _TEXT_SHOWN, _PHOTO_SIDE, _ODD_SIDE = 300, 224, 96
 
@@ -38,29 +29,27 @@ def render(content: Content) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "size": size_text, "figure": figure}
+    environment.filters |= {"percent": percent, "size": size_text, "figure": number_text}
     return environment.get_template("report.html.j2").render(**_values(content))
 
 
 def _values(content: Content) -> dict[str, Any]:
-    manifest, task = content.manifest, content.manifest.get("task", SINGLE_LABEL)
+    manifest, task = content.manifest, task_of(content.manifest)
     plan, data = manifest["plan"], manifest["data"]
-    kind = data.get("kind", "image")
-    noun = {"image": "photos", "text": "texts"}[kind]
+    noun = MODALITIES[data.get("kind", IMAGE)].nouns
     scored = content.metrics.get(content.split, {})
     return {
         "name": content.folder,
         "task": task,
-        "regression": task == REGRESSION,
         "noun": noun,
         "split": content.split,
         "summary": summary(manifest, noun),
         "headline": headline(task, content.split, noun, scored, content.answers),
-        "figures": other_figures(scored),
+        "figures": other_figures(task, scored),
         "phases": phases(manifest),
         "plots": {name: Markup(drawn) for name, drawn in figures.plots_of(content, task).items()},
         "matrix": figures.matrix_of(scored, manifest["classes"]),
-        "per_class": _per_class(scored),
+        "per_class": _per_class(task, scored),
         "legend": figures.legend(content, task),
         "mistakes": [_mistake(one) for one in content.shown],
         "wrong": _wrong(content, task),
@@ -78,26 +67,24 @@ def _values(content: Content) -> dict[str, Any]:
     }
 
 
-def _wrong(content: Content, task: str) -> int | None:
+def _wrong(content: Content, task: Task) -> int | None:
     found = content.answers
-    return None if found is None else count(task, found.targets, found.outputs, content.manifest.get("thresholds"))
+    if found is None:
+        return None
+    wrong = task.wrong(found.targets, found.outputs, content.manifest.get("thresholds"))
+    return None if wrong is None else int(wrong.sum())
 
 
 def _advice(kind: str) -> str:
     return KINDS[kind].advice if kind in KINDS else ""
 
 
-def _per_class(scored: dict[str, Any]) -> dict[str, Any] | None:
+def _per_class(task: Task, scored: dict[str, Any]) -> dict[str, Any] | None:
     rows = scored.get("per_class")
     if not rows:
         return None
-    titles = {
-        "support": "examples", "precision": "precision", "recall": "recall", "f1": "F1",
-        "average_precision": "average precision", "threshold": "threshold",
-    }  # fmt: skip
-    columns = [key for key in titles if key in next(iter(rows.values()))]
-    found = [{"name": name, "values": [row.get(key) for key in columns]} for name, row in rows.items()]
-    return {"columns": [titles[key] for key in columns], "rows": found}
+    head, found = task.class_table(rows)
+    return {"columns": head[1:], "rows": [{"name": name, "values": values} for name, *values in found]}
 
 
 def _mistake(one: Shown) -> dict[str, Any]:
@@ -110,7 +97,7 @@ def _mistake(one: Shown) -> dict[str, Any]:
     }  # fmt: skip
     if one.pixels is not None:
         found["photo"] = picture_data(one.pixels, _PHOTO_SIDE)
-        found["photo_alt"] = f"{of}: a photo labelled {said.right}, which the model took for {said.said}{sure}."
+        found["photo_alt"] = f"{of}: a photo labelled {said.right}, predicted as {said.said}{sure}."
     if one.pixels is not None and one.heat is not None:
         found["heat"] = picture_data(drawing.overlay(one.pixels, one.heat), _PHOTO_SIDE)
         found["heat_alt"] = f"Heat map of {of}: what spoke for {said.said} lies {_where(one.heat)}."
@@ -143,11 +130,10 @@ def _counts(data: dict[str, Any]) -> dict[str, Any] | None:
     return {"splits": list(counts), "rows": [(name, *(of.get(name, 0) for of in counts.values())) for name in names]}
 
 
-def _exports(exports: dict[str, dict[str, Any]], task: str) -> dict[str, Any] | None:
+def _exports(exports: dict[str, dict[str, Any]], task: Task) -> dict[str, Any] | None:
     """A row for each file, with the columns of which at least one is known."""
     if not exports:
         return None
-    key, name, _ = HEADLINES[task]
     rows = []
     for kind, made in exports.items():
         delays = made.get("latency_ms") if isinstance(made.get("latency_ms"), dict) else {}
@@ -155,7 +141,7 @@ def _exports(exports: dict[str, dict[str, Any]], task: str) -> dict[str, Any] | 
         row: dict[str, Any] = {"format": kind, "file": made.get("file", ""), "size": size_text(made.get("bytes", 0))}
         row |= {f"ms, {n} thread{'s' if n != '1' else ''}": _known(ms, ".1f") for n, ms in (delays or {}).items()}
         row |= {
-            name: metric_text(key, made.get(key)),
+            task.main.title: task.main.text(made.get(task.main.key)),
             "same answers": _share(made.get("agreement")) or (f"{same}/{compared}" if compared else ""),
             "largest class drop": _share(made.get("worst_class_drop")),
             "loads in": _known(made.get("load_seconds"), ".2f", " s"),

@@ -1,9 +1,9 @@
-"""How far a figure from so many examples can be trusted."""
+"""Confidence intervals for metrics on finite samples."""
 
 from collections.abc import Callable
-from statistics import NormalDist
 
 import numpy as np
+from scipy import stats
 
 CONFIDENCE = 0.95
 
@@ -23,12 +23,8 @@ def wilson(successes: int, trials: int, confidence: float = CONFIDENCE) -> tuple
     """
     if trials == 0:
         return 0.0, 1.0
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    share, scale = successes / trials, 1 + z * z / trials
-    middle = (share + z * z / (2 * trials)) / scale
-    half = z / scale * (share * (1 - share) / trials + z * z / (4 * trials * trials)) ** 0.5
-    lower, upper = max(0.0, middle - half), min(1.0, middle + half)
-    return lower if successes else 0.0, upper if successes < trials else 1.0
+    found = stats.binomtest(successes, trials).proportion_ci(confidence, method="wilson")
+    return float(found.low), float(found.high)
 
 
 def bootstrap(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfransfer.evaluation.intervals import bootstrap, wilson
+from tfransfer.tasks.intervals import bootstrap, wilson
 from tfransfer.tasks.reliability import bins
 
 

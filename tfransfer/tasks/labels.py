@@ -1,0 +1,97 @@
+"""Labels as text: what a cell of a table may hold, and how several classes are written in one."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tfransfer.errors import DataError
+
+# Between the classes of a multi-label example, in tables and in splits.csv.
+SEPARATOR = ";"
+MISSING = {"", "nan", "na", "n/a", "none", "null", "<na>"}
+# A label before it becomes numbers: a class, the classes that apply, or a number.
+Target = str | tuple[str, ...] | float
+
+
+class Labelled(Protocol):
+    """An example with its label in numbers; see `data.index.Example`."""
+
+    @property
+    def label(self) -> int:
+        """Index into the classes; 0 where an example has not exactly one class."""
+
+    @property
+    def target(self) -> tuple[float, ...]:
+        """One number per output, where the label is not a class alone."""
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """Why a line has no target."""
+
+    reason: str
+
+
+def is_missing(cell: str) -> bool:
+    """Whether a cell says that there is no label."""
+    return cell.lower() in MISSING
+
+
+def empty_cell(column: str) -> Unusable:
+    """What a missing label comes to."""
+    return Unusable(f"its {column} is empty")
+
+
+def float_of(cell: str) -> float | None:
+    """The number in a cell; None where there is none."""
+    try:
+        return float(cell)
+    except ValueError:
+        return None
+
+
+def number_in(cell: str, place: str, column: str) -> float | Unusable:
+    """A finite number.
+
+    Raises:
+        DataError: The cell holds something else.
+    """
+    if is_missing(cell):
+        return empty_cell(column)
+    number = float_of(cell)
+    if number is None:
+        raise DataError(f"{place}: {column} must be a number; it is {cell!r}.")
+    return number if math.isfinite(number) else Unusable(f"its {column} is {cell}")
+
+
+def class_in(cell: str, column: str) -> str | Unusable:
+    """A class name.
+
+    Raises:
+        DataError: It has a line break, and so no place in labels.txt.
+    """
+    if is_missing(cell):
+        return empty_cell(column)
+    if len(cell.splitlines()) > 1:
+        raise DataError(f"the class {cell!r} has a line break in its name: labels are one a line.")
+    return cell
+
+
+def names_in(target: object) -> tuple[str, ...]:
+    """The classes that a target names; none for a number, or for a line without a target."""
+    if isinstance(target, str):
+        return (target,)
+    return target if isinstance(target, tuple) else ()
+
+
+def ordered_names(targets: Iterable[object]) -> tuple[str, ...]:
+    """Class names, sorted; whole numbers by their value, so that 10 comes after 9."""
+    names = {name for target in targets for name in names_in(target)}
+    whole = all(name.isdigit() for name in names)
+    return tuple(sorted(names, key=lambda name: (int(name), name) if whole else (0, name)))
+
+
+def joined(classes: Sequence[str], applies: Iterable[object]) -> str:
+    """The classes that apply, with `;` between them."""
+    return SEPARATOR.join(name for name, yes in zip(classes, applies, strict=True) if yes)
