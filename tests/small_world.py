@@ -1,5 +1,6 @@
 """Small real things for tests: folders of coloured pictures, and a base that trains in a second on a CPU."""
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from tfransfer.training.session import Session
 
 COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (210, 50, 40)}
 SIZE = 16
+# Of the trainings whose accuracy a test looks at; tests/test_other_machines.py tries several.
+SEED = int(os.environ.get("TFRANSFER_TEST_SEED", "0"))
 
 
 def colour_folder(root: Path, per_class: int = 24, size: int = 24, noise: int = 40, suffix: str = ".png") -> Path:
@@ -85,7 +88,8 @@ def tiny_base(dropout: float = 0.5) -> BuiltBase:
 
 
 def recipe(**settings) -> Recipe:
-    quick = {"head.epochs": 2, "fine_tune.epochs": 2, "fine_tune.unfreeze": 1, "batch_size": 8, "head.patience": 0}
+    quick = {"head.epochs": 2, "fine_tune.epochs": 2, "fine_tune.unfreeze": 1, "batch_size": 8, "head.patience": 0,
+             "seed": SEED}  # fmt: skip
     return Recipe().with_settings(quick | {key.replace("__", "."): value for key, value in settings.items()})
 
 

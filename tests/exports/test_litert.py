@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
-from small_world import SIZE, colour_folder, tiny_model
+from small_world import SEED, SIZE, colour_folder, tiny_model
 
 from tfransfer import pipeline
 from tfransfer.errors import ExportError, SettingError
@@ -30,7 +30,15 @@ def photos(tmp_path_factory):
 def run(photos, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
     made = pipeline.train(
-        photos, tiny_model(), preprocessing="tf", out=out, head_epochs=4, fine_tune_epochs=4, unfreeze=2, exports=()
+        photos,
+        tiny_model(),
+        preprocessing="tf",
+        out=out,
+        head_epochs=4,
+        fine_tune_epochs=4,
+        unfreeze=2,
+        seed=SEED,
+        exports=(),
     )
     made.export(*VARIANTS)
     return made
@@ -46,11 +54,12 @@ def measured(run, name):
     return json.loads((run.folder / "exports.json").read_text())[name]
 
 
+@pytest.mark.learns
 @pytest.mark.parametrize("name", VARIANTS)
 def test_each_variant_is_scored_and_measured(run, name):
     found = measured(run, name)
     assert found["pictures_compared"] == len(run.data.split("validation"))
-    assert found["top1_agreeing"] >= 0.9 * found["pictures_compared"]
+    assert found["top1_agreeing"] >= 0.8 * found["pictures_compared"]
     assert found["top1"] + found["drop"] == pytest.approx(run.metrics["validation"]["top1"])
     assert found["worst_class"] in run.classes
     assert set(found["latency_ms"]) == {"1", "2"}

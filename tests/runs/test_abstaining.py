@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from small_world import tiny_model
+from small_world import SEED, tiny_model
 
 from tfransfer import pipeline
 from tfransfer.errors import SettingError
@@ -33,15 +33,25 @@ def photos(tmp_path_factory):
 def run(photos, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
     return pipeline.train(
-        photos, tiny_model(), preprocessing="tf", out=out, head_epochs=6, fine_tune_epochs=3, unfreeze="all", exports=()
+        photos,
+        tiny_model(),
+        preprocessing="tf",
+        out=out,
+        head_epochs=6,
+        fine_tune_epochs=3,
+        unfreeze="all",
+        exports=(),
+        seed=SEED,
     )
 
 
+@pytest.mark.learns
 def test_the_run_is_good_for_this_test(run):
     assert 0.5 < run.metrics["validation"]["top1"] < 0.95
     assert run.manifest["temperature"] != 1
 
 
+@pytest.mark.learns
 def test_precision_is_bought_with_coverage_and_predict_says_what_is_not_sure(run, photos, command):
     wanted = run.metrics["validation"]["top1"] + 0.05
     code, out, err = command("evaluate", run.folder, "--precision", f"{wanted:.3f}")
