@@ -25,7 +25,7 @@ from tfransfer.display.progress import quiet, silent
 from tfransfer.errors import DataError, ExportError, RunExistsError, WriteError
 from tfransfer.exports import formats, parity
 from tfransfer.exports.exporting import export_model
-from tfransfer.runs import finish, job, run_folder, scoring
+from tfransfer.runs import job, run_folder, scoring
 from tfransfer.runs.run import Run
 from tfransfer.system import files
 from tfransfer.training import model as model_parts
@@ -524,7 +524,7 @@ def check_a_failed_replacement_leaves_the_old_run(folder, place, monkeypatch):
     tiny = recipe(head__epochs=1, fine_tune__epochs=0)
     pipeline.train(folder, tiny_model(), preprocessing="tf", recipe=tiny, out=place, exports=[])
     old = {p.name: p.read_bytes() for p in place.iterdir()}
-    monkeypatch.setattr(finish, "finish_run", lambda *a: (_ for _ in ()).throw(WriteError("the disk is full")))
+    monkeypatch.setattr(job, "finish_run", lambda *a: (_ for _ in ()).throw(WriteError("the disk is full")))
     with pytest.raises(WriteError):
         pipeline.train(
             folder, tiny_model(), preprocessing="tf", recipe=tiny, out=place, exports=[], overwrite=True, seed=9

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tfransfer.display.numbers import percent, value_text
+from tfransfer.display.numbers import number_text, percent, value_text
 from tfransfer.display.terminal import Terminal
 from tfransfer.exports.table import TITLE, export_rows
 from tfransfer.tasks.task import find_task
@@ -51,7 +51,7 @@ def _show_abstention(terminal: Terminal, told: dict[str, dict[str, Any]]) -> Non
     if told:
         threshold = next(iter(told.values()))["threshold"]
         rows = [[name, percent(one["coverage"]), one["top1"]] for name, one in told.items()]
-        terminal.table(f"not sure below {threshold:.3f}", ["split", "answered", "top-1 of these"], rows)
+        terminal.table(f"not sure below {number_text(threshold)}", ["split", "answered", "top-1 of these"], rows)
 
 
 def show_predictions(terminal: Terminal, said: list[Any], what: str) -> None:
@@ -82,7 +82,7 @@ def show_predictions(terminal: Terminal, said: list[Any], what: str) -> None:
 def _ranked(prediction: Any, rank: int) -> str:
     if prediction.error:
         return prediction.error if rank == 0 else ""
-    return f"{prediction.top[rank][0]} {prediction.top[rank][1]:.3f}" if rank < len(prediction.top) else ""
+    return " ".join(map(number_text, prediction.top[rank])) if rank < len(prediction.top) else ""
 
 
 def prediction_dict(prediction: Any, what: str) -> dict[str, Any]:

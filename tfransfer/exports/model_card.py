@@ -108,7 +108,7 @@ def _limits(manifest: dict[str, Any], task: Task) -> str:
     if abstention:
         told = abstention.get("splits", {}).get("test", {})
         lines.append(
-            f"Below a probability of {abstention['threshold']:.3f} it should abstain: then it answers "
+            f"Below a probability of {number_text(abstention['threshold'])} it should abstain: then it answers "
             f"{told.get('coverage', 0):.0%} of the test examples, {number_text(told.get('top1'))} of them right."
         )
     return "\n".join(f"- {line}" for line in lines)

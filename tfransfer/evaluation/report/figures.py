@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from tfransfer.display.numbers import number_text
 from tfransfer.evaluation import plots
 from tfransfer.evaluation.answers import Answers
 from tfransfer.evaluation.mistakes import confused_pairs
@@ -70,7 +71,8 @@ def curve_in_words(rows: list[dict[str, Any]], key: str) -> str:
     for name, part in (("the head phase", values[:first]), ("the fine-tune phase", values[first:])):
         seen = part[np.isfinite(part)]
         if len(seen):
-            parts.append(f"On validation it goes from {seen[0]:.3f} to {seen[-1]:.3f} in {name}.")
+            before, after = (number_text(float(value)) for value in (seen[0], seen[-1]))
+            parts.append(f"On validation it goes from {before} to {after} in {name}.")
     return " ".join(parts)
 
 
