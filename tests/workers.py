@@ -47,7 +47,7 @@ def train(data: Path, out: Path, job: dict) -> None:
     def optimizer(steps: int) -> keras.optimizers.Optimizer:
         if job.get("adamw"):
             shares = layer_shares(world.whole, recipe.fine_tune.layer_decay)
-            return optimizers.fine_tune_optimizer(1e-3, steps, 0.1, 1e-2, 0.5, world.whole.model, shares)
+            return optimizers.fine_tune_optimizer(recipe.fine_tune, 1e-3, steps, world.whole.model, shares)
         return keras.optimizers.SGD(0.05, global_clipnorm=0.5)  # most gradients here are longer
 
     done = world.run("fine_tune", parts, optimizer, lambda phase: (), quiet, silent)

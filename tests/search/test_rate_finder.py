@@ -27,7 +27,7 @@ def head_phase(session, rate: float):
     """What the head phase itself reaches at a rate."""
 
     def optimizer(steps):
-        return optimizers.head_optimizer(rate)
+        return optimizers.head_optimizer(session.recipe.head, rate)
 
     return session.run(HEAD, freeze_base(session.whole), optimizer, lambda phase: (), quiet, silent)
 

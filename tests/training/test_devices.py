@@ -33,7 +33,13 @@ HARNESS = Path(__file__).parent.parent / "workers.py"
 ONE = {"name": "one", "devices": "cpu"}
 TWO = {"name": "two", "devices": "cpu:0,1", "logical": 2}
 WORKERS = {"name": "workers", "workers": 2, "apart": True}
-ADAMW = {"adamw": True, "settings": {"fine_tune.layer_decay": 0.5, "fine_tune.average": 0.9}}
+ADAMW = {
+    "adamw": True,
+    "settings": {
+        "fine_tune.layer_decay": 0.5, "fine_tune.average": 0.9,
+        "fine_tune.weight_decay": 1e-2, "fine_tune.clip_norm": 0.5,
+    },
+}  # fmt: skip
 PLAIN = {"settings": {"features.cache": False}}
 
 

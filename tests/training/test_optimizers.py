@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tfransfer.recipe import FineTunePhase, HeadPhase
 from tfransfer.training.optimizers import fine_tune_optimizer, head_optimizer
 
 
@@ -14,7 +15,7 @@ def model():
 
 
 def test_weight_decay_spares_biases_and_norms(model):
-    optimizer = fine_tune_optimizer(0.1, 10, 0.0, 0.5, 0.0, model)
+    optimizer = fine_tune_optimizer(FineTunePhase(warmup=0.0, weight_decay=0.5, clip_norm=0.0), 0.1, 10, model)
     before = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]
     optimizer.apply([tf.zeros(v.shape) for v in model.trainable_variables], model.trainable_variables)
     moved = [
@@ -30,7 +31,7 @@ def test_weight_decay_spares_biases_and_norms(model):
 
 
 def test_learning_rate_rises_then_falls_to_zero(model):
-    schedule = fine_tune_optimizer(1e-3, 100, 0.1, 0.0, 0.0, model)._learning_rate
+    schedule = fine_tune_optimizer(FineTunePhase(warmup=0.1), 1e-3, 100, model)._learning_rate
     rates = np.array([float(schedule(step)) for step in range(101)])
     assert rates[0] == 0
     assert rates[10] == pytest.approx(1e-3, rel=1e-5)
@@ -40,16 +41,16 @@ def test_learning_rate_rises_then_falls_to_zero(model):
 
 
 def test_without_warm_up_the_rate_starts_at_its_peak(model):
-    schedule = fine_tune_optimizer(1e-3, 100, 0.0, 0.0, 0.0, model)._learning_rate
+    schedule = fine_tune_optimizer(FineTunePhase(warmup=0.0), 1e-3, 100, model)._learning_rate
     assert float(schedule(0)) == pytest.approx(1e-3)
 
 
 def test_gradients_are_clipped_by_their_global_norm(model):
-    assert fine_tune_optimizer(1e-3, 10, 0.1, 1e-4, 1.0, model).global_clipnorm == 1.0
-    assert fine_tune_optimizer(1e-3, 10, 0.1, 1e-4, 0.0, model).global_clipnorm is None
+    assert fine_tune_optimizer(FineTunePhase(clip_norm=1.0), 1e-3, 10, model).global_clipnorm == 1.0
+    assert fine_tune_optimizer(FineTunePhase(clip_norm=0.0), 1e-3, 10, model).global_clipnorm is None
 
 
 def test_head_phase_is_adam_with_a_fixed_rate():
-    optimizer = head_optimizer(1e-3)
+    optimizer = head_optimizer(HeadPhase(), 1e-3)
     assert type(optimizer).__name__ == "Adam"
     assert float(optimizer.learning_rate) == pytest.approx(1e-3)

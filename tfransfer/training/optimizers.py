@@ -7,45 +7,51 @@ from typing import Any
 import keras
 
 from tfransfer import hyperrules
+from tfransfer.recipe import FineTunePhase, HeadPhase
 
 
-def head_optimizer(learning_rate: float) -> keras.optimizers.Optimizer:
-    """Adam with a fixed learning rate."""
+def head_optimizer(settings: HeadPhase, learning_rate: float) -> keras.optimizers.Optimizer:
+    """Adam with a fixed learning rate.
+
+    Args:
+        settings: The head phase's section of the recipe, whole, so that a new setting is read here alone.
+        learning_rate: The plan's, which is decided where the section leaves it open.
+    """
     return keras.optimizers.Adam(learning_rate)
 
 
 def fine_tune_optimizer(
+    settings: FineTunePhase,
     learning_rate: float,
     steps: int,
-    warmup: float,
-    weight_decay: float,
-    clip_norm: float,
     model: keras.Model,
     shares: Sequence[float] | None = None,
 ) -> keras.optimizers.Optimizer:
     """AdamW with warm-up and cosine decay, weight decay on kernels only, gradients clipped by their global norm.
 
     Args:
-        learning_rate: At the end of the warm-up.
+        settings: The fine-tune phase's section of the recipe, whole, so that a new setting is read here alone.
+        learning_rate: At the end of the warm-up: the plan's, which is decided where the section leaves it open.
         steps: Of the whole phase; the rate reaches 0 at its end.
-        warmup: Fraction of the steps in which the rate rises from 0.
-        weight_decay: 0 for none.
-        clip_norm: 0 for none.
         model: Whose biases and norms are left out of the weight decay.
         shares: Of the learning rate, one for each of the model's trainable variables; None gives all the same.
     """
-    rising = hyperrules.warmup_steps(steps, warmup)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0 if rising else learning_rate,
-        decay_steps=max(1, steps - rising),
-        warmup_target=learning_rate if rising else None,
-        warmup_steps=rising,
-    )
+    schedule = _schedule(settings, learning_rate, steps)
     kind = keras.optimizers.AdamW if shares is None else partial(LayerwiseAdamW, shares)
-    optimizer = kind(schedule, weight_decay=weight_decay, global_clipnorm=clip_norm or None)
-    if weight_decay:
+    optimizer = kind(schedule, weight_decay=settings.weight_decay, global_clipnorm=settings.clip_norm or None)
+    if settings.weight_decay:
         optimizer.exclude_from_weight_decay(var_list=not_decayed(model))
     return optimizer
+
+
+def _schedule(settings: FineTunePhase, peak: float, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    rising = hyperrules.warmup_steps(steps, settings.warmup)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0 if rising else peak,
+        decay_steps=max(1, steps - rising),
+        warmup_target=peak if rising else None,
+        warmup_steps=rising,
+    )
 
 
 def not_decayed(model: keras.Model) -> list[Any]:

@@ -335,15 +335,14 @@ def _train_phase(
         return session.probe(parts)
 
     def head_optimizer(steps: int) -> keras.optimizers.Optimizer:
-        return optimizers.head_optimizer(plan.head_learning_rate)
+        return optimizers.head_optimizer(recipe.head, plan.head_learning_rate)
 
     def fine_tune_optimizer(steps: int) -> keras.optimizers.Optimizer:
-        settings = recipe.fine_tune
+        decay = recipe.fine_tune.layer_decay
+        shares = None if decay == 1 else layer_shares(session.whole, decay)
         return optimizers.fine_tune_optimizer(
-            plan.fine_tune_learning_rate, steps, settings.warmup, settings.weight_decay, settings.clip_norm,
-            session.whole.model,
-            None if settings.layer_decay == 1 else layer_shares(session.whole, settings.layer_decay),
-        )  # fmt: skip
+            recipe.fine_tune, plan.fine_tune_learning_rate, steps, session.whole.model, shares
+        )
 
     optimizer = head_optimizer if name == HEAD else fine_tune_optimizer
     with checkpoints.stopping.patient():
