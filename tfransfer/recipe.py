@@ -96,7 +96,8 @@ class FineTunePhase:
 
     Attributes:
         epochs: Passes over the training split; 0 leaves the phase out; None lets `hyperrules` decide.
-        learning_rate: Peak of the warm-up and cosine schedule of AdamW; None lets `hyperrules` decide.
+        learning_rate: Of AdamW at the end of the warm-up; None lets `hyperrules` decide.
+        schedule: After the warm-up the learning rate falls to 0 along a "cosine", or stays "constant".
         unfreeze: A number of top blocks, the name of the lowest block to unfreeze, "all" or "none"; None lets
             `hyperrules` decide.
         warmup: Fraction of the phase's steps in which the learning rate rises, in [0, 1].
@@ -119,6 +120,7 @@ class FineTunePhase:
     mixup: float = 0.3
     layer_decay: float = 1.0
     average: float = 0.0
+    schedule: Literal["cosine", "constant"] = "cosine"
 
     def __post_init__(self) -> None:
         _require(self.epochs is None or self.epochs >= 0, "fine_tune.epochs", "0 or more", self.epochs)

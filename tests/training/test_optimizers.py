@@ -45,6 +45,15 @@ def test_without_warm_up_the_rate_starts_at_its_peak(model):
     assert float(schedule(0)) == pytest.approx(1e-3)
 
 
+@pytest.mark.parametrize("warmup", [0.0, 0.1])
+def test_a_constant_rate_stays_at_its_peak_after_the_warm_up(model, warmup):
+    settings = FineTunePhase(warmup=warmup, schedule="constant")
+    schedule = fine_tune_optimizer(settings, 1e-3, 100, model)._learning_rate
+    rates = np.array([float(schedule(step)) for step in range(101)])
+    assert rates[0] == pytest.approx(0.0 if warmup else 1e-3, rel=1e-5)
+    np.testing.assert_allclose(rates[10:], 1e-3, rtol=1e-5)
+
+
 def test_gradients_are_clipped_by_their_global_norm(model):
     assert fine_tune_optimizer(FineTunePhase(clip_norm=1.0), 1e-3, 10, model).global_clipnorm == 1.0
     assert fine_tune_optimizer(FineTunePhase(clip_norm=0.0), 1e-3, 10, model).global_clipnorm is None

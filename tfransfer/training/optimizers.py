@@ -27,12 +27,12 @@ def fine_tune_optimizer(
     model: keras.Model,
     shares: Sequence[float] | None = None,
 ) -> keras.optimizers.Optimizer:
-    """AdamW with warm-up and cosine decay, weight decay on kernels only, gradients clipped by their global norm.
+    """AdamW with warm-up, then cosine decay or a constant rate; decays kernels only, clips by the global norm.
 
     Args:
         settings: The fine-tune phase's section of the recipe, whole, so that a new setting is read here alone.
         learning_rate: At the end of the warm-up: the plan's, which is decided where the section leaves it open.
-        steps: Of the whole phase; the rate reaches 0 at its end.
+        steps: Of the whole phase; a cosine reaches 0 at its end.
         model: Whose biases and norms are left out of the weight decay.
         shares: Of the learning rate, one for each of the model's trainable variables; None gives all the same.
     """
@@ -46,11 +46,13 @@ def fine_tune_optimizer(
 
 def _schedule(settings: FineTunePhase, peak: float, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
     rising = hyperrules.warmup_steps(steps, settings.warmup)
+    ends_at = 1.0 if settings.schedule == "constant" else 0.0
     return keras.optimizers.schedules.CosineDecay(
         0.0 if rising else peak,
         decay_steps=max(1, steps - rising),
         warmup_target=peak if rising else None,
         warmup_steps=rising,
+        alpha=ends_at,
     )
 
 
