@@ -1,6 +1,7 @@
 """Small real things for tests: folders of coloured pictures, and a base that trains in a second on a CPU."""
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -16,6 +17,7 @@ from tfransfer.data.sources.folder import load_folder
 from tfransfer.exports.exporting import Subject
 from tfransfer.exports.held_out import HeldOut
 from tfransfer.recipe import Recipe
+from tfransfer.runs.manifest import read_manifest, update_manifest
 from tfransfer.tasks.task import CLASSIFICATION
 from tfransfer.training.planning import make_plan
 from tfransfer.training.session import Session
@@ -87,6 +89,12 @@ def tiny_base(dropout: float = 0.5) -> BuiltBase:
 def recipe(**settings) -> Recipe:
     quick = {"head.epochs": 2, "fine_tune.epochs": 2, "fine_tune.unfreeze": 1, "batch_size": 8, "head.patience": 0}
     return Recipe().with_settings(quick | {key.replace("__", "."): value for key, value in settings.items()})
+
+
+def forget_data(folder: Path) -> None:
+    """Let a run's data be gone: its manifest names a folder that does not exist."""
+    data = read_manifest(folder).data
+    update_manifest(folder, data=replace(data, root=str(folder / "nowhere")))
 
 
 def subject(model, classes, pictures, **options) -> Subject:

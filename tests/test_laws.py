@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
+from manifests import manifest_of
 from small_world import SIZE, colour_folder, read_picture, recipe, session, subject, tiny_base, tiny_model
 
 from tfransfer import pipeline
@@ -429,7 +430,7 @@ def test_law_6_breaks_when_the_test_split_is_validated_on(tmp_path, monkeypatch)
 
 
 def test_law_6_each_example_is_scored_exactly_once(trained, dataset, tmp_path):
-    run = Run(tmp_path, {"classes": list(dataset.classes), "plan": {"image_size": SIZE}}, dataset, trained)
+    run = Run(tmp_path, manifest_of(dataset.classes, image_size=SIZE), dataset, trained)
     scored = scoring.score_splits(run, trained, dataset, quiet)
     for name, (metrics, said) in scored.items():
         assert [e.path for e in said.examples] == [e.path for e in dataset.split(name)]

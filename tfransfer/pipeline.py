@@ -17,7 +17,7 @@ from tfransfer.exports.table import ExportList
 from tfransfer.recipe import Recipe
 from tfransfer.runs import handover, run_folder
 from tfransfer.runs.handover import Search
-from tfransfer.runs.job import Job
+from tfransfer.runs.job import Job, OwnParts
 from tfransfer.runs.resume import splits_of
 from tfransfer.runs.run import Run, load_run
 from tfransfer.runs.settings import make_recipe
@@ -95,8 +95,9 @@ def train(
     if devices.scoped:
         say(f"devices: {devices.name}, {devices.why}")
     return Job(
-        data, recipe, run_folder.place_for(kinds.name_of(data), out), devices, progress, say, own_model, overwrite,
-        resume, exports, loss, metrics, callbacks, tensorboard, command,
+        data=data, recipe=recipe, place=run_folder.place_for(kinds.name_of(data), out), devices=devices,
+        progress=progress, say=say, own=OwnParts(model=own_model, loss=loss, metrics=metrics, callbacks=callbacks),
+        overwrite=overwrite, resume=resume, exports=exports, tensorboard=tensorboard, command=command,
     ).run()  # fmt: skip
 
 

@@ -101,7 +101,7 @@ def plot_history(run: Record) -> plots.Plot:
     """Learning curves of both phases: the loss and the metric that decides."""
     rows = run.history
     keys = [key for key in ("loss", HEADLINES[run.task].each_epoch) if rows and f"val_{key}" in rows[0]]
-    return plots.history(rows, keys, kept_row(run.manifest, rows))
+    return plots.history(rows, keys, kept_row(run.manifest.to_dict(), rows))
 
 
 def plot_confusion(run: Record, split: str = "test") -> plots.Plot:
@@ -156,8 +156,6 @@ def run_html(run: Record) -> str:
     keys = [key for key, value in next(iter(metrics.values()), {}).items() if isinstance(value, int | float)]
     rows = [[name, *(scored.get(key) for key in keys)] for name, scored in metrics.items()]
     what = f"a number, {run.classes[0]}" if run.task == REGRESSION else f"{len(run.classes)} classes"
-    kept = str(run.manifest.get("kept", "")).replace("_", "-")
-    title = f"{run.folder}: {run.manifest['plan']['base']}, {what}" + (
-        f"; kept: the {kept} phase's model" if kept else ""
-    )
+    kept = run.manifest.kept.replace("_", "-")
+    title = f"{run.folder}: {run.manifest.plan.base}, {what}" + (f"; kept: the {kept} phase's model" if kept else "")
     return table(title, ["split", *(metric_name(key) for key in keys)], rows)

@@ -9,7 +9,8 @@ from typing import Any
 from tfransfer.display.listeners import listeners
 from tfransfer.display.progress import Progress, Say
 from tfransfer.errors import RunError, SettingError
-from tfransfer.runs.record import Record, read_manifest, unsound
+from tfransfer.runs.manifest import parse_manifest, read_values
+from tfransfer.runs.record import Record
 from tfransfer.runs.run_folder import MANIFEST, METRICS, MODEL
 
 __all__ = ["Run", "load_run"]
@@ -115,12 +116,10 @@ def load_run(folder: str | Path, trust: bool = False) -> Run:
         RunError: The folder holds no finished run, or one of a newer version.
     """
     folder = Path(folder)
-    manifest = read_manifest(folder)
+    values = read_values(folder)
     if not (folder / MODEL).is_file():
         raise RunError(
             f"{folder} holds no finished run: {MODEL} is missing. Go on with the command that began it and --resume, "
             "or train anew with --overwrite."
         )
-    for key, expected in unsound(manifest).items():
-        raise RunError(f"{folder / MANIFEST} is damaged: {key!r} must be {expected}; it is {str(manifest[key])[:100]}.")
-    return Run(folder, manifest, trust=trust)
+    return Run(folder, parse_manifest(values, folder / MANIFEST), trust=trust)

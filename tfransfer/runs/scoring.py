@@ -7,7 +7,6 @@ import numpy as np
 from tfransfer.data.dataset import Dataset
 from tfransfer.data.index import SEPARATOR
 from tfransfer.data.sampling import spread_over
-from tfransfer.data.sources.kinds import FOLDER
 from tfransfer.data.sources.load import is_same, load_again, load_known
 from tfransfer.display.progress import Progress, Say
 from tfransfer.errors import DataError, SettingError, TransferError
@@ -16,6 +15,7 @@ from tfransfer.evaluation.map2d import LIMIT
 from tfransfer.evaluation.predictions import Predictions, Reading, predict_examples
 from tfransfer.evaluation.scores import score
 from tfransfer.runs import run_folder
+from tfransfer.runs.manifest import Abstention
 from tfransfer.runs.record import Record
 from tfransfer.tasks.multi_label import choose_thresholds
 from tfransfer.tasks.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
@@ -35,7 +35,7 @@ def score_splits(
 ) -> dict[str, tuple[dict[str, Any], Predictions]]:
     """Metrics and predictions for each held-out split that has examples, each example once.
 
-    The thresholds of a new multi-label run are chosen on its validation split and put into its manifest.
+    A multi-label run without thresholds is scored with those that its validation split gives.
 
     Args:
         run: The run.
@@ -48,10 +48,15 @@ def score_splits(
     for name in ("validation", "test"):
         if name not in said and dataset.split(name):
             said[name] = predict_split(run, model, dataset, name, progress)
-    if run.task == MULTI_LABEL and "thresholds" not in run.manifest and "validation" in said:
-        chosen = choose_thresholds(said["validation"].targets, said["validation"].outputs)
-        run.manifest["thresholds"] = [float(threshold) for threshold in chosen]
-    return {name: (score(run.task, one, run.classes, run.thresholds), one) for name, one in said.items()}
+    thresholds = run.thresholds or thresholds_of(run.task, said.get("validation"))
+    return {name: (score(run.task, one, run.classes, thresholds), one) for name, one in said.items()}
+
+
+def thresholds_of(task: str, validation: Predictions | None) -> tuple[float, ...] | None:
+    """From which probability on each class applies, chosen on the validation split; None of tasks that need none."""
+    if task != MULTI_LABEL or validation is None:
+        return None
+    return tuple(float(threshold) for threshold in choose_thresholds(validation.targets, validation.outputs))
 
 
 def recorded_data(run: Record, progress: Progress, say: Say) -> Dataset:
@@ -60,9 +65,9 @@ def recorded_data(run: Record, progress: Progress, say: Say) -> Dataset:
     Raises:
         DataError: Its classes have changed.
     """
-    known = run.manifest["data"]
+    known = run.manifest.data
     dataset = load_again(
-        known.get("source", FOLDER), known["root"], known.get("origin", {}), run.folder / run_folder.SPLITS,
+        known.source, known.root, known.origin, run.folder / run_folder.SPLITS,
         progress=progress, say=say,
     )  # fmt: skip
     if dataset.classes != run.classes:
@@ -84,8 +89,8 @@ def data_at_hand(run: Record, progress: Progress, say: Say) -> tuple[Dataset | N
 
 def is_own_data(run: Record, data: Any) -> bool:
     """Whether this is the data that the run was trained on, most of which must not be scored."""
-    known = run.manifest["data"]
-    return is_same(data, known.get("source", FOLDER), known["root"], known.get("origin", {}))
+    known = run.manifest.data
+    return is_same(data, known.source, known.root, known.origin)
 
 
 def known_data(run: Record, data: Any, progress: Progress, say: Say) -> Dataset:
@@ -95,8 +100,7 @@ def known_data(run: Record, data: Any, progress: Progress, say: Say) -> Dataset:
         DataError: It has other classes.
     """
     if not isinstance(data, Dataset):
-        origin = run.manifest["data"].get("origin", {})
-        return load_known(data, run.classes, run.task, origin, progress, say)
+        return load_known(data, run.classes, run.task, run.manifest.data.origin, progress, say)
     if data.classes != run.classes:
         raise DataError(f"the data has the classes {', '.join(data.classes)}; the run has {', '.join(run.classes)}.")
     return data
@@ -104,16 +108,13 @@ def known_data(run: Record, data: Any, progress: Progress, say: Say) -> Dataset:
 
 def choose_abstention(
     run: Record, scored: dict[str, tuple[dict[str, Any], Predictions]], precision: float
-) -> dict[str, dict[str, Any]]:
-    """Choose, on validation, below which probability a run had better say nothing, and put it into its manifest.
+) -> Abstention:
+    """Choose, on validation, below which probability a run had better say nothing.
 
     Args:
         run: Of one class each.
         scored: From `score_splits`.
         precision: Share of right answers that is wanted among those that are given.
-
-    Returns:
-        For each split the threshold, the coverage and the top-1 among what is answered.
 
     Raises:
         SettingError: The task is another, or the precision out of range.
@@ -125,8 +126,7 @@ def choose_abstention(
     threshold = abstention.choose_threshold(*labelled["validation"], precision)
     found = {name: abstention.selective(*of_split, threshold) for name, of_split in labelled.items()}
     told = {name: {"threshold": threshold, "coverage": one.coverage, "top1": one.top1} for name, one in found.items()}
-    run.manifest["abstention"] = {"precision": precision, "threshold": threshold, "splits": told}
-    return told
+    return Abstention(threshold=threshold, precision=precision, splits=told)
 
 
 def reading_of(run: Record, top: int = 5) -> Reading:

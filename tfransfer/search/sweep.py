@@ -232,7 +232,10 @@ def _run(
     for number, one in enumerate(wanted, start=1):
         rate = "" if one.learning_rate is None else f" at {one.learning_rate:g}"
         say(f"{number} of {len(wanted)}: {one.base}, {one.unfreeze} unfrozen{rate}")
-        trial = Trial(dataset, one.recipe(common), place / TRIALS / one.name, Devices(), progress, say, resume=resume)
+        trial = Trial(
+            data=dataset, recipe=one.recipe(common), place=place / TRIALS / one.name, devices=Devices(),
+            progress=progress, say=say, resume=resume,
+        )  # fmt: skip
         try:
             rows[one] = row_of(one, trial.run().manifest, headline)
         except Stopped as error:

@@ -16,7 +16,8 @@ from tfransfer.data.dataset import Dataset
 from tfransfer.data.index import TEXT, labels_of
 from tfransfer.display.progress import Progress, Say
 from tfransfer.features.batches import evaluation_batches, training_batches
-from tfransfer.features.caching import CachePlan, Caching, Workload, decide, decided_before
+from tfransfer.features.caching import Caching, Workload, decide, decided_before
+from tfransfer.features.plan import CachePlan
 from tfransfer.features.source import FeatureSource
 from tfransfer.recipe import LINEAR_PROBE, Recipe
 from tfransfer.tasks.task import Task
@@ -37,7 +38,7 @@ from tfransfer.training.phases import (
     better,
     run_phase,
 )
-from tfransfer.training.planning import Plan
+from tfransfer.training.plan import Plan
 
 # Steps in one call where a step takes a millisecond: enough to hide the call's own cost.
 _KEPT_HEAD_STEPS = 32

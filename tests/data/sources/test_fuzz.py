@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from manifests import manifest_of
 from PIL import Image
 
 from tfransfer.data.health import audit
@@ -28,6 +29,7 @@ from tfransfer.errors import DataError, RunError, TransferError
 from tfransfer.features.memory import EngineMemory
 from tfransfer.features.store import Collection
 from tfransfer.recipe import read_recipe
+from tfransfer.runs.manifest import Abstention
 from tfransfer.runs.run import load_run
 
 SEED = 20261121
@@ -139,10 +141,8 @@ def metadata_csv(folder: Path) -> tuple[Path, object]:
 
 
 def manifest(folder: Path) -> tuple[Path, object]:
-    plan = {"base": "mini", "image_size": 96}
-    said = {"schema": 1, "task": "single-label", "classes": ["a", "b"], "plan": plan, "thresholds": [0.5, 0.25],
-            "data": {"kind": "image", "root": "/x", "source": "folder", "origin": {}}, "exports": {}}  # fmt: skip
-    (folder / "manifest.json").write_text(json.dumps(said, indent=1))
+    written = manifest_of(thresholds=(0.5, 0.25), abstention=Abstention(threshold=0.5)).to_dict()
+    (folder / "manifest.json").write_text(json.dumps(written, indent=1))
     (folder / "metrics.json").write_text('{"test": {"top1": 0.5}}')
     (folder / "history.csv").write_text("phase,epoch\nhead,1\n")
     (folder / "model.keras").write_bytes(b"not looked at")
@@ -261,6 +261,9 @@ ODD_MANIFESTS = {
     "task is a list": {"task": []},
     "thresholds are texts": {"thresholds": ["a"]},
     "exports are a list": {"exports": []},
+    "progress is a text": {"progress": "half"},
+    "abstention has no threshold": {"abstention": {}},
+    "seconds are a text": {"seconds": "many"},
 }
 
 
