@@ -13,8 +13,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from scipy.cluster.hierarchy import DisjointSet
+
 from tfransfer.data.dataset import Dataset
-from tfransfer.data.health.clusters import Clusters
 from tfransfer.data.index import SPLITS, Example, Issue
 from tfransfer.errors import DataError, DataNotFoundError
 from tfransfer.system.files import write_text
@@ -25,6 +26,8 @@ VALIDATION_SHARE = 0.1
 COLUMNS = ("path", "label", "split")
 # Where examples have no class, or several, all of them are one stratum, which has no name.
 _ONE_STRATUM = ("",)
+# Marks the names of groups among the contents, which are hexadecimal.
+_GROUP = "group "
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def decide(
         examples = _follow(file, strata, examples, issues, notes)
     given = {e.split for e in examples} - {""}
     if not given:
-        examples = _cut(examples, seed, TEST_SHARE, VALIDATION_SHARE, SPLITS, strata, notes)
+        examples = _cut(examples, seed, _Shares(TEST_SHARE, VALIDATION_SHARE), SPLITS, strata, notes)
     else:
         examples = _without_leaks(examples, issues, notes)
         missing = [s for s in SPLITS if s not in given]
@@ -81,32 +84,59 @@ def unit_of(seed: int, name: str) -> float:
 
 def _clusters(examples: Sequence[Example]) -> dict[str, str]:
     """From content to the name of the cluster that must stay together (one content, or a group and all it touches)."""
-    clusters = Clusters()
+    joined = DisjointSet(dict.fromkeys(example.content for example in examples))
     for example in examples:
-        content = clusters.root(example.content)
         if example.group is not None:
-            group = clusters.root(f"group {example.group}")
-            low, high = sorted((content, group), key=lambda n: (not n.startswith("group "), n))
-            clusters.join(high, low)
-    return {example.content: clusters.root(example.content) for example in examples}
+            joined.add(group := _GROUP + example.group)
+            joined.merge(example.content, group)
+    # The first group gives the name, and with it the split: a group's split then depends on the group alone, and stays
+    # when pictures are added to it.
+    names = [(members, min(members, key=lambda n: (not n.startswith(_GROUP), n))) for members in joined.subsets()]
+    return {member: name for members, name in names for member in members if not member.startswith(_GROUP)}
+
+
+@dataclass(frozen=True)
+class _Shares:
+    """How much of [0, 1) is whose: test has the lowest part, then validation, then train.
+
+    Test comes first so that its threshold depends on nothing else: where a user brings validation but no test split,
+    the same pictures are cut as test.
+    """
+
+    test: float
+    validation: float
+
+    def interval(self, side: str) -> tuple[float, float]:
+        """From where to where a side's part reaches."""
+        end = self.test + self.validation
+        return {"test": (0.0, self.test), "validation": (self.test, end), "train": (end, 1.0)}[side]
+
+    def side_of(self, unit: float) -> str:
+        """The side that a number in [0, 1) falls on."""
+        return next(side for side in ("test", "validation", "train") if unit < self.interval(side)[1])
+
+    def distance(self, unit: float, side: str) -> float:
+        """How far a number is from a side's part."""
+        low, high = self.interval(side)
+        return max(low - unit, unit - high, 0.0)
 
 
 def _cut(
     examples: Sequence[Example],
     seed: int,
-    test: float,
-    validation: float,
+    shares: _Shares,
     sides: Sequence[str],
     classes: Sequence[str],
     notes: list[str],
 ) -> list[Example]:
-    """Cut test and validation shares by threshold, then see that no class lacks one of `sides`."""
+    """Cut test and validation shares by threshold, then see that no class lacks one of `sides`.
+
+    Thresholds on a hash put each cluster on its side whatever else there is, which keeps splits stable when files are
+    added; they leave small classes without a picture on some side, so single clusters are moved then.
+    """
     clusters = _clusters(examples)
     units = {name: unit_of(seed, name) for name in set(clusters.values())}
-    side = {
-        name: "test" if unit < test else "validation" if unit < test + validation else "train"
-        for name, unit in units.items()
-    }
+    placed = {name: shares.side_of(unit) for name, unit in units.items()}
     members: dict[str, Counter[int]] = defaultdict(Counter)
     for example in examples:
         members[clusters[example.content]][example.label] += 1
@@ -114,9 +144,40 @@ def _cut(
         own = [c for c in members if members[c][label]]
         if len(own) < len(sides):
             raise DataError(_too_few(name, own, sides, any(e.group for e in examples)))
-        for lacking in [s for s in sides if s not in {side[c] for c in own}]:
-            _move_nearest(label, name, lacking, own, members, units, side, (test, test + validation), notes)
-    return [replace(e, split=side[clusters[e.content]]) for e in examples]
+        for lacking in [s for s in sides if s not in {placed[c] for c in own}]:
+            # The nearest one to the threshold is the one that a slightly larger share would have put there, so that
+            # the choice is as stable as the thresholds are.
+            nearest = sorted(own, key=lambda c: (shares.distance(units[c], lacking), c))
+            moved = _movable(nearest, members, placed)
+            if moved is None:
+                raise DataError(_torn(name))
+            notes.append(
+                f"{_called(name)} had no picture in {lacking}: {sum(members[moved].values())} nearest the threshold "
+                f"moved there from {placed[moved]}"
+            )
+            placed[moved] = lacking
+    return [replace(e, split=placed[clusters[e.content]]) for e in examples]
+
+
+def _movable(candidates: Iterable[str], members: dict[str, Counter[int]], placed: dict[str, str]) -> str | None:
+    """The first cluster that may leave its side: of none of its classes is it the last one there.
+
+    A cluster of several classes could otherwise mend one class and take the side's last picture from another, which
+    would then take it back.
+    """
+
+    def can_leave(cluster: str) -> bool:
+        others = [other for other in members if other != cluster and placed[other] == placed[cluster]]
+        return all(any(members[other][label] for other in others) for label in members[cluster])
+
+    return next((cluster for cluster in candidates if can_leave(cluster)), None)
+
+
+def _torn(name: str) -> str:
+    return (
+        f"{_called(name)} cannot have pictures in train, validation and test at once without tearing a group or equal "
+        "files apart: add pictures, or decide the splits yourself with train, validation and test folders."
+    )
 
 
 def _called(name: str) -> str:
@@ -133,44 +194,6 @@ def _too_few(name: str, own: Sequence[str], sides: Sequence[str], grouped: bool)
     )
 
 
-def _move_nearest(
-    label: int,
-    name: str,
-    lacking: str,
-    own: Sequence[str],
-    members: dict[str, Counter[int]],
-    units: dict[str, float],
-    side: dict[str, str],
-    thresholds: tuple[float, float],
-    notes: list[str],
-) -> None:
-    """Move the cluster nearest the threshold, from a side where no class of its pictures would be left without."""
-    low, high = {"test": (0.0, thresholds[0]), "validation": thresholds, "train": (thresholds[1], 1.0)}[lacking]
-
-    def distance(cluster: str) -> float:
-        return max(low - units[cluster], units[cluster] - high, 0.0)
-
-    def can_leave(cluster: str) -> bool:
-        return all(
-            any(members[other][c] for other in members if other != cluster and side[other] == side[cluster])
-            for c in members[cluster]
-        )
-
-    for cluster in sorted(own, key=lambda c: (distance(c), c)):
-        if can_leave(cluster):
-            count = sum(members[cluster].values())
-            notes.append(
-                f"{_called(name)} had no picture in {lacking}: {count} nearest the threshold moved there "
-                f"from {side[cluster]}"
-            )
-            side[cluster] = lacking
-            return
-    raise DataError(
-        f"{_called(name)} cannot have pictures in train, validation and test at once without tearing a group or equal "
-        "files apart: add pictures, or decide the splits yourself with train, validation and test folders."
-    )
-
-
 def _cut_missing(
     examples: list[Example], missing: list[str], seed: int, classes: Sequence[str], notes: list[str]
 ) -> list[Example]:
@@ -178,12 +201,11 @@ def _cut_missing(
     if not missing or "train" in missing:
         return examples
     train = [e for e in examples if e.split == "train"]
-    shares = {"test": TEST_SHARE, "validation": VALIDATION_SHARE}
-    test, validation = (shares[s] if s in missing else 0.0 for s in ("test", "validation"))
+    shares = _Shares(TEST_SHARE if "test" in missing else 0.0, VALIDATION_SHARE if "validation" in missing else 0.0)
     labels = sorted({e.label for e in train})
     position = {label: i for i, label in enumerate(labels)}
     local = [replace(e, label=position[e.label]) for e in train]
-    cut = _cut(local, seed, test, validation, ["train", *missing], [classes[label] for label in labels], notes)
+    cut = _cut(local, seed, shares, ["train", *missing], [classes[label] for label in labels], notes)
     notes.append(f"there is no {' and no '.join(missing)} split: cut from train by content, 10% each")
     kept = [e for e in examples if e.split != "train"]
     return kept + [replace(e, label=labels[e.label]) for e in cut]

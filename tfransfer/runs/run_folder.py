@@ -1,16 +1,18 @@
 """A run's folder: where it stands, that nothing is lost there, and what its files are called."""
 
 import csv
+import errno
 import hashlib
 import io
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from tfransfer.data.index import Issue
 from tfransfer.errors import RunExistsError
@@ -26,6 +28,8 @@ REPORT, ANSWERS = "report.html", "answers.npz"
 # From which an unfinished run goes on; see `training.checkpoint`.
 STATE = "state.npz"
 _LOCK = ".lock"
+# What file systems without locks answer; there, two processes in one folder are not noticed.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 def require_free(folder: Path, overwrite: bool) -> None:
@@ -82,9 +86,9 @@ def _is_hardly_begun(folder: Path) -> bool:
     return all(path.name in early or is_half(path) for path in folder.iterdir())
 
 
-def place_for(name: str, out: str | Path | None) -> Path:
-    """The folder for a run: `out`, or one below `saved_models` with the data's name."""
-    return Path(out) if out else RUNS_FOLDER / name
+def place_for(name: str, out: str | Path | None, parent: Path = RUNS_FOLDER) -> Path:
+    """The folder for a run or a sweep: `out`, or one with the data's name below `saved_models` or another parent."""
+    return Path(out) if out else parent / name
 
 
 def aside_of(place: Path) -> Path:
@@ -150,35 +154,33 @@ def alone_in(folder: Path) -> Iterator[None]:
         RunExistsError: Another process writes to it.
         WriteError: The folder may not be written to.
     """
-    lock = folder / _LOCK
-    with telling_write_failures(folder):
-        stream = lock.open("wb")
-    with stream:
-        _try_lock(stream, folder)
+    lock = FileLock(folder / _LOCK)
+    _acquire(lock, folder)
+    try:
         remove_halves(folder)
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
+        yield
+    finally:
+        with suppress(PermissionError):  # Windows removes no file that is open; there the lock does it when it goes
+            (folder / _LOCK).unlink(missing_ok=True)
+        lock.release()
 
 
 def _require_unlocked(folder: Path) -> None:
     if (folder / _LOCK).is_file():
-        with (folder / _LOCK).open("rb") as stream:
-            _try_lock(stream, folder)
+        lock = FileLock(folder / _LOCK)
+        _acquire(lock, folder)
+        lock.release()
 
 
-def _try_lock(stream: IO[bytes], folder: Path) -> None:
+def _acquire(lock: FileLock, folder: Path) -> None:
     try:
-        import fcntl  # here, because Windows has none
-    except ImportError:
-        return
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+        with telling_write_failures(folder):
+            lock.acquire(timeout=0)
+    except Timeout as error:
         raise RunExistsError(f"another process is writing to {folder}; wait for it, or name another --out.") from error
-    except OSError:  # a file system without locks
-        return
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
 
 
 def put_in_place(folder: Path, place: Path) -> None:

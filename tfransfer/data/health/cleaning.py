@@ -3,9 +3,11 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
+
+from scipy.cluster.hierarchy import DisjointSet
 
 from tfransfer.data.dataset import Dataset
-from tfransfer.data.health.clusters import Clusters
 from tfransfer.data.health.duplicates import Group
 from tfransfer.data.health.findings import Finding
 from tfransfer.data.index import SPLITS, Example
@@ -63,19 +65,20 @@ def _sides(examples: Sequence[Example], groups: Sequence[Group]) -> dict[str, st
     return {e.path: chosen[clusters[e.path]] for e in examples}
 
 
-def _clusters(examples: Sequence[Example], groups: Sequence[Group]) -> dict[str, str]:
-    """By path, the name of all that must be on one side: near duplicates, equal contents, the user's own groups."""
-    clusters = Clusters()
+def _clusters(examples: Sequence[Example], groups: Sequence[Group]) -> dict[str, Any]:
+    """By path, what stands for all that must be on one side: near duplicates, equal contents, the user's own groups."""
+    joined = DisjointSet(("path", e.path) for e in examples)
     for example in examples:
-        clusters.join(example.path, f"content {example.content}")
-        if example.group is not None:
-            clusters.join(example.path, f"group {example.group}")
+        for other in [("content", example.content), ("group", example.group)]:
+            if other[1] is not None:
+                joined.add(other)
+                joined.merge(("path", example.path), other)
     kept = {e.path for e in examples}
     for group in groups:
         members = [e.path for e in group.examples if e.path in kept]
         for path in members[1:]:
-            clusters.join(path, members[0])
-    return {e.path: clusters.root(e.path) for e in examples}
+            joined.merge(("path", path), ("path", members[0]))
+    return {e.path: joined["path", e.path] for e in examples}
 
 
 def _require_every_class(dataset: Dataset) -> None:

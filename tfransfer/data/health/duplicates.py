@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.cluster.hierarchy import DisjointSet
 
 from tfransfer.data.dataset import Dataset
 from tfransfer.data.health.appearance import Look, is_distinctive
@@ -75,21 +76,10 @@ def near_pictures(examples: Sequence[Example], looks: Sequence[Look | None]) -> 
 
 def clusters(count: int, pairs: np.ndarray) -> list[list[int]]:
     """What hangs together by pairs, of `count` things: lists of two positions or more."""
-    parent = list(range(count))
-
-    def root(of: int) -> int:
-        while parent[of] != of:
-            parent[of] = parent[parent[of]]
-            of = parent[of]
-        return of
-
+    joined = DisjointSet(range(count))
     for one, other in pairs.tolist():
-        low, high = sorted((root(one), root(other)))
-        parent[high] = low
-    members = defaultdict(list)
-    for i in sorted(set(pairs.ravel().tolist())):
-        members[root(i)].append(i)
-    return list(members.values())
+        joined.merge(one, other)
+    return [sorted(members) for members in joined.subsets() if len(members) > 1]
 
 
 def duplicate_findings(dataset: Dataset, groups: Iterable[Group]) -> list[Finding]:
