@@ -13,7 +13,7 @@ from tfransfer.base.build import BuiltBase, base_from_model
 from tfransfer.data.dataset import Dataset
 from tfransfer.data.flow import evaluation_flow
 from tfransfer.data.index import Example
-from tfransfer.data.sources.folder import load_folder
+from tfransfer.data.loading import load_data
 from tfransfer.exports.exporting import Subject
 from tfransfer.exports.held_out import HeldOut
 from tfransfer.recipe import Recipe
@@ -60,7 +60,7 @@ def some_flowers(archive: Path, place: Path, per_class: int) -> list[Path]:
 
 
 def colour_dataset(root: Path, **options) -> Dataset:
-    return load_folder(colour_folder(root, **options))
+    return load_data(colour_folder(root, **options))
 
 
 def read_picture(dataset: Dataset, example: Example, size: int) -> np.ndarray:

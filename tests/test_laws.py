@@ -21,12 +21,12 @@ from tfransfer.base import build
 from tfransfer.base.preprocessing import preprocess
 from tfransfer.base.taps import model_to, pooled
 from tfransfer.data import flow, indexing, splits
-from tfransfer.data.sources.folder import load_folder
+from tfransfer.data.loading import load_data
 from tfransfer.display.progress import quiet, silent
 from tfransfer.errors import DataError, ExportError, RunExistsError, WriteError
 from tfransfer.exports import formats, parity
 from tfransfer.exports.exporting import export_model
-from tfransfer.runs import finish, job, run_folder, scoring
+from tfransfer.runs import job, run_folder, scoring
 from tfransfer.runs.run import Run
 from tfransfer.system import files
 from tfransfer.training import model as model_parts
@@ -360,13 +360,13 @@ def check_splits(folder, tmp_path):
     """Add copies and new pictures to a folder: content stands on one side, and nothing that was there moves."""
     place = tmp_path / "copy"
     shutil.copytree(folder, place)
-    before = {e.path: e.split for e in load_folder(place).examples}
+    before = {e.path: e.split for e in load_data(place).examples}
     for picture in sorted(place.glob("*/0*.png"))[:30]:
         shutil.copy(picture, picture.with_name("again-" + picture.name))
     colour_folder(tmp_path / "more", per_class=40, noise=60)
     for picture in (tmp_path / "more").glob("*/*.png"):
         shutil.copy(picture, place / picture.parent.name / ("new-" + picture.name))
-    after = load_folder(place)
+    after = load_data(place)
     sides = defaultdict(set)
     for example in after.examples:
         sides[(place / example.path).read_bytes()].add(example.split)
@@ -398,7 +398,7 @@ def test_law_6_breaks_when_splits_depend_on_the_number_of_files(colour_photos, t
 
 def check_test_pictures_choose_nothing(tmp_path):
     """Both phases run to the end though every test picture is gone, and each example is scored exactly once."""
-    dataset = load_folder(colour_folder(tmp_path / "data"))
+    dataset = load_data(colour_folder(tmp_path / "data"))
     for example in dataset.split("test"):
         (dataset.root / example.path).unlink()
     try:
@@ -418,7 +418,7 @@ def test_law_6_breaks_when_the_test_split_is_validated_on(tmp_path, monkeypatch)
     )
 
     def check():
-        dataset = load_folder(colour_folder(tmp_path / "data"))
+        dataset = load_data(colour_folder(tmp_path / "data"))
         for example in [e for e in dataset.examples if e.split == "test"]:
             (dataset.root / example.path).unlink()
         try:
@@ -514,7 +514,7 @@ def check_a_failed_replacement_leaves_the_old_run(folder, place, monkeypatch):
     tiny = recipe(head__epochs=1, fine_tune__epochs=0)
     pipeline.train(folder, tiny_model(), preprocessing="tf", recipe=tiny, out=place, exports=[])
     old = {p.name: p.read_bytes() for p in place.iterdir()}
-    monkeypatch.setattr(finish, "finish_run", lambda *a: (_ for _ in ()).throw(WriteError("the disk is full")))
+    monkeypatch.setattr(job, "finish_run", lambda *a: (_ for _ in ()).throw(WriteError("the disk is full")))
     with pytest.raises(WriteError):
         pipeline.train(
             folder, tiny_model(), preprocessing="tf", recipe=tiny, out=place, exports=[], overwrite=True, seed=9
@@ -595,7 +595,7 @@ def test_law_8_breaks_when_the_pipeline_is_imported_at_once():
 
 
 def final_weights(folder, seed):
-    world = session(load_folder(folder), tiny_base(), seed=seed, fine_tune__unfreeze=2, fine_tune__mixup=0.1)
+    world = session(load_data(folder), tiny_base(), seed=seed, fine_tune__unfreeze=2, fine_tune__mixup=0.1)
     kept = sessions.train_phases(world, lambda phase: (), quiet, silent)
     return [*world.whole.model.get_weights(), *kept.results[0].weights, *kept.results[1].weights]
 

@@ -241,7 +241,7 @@ def test_figures_that_cannot_be_written_are_still_told(run, monkeypatch):
     def refuse(*given):
         raise WriteError("metrics.json cannot be written: Read-only file system.")
 
-    monkeypatch.setattr(pipeline, "write_json", refuse)
+    monkeypatch.setattr("tfransfer.runs.evaluation.write_json", refuse)
     said = []
     assert tr.evaluate(run, say=said.append)["test"]["top1"] >= 0
     assert any("warning" in line and "Read-only" in line for line in said)

@@ -16,7 +16,7 @@ from small_world import recipe, session, tiny_model
 
 from tfransfer import pipeline
 from tfransfer.errors import BaseModelError, DataError, RunError, SettingError, WriteError
-from tfransfer.runs import finish, job, run_folder, start
+from tfransfer.runs import job, run_folder, start
 from tfransfer.system.signals import Stopped
 from tfransfer.tasks import task
 from tfransfer.tasks.task import CLASSIFICATION
@@ -72,7 +72,7 @@ def check_resumed_is_never_stopped(data, out, undisturbed, monkeypatch, phase, e
     ended = []
     stopped(data, out, phase, epoch, step)
     with monkeypatch.context() as patch:
-        patch.setattr(finish, "finish_run", lambda run, session, kept, progress, say: ended.append((session, kept)))
+        patch.setattr(job, "finish_run", lambda run, session, kept, progress, say: ended.append((session, kept)))
         pipeline.train(data, tiny_model(), out=out, resume=True, **TINY)
     session, kept = ended[0]
     for a, b in zip(session.whole.model.get_weights(), undisturbed.model.get_weights(), strict=True):

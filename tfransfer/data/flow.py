@@ -212,6 +212,7 @@ def training_flow(
     weights: np.ndarray,
     size: int,
     batch: int,
+    *,
     settings: Augmentation,
     seed: tuple[int, int],
     first_epoch: int = 0,

@@ -6,7 +6,7 @@ from typing import Any
 from tfransfer.system.files import size_text
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CachePlan:
     """What is kept of the frozen part.
 

@@ -18,7 +18,7 @@ from tfransfer.display.html import table
 from tfransfer.display.progress import Progress, Say, quiet, silent
 from tfransfer.errors import ExportError, RunError, SettingError
 from tfransfer.evaluation.predictions import predict_inputs
-from tfransfer.exports.budget import NO_LIMITS, Limits, best
+from tfransfer.exports.budget import NO_LIMITS, Budget, best
 from tfransfer.exports.bundle import write_bundle
 from tfransfer.exports.exporting import Export, Subject, export_model
 from tfransfer.exports.formats import find_format, require_formats
@@ -129,7 +129,7 @@ def export_run(
     run: Record,
     formats: Sequence[str],
     say: Say,
-    limits: Limits = NO_LIMITS,
+    limits: Budget = NO_LIMITS,
     progress: Progress = quiet,
     held: HeldOut | None = None,
 ) -> list[Export]:
@@ -190,7 +190,7 @@ def note_exports(folder: Path, made: Sequence[Export]) -> None:
     write_json(folder / run_folder.EXPORTS, noted)
 
 
-def _require_within(limits: Limits, made: Export) -> None:
+def _require_within(limits: Budget, made: Export) -> None:
     excess = limits.excess(made)
     if excess:
         raise ExportError(f"{made.path.name} was not kept: {'; '.join(excess)}.")
@@ -222,7 +222,7 @@ class Search:
 
 
 def export_within(
-    runs: Sequence[Record], formats: Sequence[str], limits: Limits, say: Say, progress: Progress
+    runs: Sequence[Record], formats: Sequence[str], limits: Budget, say: Say, progress: Progress
 ) -> Search:
     """Try formats of runs that were trained for the same thing, and keep the best file that keeps to the limits.
 

@@ -103,6 +103,8 @@ class Job:
             TransferError: Something is wrong.
         """
         go_on, stopping = command_to_go_on(self.command, self.place), Stopping()
+        if self.devices.scoped:
+            self.say(f"devices: {self.devices.name}, {self.devices.why}")
         try:
             with (
                 stopping.listening(),

@@ -129,8 +129,8 @@ class Session:
         def make(batch: int) -> Batches:
             def training(first_epoch: int, first_step: int) -> Any:
                 return flow.training_flow(
-                    data, train, targets, weights, size, batch, recipe.augment, seed, first_epoch, first_step, epochs,
-                    views, share,
+                    data, train, targets, weights, size, batch, settings=recipe.augment, seed=seed,
+                    first_epoch=first_epoch, first_step=first_step, epochs=epochs, views=views, share=share,
                 ).batches  # fmt: skip
 
             validation = flow.evaluation_flow(data, held_out, held_out_targets, size, share.piece(batch), share)

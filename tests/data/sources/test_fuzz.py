@@ -21,8 +21,8 @@ from tfransfer.data.health.appearance import look
 from tfransfer.data.health.remembered import RememberedFacts
 from tfransfer.data.index import FileFacts, Issue
 from tfransfer.data.inputs import read_inputs
+from tfransfer.data.loading import load_data
 from tfransfer.data.sources import unpacked
-from tfransfer.data.sources.folder import load_folder
 from tfransfer.data.sources.table import Columns, table_source
 from tfransfer.data.splits import read_splits
 from tfransfer.errors import DataError, RunError, TransferError
@@ -137,7 +137,7 @@ def metadata_csv(folder: Path) -> tuple[Path, object]:
             Image.new("RGB", (8, 8), (shade, ord(label), 0)).save(folder / f"d/{label}/{shade}.png")
     names = "".join(f"{label}/{i}.png,p{label}{i}\n" for label in "ab" for i in range(3))
     (folder / "d/metadata.csv").write_text("file_name,patient\n" + names)
-    return folder / "d/metadata.csv", lambda: load_folder(folder / "d", group_column="patient")
+    return folder / "d/metadata.csv", lambda: load_data(folder / "d", group_column="patient")
 
 
 def manifest(folder: Path) -> tuple[Path, object]:
@@ -284,11 +284,11 @@ def test_a_splits_file_cannot_name_files_outside_the_folder(tmp_path, solid_fold
     root = solid_folder("data", {"a": 4, "b": 4})
     outside = tmp_path / "secret.png"
     Image.new("RGB", (8, 8), "pink").save(outside)
-    good = load_folder(root)
+    good = load_data(root)
     lines = [f"{e.path},{e.path[0]},{e.split}" for e in good.examples]
     bad = ["../secret.png,a,train", f"{outside},a,train", "a/../../secret.png,a,train", "/etc/passwd,b,train"]
     (tmp_path / "splits.csv").write_text("path,label,split\n" + "\n".join(lines + bad) + "\n")
-    dataset = load_folder(root, splits_file=tmp_path / "splits.csv")
+    dataset = load_data(root, splits_file=tmp_path / "splits.csv")
     assert {e.path for e in dataset.examples} == {e.path for e in good.examples}
     assert sum(issue.kind == "listed but not usable" for issue in dataset.issues) == len(bad)
 

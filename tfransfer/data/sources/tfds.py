@@ -32,7 +32,7 @@ _EXAMPLE = 'splits={"train": "train[:80%]", "validation": "train[80%:]", "test":
 
 
 @dataclass(frozen=True)
-class _Columns:
+class _FeatureNames:
     """Which features are the example and its target, and how they are read."""
 
     example: str
@@ -210,7 +210,7 @@ def _not_prepared(builder: Any, name: str, why: str) -> DataNotFoundError:
     )
 
 
-def _columns(builder: Any) -> _Columns:
+def _columns(builder: Any) -> _FeatureNames:
     tfds, features = _tensorflow_datasets(), builder.info.features
     example, target = _supervised(builder) or (_only_example(features), _only_target(features))
     if example is None or target is None:
@@ -223,7 +223,7 @@ def _columns(builder: Any) -> _Columns:
         raise _cannot_use(builder, f"{example!r} and {target!r} are others")
     # An Image of floats is stored as bit patterns in a PNG: only its decoder gives pixels.
     encoded = isinstance(features[example], tfds.features.Image) and np.dtype(features[example].np_dtype).kind == "u"
-    return _Columns(example, target, is_text, encoded, task, _class_names(features[target], task))
+    return _FeatureNames(example, target, is_text, encoded, task, _class_names(features[target], task))
 
 
 def _supervised(builder: Any) -> tuple[str, str] | None:
@@ -305,7 +305,7 @@ def _splits_text(builder: Any) -> str:
     return f"the splits {', '.join(builder.info.splits)}"
 
 
-def _stream(builder: Any, columns: _Columns, read: str) -> Any:
+def _stream(builder: Any, columns: _FeatureNames, read: str) -> Any:
     """A tf.data.Dataset of one split, without other features, in which a picture file stays as it is."""
     tfds = _tensorflow_datasets()
     decoders: Any = {columns.example: tfds.decode.SkipDecoding()} if columns.encoded else {}
@@ -326,7 +326,7 @@ def _stream(builder: Any, columns: _Columns, read: str) -> Any:
 
 
 def _read(
-    columns: _Columns, streams: list[tuple[str, Any]], writer: Writer, advance: Advance
+    columns: _FeatureNames, streams: list[tuple[str, Any]], writer: Writer, advance: Advance
 ) -> tuple[list[Row], list[str]]:
     """Every example with a known target, and notes on the others."""
     rows, left_out, encoder = [], Counter[str](), PixelEncoder()
@@ -355,7 +355,7 @@ def _text(encoded: bytes) -> str | None:
         return None
 
 
-def _target(columns: _Columns, value: Any) -> str | tuple[str, ...] | float | None:
+def _target(columns: _FeatureNames, value: Any) -> str | tuple[str, ...] | float | None:
     """The target in words or as a number; None where it is unknown."""
     if columns.task == REGRESSION:
         return float(value) if math.isfinite(value) else None
