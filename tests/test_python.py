@@ -11,7 +11,6 @@ from PIL import Image
 from small_world import SIZE, colour_dataset, colour_folder, recipe, session, tiny_model
 
 import tfransfer as tr
-from tfransfer import pipeline
 from tfransfer.base.build import build_base
 from tfransfer.display.progress import quiet, silent
 from tfransfer.errors import WriteError
