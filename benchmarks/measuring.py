@@ -98,8 +98,8 @@ def train(photos: Path | Dataset, weights: str, base: str = "mobilenet_v2", **se
             "fine_tune_seconds": marks.get("fine-tune", marks["head"]) - marks["head"],
             "trained_seconds": marks.get("fine-tune", marks["head"]),
             "epoch_seconds": epochs,
-            "kept": run.manifest["kept"],
-            "features": run.manifest["plan"]["features"],
+            "kept": run.manifest.kept,
+            "features": run.manifest.features.to_dict(),
             "validation_top1": run.metrics["validation"]["top1"],
             "test_top1": run.metrics["test"]["top1"],
         }

@@ -96,9 +96,9 @@ def colour_photos(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def dataset(colour_photos):
     """The Dataset of `colour_photos`."""
-    from tfransfer.data.sources.folder import load_folder  # here, because it imports TensorFlow
+    from tfransfer.data.loading import load_data  # here, because it imports TensorFlow
 
-    return load_folder(colour_photos)
+    return load_data(colour_photos)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -13,10 +14,11 @@ from tfransfer.base.build import BuiltBase, base_from_model
 from tfransfer.data.dataset import Dataset
 from tfransfer.data.flow import evaluation_flow
 from tfransfer.data.index import Example
-from tfransfer.data.sources.folder import load_folder
+from tfransfer.data.loading import load_data
 from tfransfer.exports.exporting import Subject
 from tfransfer.exports.held_out import HeldOut
 from tfransfer.recipe import Recipe
+from tfransfer.runs.manifest import read_manifest, update_manifest
 from tfransfer.tasks.single_label import CLASSIFICATION
 from tfransfer.training.planning import make_plan
 from tfransfer.training.session import Session
@@ -61,7 +63,7 @@ def some_flowers(archive: Path, place: Path, per_class: int) -> list[Path]:
 
 
 def colour_dataset(root: Path, **options) -> Dataset:
-    return load_folder(colour_folder(root, **options))
+    return load_data(colour_folder(root, **options))
 
 
 def read_picture(dataset: Dataset, example: Example, size: int) -> np.ndarray:
@@ -91,6 +93,12 @@ def recipe(**settings) -> Recipe:
     quick = {"head.epochs": 2, "fine_tune.epochs": 2, "fine_tune.unfreeze": 1, "batch_size": 8, "head.patience": 0,
              "seed": SEED}  # fmt: skip
     return Recipe().with_settings(quick | {key.replace("__", "."): value for key, value in settings.items()})
+
+
+def forget_data(folder: Path) -> None:
+    """Let a run's data be gone: its manifest names a folder that does not exist."""
+    data = read_manifest(folder).data
+    update_manifest(folder, data=replace(data, root=str(folder / "nowhere")))
 
 
 def subject(model, classes, pictures, **options) -> Subject:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
+from manifests import manifest_of
 from small_world import SIZE, colour_folder, read_picture, recipe, session, subject, tiny_base, tiny_model
 
 from tfransfer import pipeline
@@ -20,7 +21,7 @@ from tfransfer.base import build
 from tfransfer.base.preprocessing import preprocess
 from tfransfer.base.taps import model_to, pooled
 from tfransfer.data import flow, indexing, splits
-from tfransfer.data.sources.folder import load_folder
+from tfransfer.data.loading import load_data
 from tfransfer.display.progress import quiet, silent
 from tfransfer.errors import DataError, ExportError, RunExistsError, WriteError
 from tfransfer.exports import formats, parity
@@ -364,13 +365,13 @@ def check_splits(folder, tmp_path):
     """Add copies and new pictures to a folder: content stands on one side, and nothing that was there moves."""
     place = tmp_path / "copy"
     shutil.copytree(folder, place)
-    before = {e.path: e.split for e in load_folder(place).examples}
+    before = {e.path: e.split for e in load_data(place).examples}
     for picture in sorted(place.glob("*/0*.png"))[:30]:
         shutil.copy(picture, picture.with_name("again-" + picture.name))
     colour_folder(tmp_path / "more", per_class=40, noise=60)
     for picture in (tmp_path / "more").glob("*/*.png"):
         shutil.copy(picture, place / picture.parent.name / ("new-" + picture.name))
-    after = load_folder(place)
+    after = load_data(place)
     sides = defaultdict(set)
     for example in after.examples:
         sides[(place / example.path).read_bytes()].add(example.split)
@@ -404,7 +405,7 @@ def test_law_6_breaks_when_splits_depend_on_the_number_of_files(colour_photos, t
 
 def check_test_pictures_choose_nothing(tmp_path):
     """Both phases run to the end though every test picture is gone, and each example is scored exactly once."""
-    dataset = load_folder(colour_folder(tmp_path / "data"))
+    dataset = load_data(colour_folder(tmp_path / "data"))
     for example in dataset.split("test"):
         (dataset.root / example.path).unlink()
     try:
@@ -425,7 +426,7 @@ def test_law_6_breaks_when_the_test_split_is_validated_on(tmp_path, monkeypatch)
     )
 
     def check():
-        dataset = load_folder(colour_folder(tmp_path / "data"))
+        dataset = load_data(colour_folder(tmp_path / "data"))
         for example in [e for e in dataset.examples if e.split == "test"]:
             (dataset.root / example.path).unlink()
         try:
@@ -437,7 +438,7 @@ def test_law_6_breaks_when_the_test_split_is_validated_on(tmp_path, monkeypatch)
 
 
 def test_law_6_each_example_is_scored_exactly_once(trained, dataset, tmp_path):
-    run = Run(tmp_path, {"classes": list(dataset.classes), "plan": {"image_size": SIZE}}, dataset, trained)
+    run = Run(tmp_path, manifest_of(dataset.classes, image_size=SIZE), dataset, trained)
     scored = scoring.score_splits(run, trained, dataset, quiet)
     for name, (metrics, said) in scored.items():
         assert [e.path for e in said.examples] == [e.path for e in dataset.split(name)]
@@ -608,7 +609,7 @@ def test_law_8_breaks_when_the_pipeline_is_imported_at_once():
 
 
 def final_weights(folder, seed):
-    world = session(load_folder(folder), tiny_base(), seed=seed, fine_tune__unfreeze=2, fine_tune__mixup=0.1)
+    world = session(load_data(folder), tiny_base(), seed=seed, fine_tune__unfreeze=2, fine_tune__mixup=0.1)
     kept = sessions.train_phases(world, lambda phase: (), quiet, silent)
     return [*world.whole.model.get_weights(), *kept.results[0].weights, *kept.results[1].weights]
 

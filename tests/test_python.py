@@ -15,7 +15,6 @@ from tfransfer.base.build import build_base
 from tfransfer.display.progress import quiet, silent
 from tfransfer.errors import WriteError
 from tfransfer.recipe import read_recipe
-from tfransfer.runs import evaluation
 from tfransfer.training import phases
 from tfransfer.training import session as sessions
 from tfransfer.training.opening import open_session
@@ -242,7 +241,7 @@ def test_figures_that_cannot_be_written_are_still_told(run, monkeypatch):
     def refuse(*given):
         raise WriteError("metrics.json cannot be written: Read-only file system.")
 
-    monkeypatch.setattr(evaluation, "write_json", refuse)
+    monkeypatch.setattr("tfransfer.runs.evaluation.write_json", refuse)
     said = []
     assert tr.evaluate(run, say=said.append)["test"]["top1"] >= 0
     assert any("warning" in line and "Read-only" in line for line in said)

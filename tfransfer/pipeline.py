@@ -16,12 +16,13 @@ from tfransfer.exports.table import ExportList
 from tfransfer.recipe import Recipe
 from tfransfer.runs import handover, run_folder
 from tfransfer.runs.handover import Search
-from tfransfer.runs.job import Job
+from tfransfer.runs.job import Job, OwnParts
 from tfransfer.runs.resume import splits_of
 from tfransfer.runs.run import Run, load_run
 from tfransfer.runs.settings import make_recipe
 from tfransfer.runs.start import require_factories
 from tfransfer.system.allocator import keep_freed_memory
+from tfransfer.system.keywords import keywords_of, known_keywords
 from tfransfer.tasks.prediction import Prediction
 from tfransfer.training.devices import AUTO, Devices, choose_devices
 
@@ -50,24 +51,21 @@ def train(
     say: Say | None = None,
     **settings: Any,
 ) -> Run:
-    """Train a new head on a frozen base, then fine-tune the base's top blocks; evaluate, export, and keep the run.
+    """Train a new head on a frozen base, then fine-tune the base's top blocks; evaluate, export, save the run.
 
     Args:
         data: From `load_data`, or what it takes: a folder, a table, "digits", arrays, ...
-        base: Name of a base, a TF-Hub handle or folder, or a keras.Model (then name its `preprocessing`); None
-            leaves it to the recipe.
+        base: A base's name, a TF-Hub handle or folder, or a keras.Model (then name its `preprocessing`).
         out: The run's folder; None takes `saved_models/NAME OF THE DATA`.
         recipe: All settings; None takes the defaults.
         overwrite: Replace the run that is in `out`, once the new one is finished.
-        resume: Go on with what a run that was stopped or killed left in `out`; where it left nothing, begin. The
-            result is that of a run that was never stopped.
+        resume: Resume a run that was stopped or killed, with the same result; begin where there is none.
         exports: Formats besides `.keras`; None takes SavedModel, and LiteRT where the model takes pictures.
         loss: A Keras loss on (targets, probabilities), in place of the task's.
         metrics: Builds further Keras metrics on (targets, probabilities).
         callbacks: From a phase's name, "head" or "fine_tune", to fresh Keras callbacks.
         tensorboard: Write TensorBoard logs to the run's folder.
-        devices: "auto", "cpu", "gpu", "gpu:0,1", "tpu", or what `choose_devices` gave; several workers must call that
-            before TensorFlow runs anything, `load_data` included.
+        devices: "auto", "cpu", "gpu", "gpu:0,1", "tpu", or what `choose_devices` gave, as several workers need.
         command: The command line that asks for this, for the recipe file.
         progress: Shows how far it is; True shows a bar, None does so in a notebook only.
         say: Told in one line what was found and decided.
@@ -77,29 +75,25 @@ def train(
         The run, whose model is the better of the two phases on validation.
 
     Raises:
-        TransferError: Something is wrong with the data, the settings, the weights or the folder; its message says what.
-        Stopped: By SIGINT or SIGTERM; its message says how to go on. It is a KeyboardInterrupt.
+        TransferError: The data, the settings, the weights or the folder cannot be used.
+        Stopped: By SIGINT or SIGTERM; its message says how to resume. It is a KeyboardInterrupt.
     """
     keep_freed_memory()
-    progress, say = listeners(progress, say)
-    own_model = None if base is None or isinstance(base, str) else base
-    if own_model is not None:
-        require_model(own_model)
-    settings = settings | ({"base": base} if isinstance(base, str) else {})
-    recipe = make_recipe(recipe, settings, named_base=own_model is None)
+    own_model = None if base is None or isinstance(base, str) else require_model(base)
+    settings |= {"base": base} if isinstance(base, str) else {}
+    recipe = make_recipe(recipe, settings, own_model is None, keywords_of(train))
     require_factories(metrics=metrics, callbacks=callbacks)
     require_formats(exports or ())
     devices = devices if isinstance(devices, Devices) else choose_devices(devices)
-    if not devices.chief:  # who does what the chief does
-        progress, say = quiet, silent
-    if devices.scoped:
-        say(f"devices: {devices.name}, {devices.why}")
+    progress, say = listeners(progress, say) if devices.chief else (quiet, silent)  # others do what the chief does
     return Job(
-        data, recipe, run_folder.place_for(kinds.name_of(data), out), devices, progress, say, own_model, overwrite,
-        resume, exports, loss, metrics, callbacks, tensorboard, command,
+        data=data, recipe=recipe, place=run_folder.place_for(kinds.name_of(data), out), devices=devices,
+        progress=progress, say=say, own=OwnParts(model=own_model, loss=loss, metrics=metrics, callbacks=callbacks),
+        overwrite=overwrite, resume=resume, exports=exports, tensorboard=tensorboard, command=command,
     ).run()  # fmt: skip
 
 
+@known_keywords
 def evaluate(
     run: Run | str | Path,
     data: Any = None,
@@ -131,6 +125,7 @@ def evaluate(
     return _opened(run).evaluate(data, predictions=predictions, precision=precision, progress=progress, say=say)
 
 
+@known_keywords
 def predict(run: Run | str | Path, pictures: Any, *, top: int = 5, batch: int = 32) -> Prediction | list[Prediction]:
     """Name what is on pictures, or what texts say. The training data is not needed.
 
@@ -152,6 +147,7 @@ def predict(run: Run | str | Path, pictures: Any, *, top: int = 5, batch: int = 
     return found
 
 
+@known_keywords
 def export(
     run: Run | str | Path,
     *formats: str,
@@ -185,6 +181,7 @@ def export(
     )
 
 
+@known_keywords
 def bundle(
     run: Run | str | Path, *formats: str, progress: Progress | bool | None = None, say: Say | None = None
 ) -> Path:
@@ -207,6 +204,7 @@ def bundle(
     return handover.bundle_run(_opened(run), formats, say, progress)
 
 
+@known_keywords
 def verify(path: str | Path) -> list[Verdict]:
     """Load each model of a bundle in a fresh process, and hold it to what it said where the bundle was written.
 
@@ -219,6 +217,7 @@ def verify(path: str | Path) -> list[Verdict]:
     return verify_bundle(Path(path))
 
 
+@known_keywords
 def export_within(
     runs_: Sequence[Run | str | Path],
     budget: str,
@@ -253,6 +252,7 @@ def _opened(run: Run | str | Path) -> Run:
     return run if isinstance(run, Run) else load_run(run)
 
 
+@known_keywords
 def report(run: Run | str | Path, *, progress: Progress | bool | None = None, say: Say | None = None) -> Path:
     """Write a run's `report.html` anew. Without the training data it shows no photos, and says so.
 

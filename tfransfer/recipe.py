@@ -310,7 +310,14 @@ def _fits(hint: Any, value: Any) -> bool:
 
 
 def _words(hint: Any) -> str:
-    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", type(None): ""}
+    names = {
+        int: "a whole number",
+        float: "a number",
+        str: "a text",
+        bool: "true or false",
+        type(None): "",
+        dict: "an object",
+    }
     words = []
     for kind in _alternatives(hint):
         if typing.get_origin(kind) is tuple:

@@ -43,7 +43,16 @@ def dataset_of(tmp_path):
             facts = audit.examine(tmp_path, name)
             assert isinstance(facts, audit.FileFacts), facts
             examples.append(
-                Example(name, 0, facts.content, "train", facts.orientation, facts.reader, facts.width, facts.height)
+                Example(
+                    name,
+                    0,
+                    facts.content,
+                    "train",
+                    facts.orientation,
+                    reader=facts.reader,
+                    width=facts.width,
+                    height=facts.height,
+                )
             )
         return Dataset(tmp_path, ("a", "b"), tuple(examples))
 

@@ -13,7 +13,7 @@ from small_world import read_picture
 
 from tfransfer.data import augment, flow
 from tfransfer.data.index import labels_of
-from tfransfer.data.sources.folder import load_folder
+from tfransfer.data.loading import load_data
 from tfransfer.evaluation.predictions import predict_examples
 from tfransfer.recipe import Augmentation
 
@@ -32,7 +32,9 @@ def training(dataset, settings=STILL, seed=(0, 0), weights=None, **options):
     """All batches of the training flow, as arrays."""
     targets = np.eye(COUNT, dtype=np.float32)
     weights = np.ones(COUNT, np.float32) if weights is None else weights
-    made = flow.training_flow(dataset, dataset.examples, targets, weights, SIZE, BATCH, settings, seed, **options)
+    made = flow.training_flow(
+        dataset, dataset.examples, targets, weights, SIZE, BATCH, settings=settings, seed=seed, **options
+    )
     return [tuple(part.numpy() for part in batch) for batch in made.batches]
 
 
@@ -95,9 +97,11 @@ def test_a_flow_that_starts_in_the_middle_is_exactly_the_tail_of_the_full_flow(d
 
 def test_steps_and_examples_are_those_of_one_epoch(dataset):
     targets, weights = np.eye(COUNT, dtype=np.float32), np.ones(COUNT, np.float32)
-    made = flow.training_flow(dataset, dataset.examples, targets, weights, SIZE, BATCH, STILL, (0, 0), epochs=2)
+    made = flow.training_flow(
+        dataset, dataset.examples, targets, weights, SIZE, BATCH, settings=STILL, seed=(0, 0), epochs=2
+    )
     assert (made.steps, made.examples) == (STEPS, STEPS * BATCH)
-    small = flow.training_flow(dataset, dataset.examples, targets, weights, SIZE, 64, STILL, (0, 0))
+    small = flow.training_flow(dataset, dataset.examples, targets, weights, SIZE, 64, settings=STILL, seed=(0, 0))
     assert (small.steps, small.examples) == (1, COUNT), "a batch larger than the data is cut"
     assert len(list(small.batches)) == 1
 
@@ -125,7 +129,9 @@ def test_augmentation_differs_between_seeds_phases_and_epochs(dataset):
 def test_augmentation_of_an_example_does_not_depend_on_its_neighbours(dataset):
     few = replace(dataset, examples=dataset.examples[::2])
     targets, weights = np.eye(COUNT, dtype=np.float32)[::2], np.ones(COUNT // 2, np.float32)
-    made = flow.training_flow(few, few.examples, targets, weights, SIZE, COUNT // 2, Augmentation(), (7, 1))
+    made = flow.training_flow(
+        few, few.examples, targets, weights, SIZE, COUNT // 2, settings=Augmentation(), seed=(7, 1)
+    )
     alone = by_example([tuple(part.numpy() for part in batch) for batch in made.batches])
     among = by_example(training(dataset, Augmentation(), seed=(7, 1)))
     common = alone.keys() & among.keys()
@@ -264,7 +270,7 @@ def test_names_that_are_hard_for_a_file_system_are_read(tmp_path):
             picture = Image.new("RGB", (9, 9), colour)
             picture.putpixel((0, 0), (number, 0, 0))
             picture.save(tmp_path / folder / name, "PNG")
-    dataset = load_folder(tmp_path)
+    dataset = load_data(tmp_path)
     assert dataset.classes == ("b's", "klasse ä")
     assert {e.path.split("/", 1)[1] for e in dataset.examples} == set(names)
     assert not dataset.issues

@@ -124,7 +124,11 @@ def test_exif_orientation_is_obeyed_as_pillow_does(format, photo, encode, datase
     dataset = dataset_of(files)
     targets, weights = np.eye(8, dtype=np.float32), np.ones(8, np.float32)
     evaluated = next(iter(flow.evaluation_flow(dataset, dataset.examples, targets, 40, 8).batches))
-    trained = next(iter(flow.training_flow(dataset, dataset.examples, targets, weights, 40, 8, STILL, (0, 0)).batches))
+    trained = next(
+        iter(
+            flow.training_flow(dataset, dataset.examples, targets, weights, 40, 8, settings=STILL, seed=(0, 0)).batches
+        )
+    )
     tolerance = JPEG_ROUNDING if format == "JPEG" else 0
     for batch in (evaluated, trained):
         for pixels, target in zip(batch[0].numpy(), batch[1].numpy(), strict=True):

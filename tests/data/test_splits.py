@@ -10,7 +10,8 @@ from PIL import Image
 from tfransfer.data import splits
 from tfransfer.data.dataset import Dataset
 from tfransfer.data.index import SPLITS
-from tfransfer.data.sources.folder import SPLIT_FOLDERS, load_folder
+from tfransfer.data.loading import load_data
+from tfransfer.data.sources.folder import SPLIT_FOLDERS
 from tfransfer.errors import DataError, DataNotFoundError
 
 CLASSES = ("cat", "dog")
@@ -196,7 +197,7 @@ def test_each_usual_name_of_a_split_folder_is_understood(variant, arrange):
     meant = SPLIT_FOLDERS[variant.lower()]
     names = {split: variant if split == meant else split for split in SPLITS}
     root = arrange(*(f"{names[split]}/{c}/{i}.png" for split in SPLITS for c in CLASSES for i in range(2)))
-    dataset = load_folder(root)
+    dataset = load_data(root)
     assert dataset.classes == CLASSES
     assert not dataset.notes
     for split in SPLITS:
@@ -214,13 +215,13 @@ def test_folders_without_pictures_beside_split_folders_do_not_hide_them(arrange)
     root = arrange(*(f"{split}/{c}/{i}.png" for split in SPLITS for c in CLASSES for i in range(2)))
     (root / "annotations").mkdir()
     (root / "annotations" / "boxes.json").write_text("{}")
-    dataset = load_folder(root)
+    dataset = load_data(root)
     assert dataset.classes == CLASSES
 
 
 def test_a_class_may_be_called_like_a_split(arrange):
     root = arrange(*(f"{c}/{i}.png" for c in ("bus", "train", "tram") for i in range(4)))
-    assert load_folder(root).classes == ("bus", "train", "tram")
+    assert load_data(root).classes == ("bus", "train", "tram")
 
 
 def test_content_on_two_sides_is_removed_from_train_named_and_counted(arrange):
@@ -228,7 +229,7 @@ def test_content_on_two_sides_is_removed_from_train_named_and_counted(arrange):
         "train/cat/a.png", "train/cat/b.png=1", "train/cat/c.png=2", "train/dog/a.png", "train/dog/b.png=3",
         "val/cat/x.png=2", "val/dog/x.png", "val/dog/y.png=3", "test/cat/x.png=1", "test/dog/x.png",
     )  # fmt: skip
-    dataset = load_folder(root)
+    dataset = load_data(root)
     assert [e.path for e in dataset.split("train")] == ["train/cat/a.png", "train/dog/a.png"]
     leaks = {i.path: i for i in dataset.issues}
     assert set(leaks) == {"train/cat/b.png", "train/cat/c.png", "train/dog/b.png"}
@@ -297,7 +298,7 @@ def data(solid_folder):
 
 
 def test_splits_are_recorded_and_followed_whatever_the_seed(data, tmp_path):
-    dataset = load_folder(data, split_seed=5)
+    dataset = load_data(data, split_seed=5)
     splits.write_splits(tmp_path / "splits.csv", dataset)
     with (tmp_path / "splits.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -305,8 +306,8 @@ def test_splits_are_recorded_and_followed_whatever_the_seed(data, tmp_path):
     assert [(r["path"], r["label"], r["split"]) for r in rows] == [
         (e.path, dataset.classes[e.label], e.split) for e in dataset.examples
     ]
-    again = load_folder(data, split_seed=6, splits_file=tmp_path / "splits.csv")
-    assert again.examples == dataset.examples != load_folder(data, split_seed=6).examples
+    again = load_data(data, split_seed=6, splits_file=tmp_path / "splits.csv")
+    assert again.examples == dataset.examples != load_data(data, split_seed=6).examples
     assert not again.issues
     assert not again.notes
 
@@ -319,22 +320,22 @@ def test_names_with_commas_quotes_and_line_breaks_survive_the_round_trip(tmp_pat
 
 
 def test_the_recorded_label_is_followed(data, tmp_path):
-    dataset = load_folder(data)
+    dataset = load_data(data)
     moved = dataset.split("train")[0]
     relabelled = [replace(e, label=1 - e.label) if e is moved else e for e in dataset.examples]
     splits.write_splits(tmp_path / "splits.csv", replace(dataset, examples=tuple(relabelled)))
-    followed = load_folder(data, splits_file=tmp_path / "splits.csv")
+    followed = load_data(data, splits_file=tmp_path / "splits.csv")
     assert {e.path: e.label for e in followed.examples}[moved.path] == 1 - moved.label
 
 
 def test_unlisted_and_absent_files_are_named_and_counted(data, tmp_path):
-    splits.write_splits(tmp_path / "splits.csv", load_folder(data))
-    train = [e.path for e in load_folder(data).split("train")]
+    splits.write_splits(tmp_path / "splits.csv", load_data(data))
+    train = [e.path for e in load_data(data).split("train")]
     (data / train[0]).unlink()
     (data / train[1]).write_bytes(b"")
     Image.new("RGB", (8, 8), "pink").save(data / "cat" / "new.png")
     said = []
-    dataset = load_folder(data, splits_file=tmp_path / "splits.csv", say=said.append)
+    dataset = load_data(data, splits_file=tmp_path / "splits.csv", say=said.append)
     found = {(i.path, i.kind) for i in dataset.issues}
     unusable = "listed but not usable"
     assert found == {
@@ -347,7 +348,7 @@ def test_unlisted_and_absent_files_are_named_and_counted(data, tmp_path):
 
 def test_splits_that_the_file_lacks_are_cut_from_its_train(data, splits_file):
     file = splits_file(*(f"{c}/{i:03}.png,{c},{'train' if i < 15 else 'test'}" for c in CLASSES for i in range(20)))
-    dataset = load_folder(data, splits_file=file)
+    dataset = load_data(data, splits_file=file)
     assert len(dataset.split("test")) == 10
     assert dataset.split("validation")
     assert any("no validation split" in note for note in dataset.notes)
@@ -373,23 +374,23 @@ def test_splits_that_the_file_lacks_are_cut_from_its_train(data, splits_file):
 def test_splits_file_that_does_not_fit_is_refused_by_name(rows, heading, message, data, splits_file):
     file = splits_file(*rows, heading=heading)
     with pytest.raises(DataError, match=f"(?s)given.csv.*{message}|{message}.*given.csv"):
-        load_folder(data, splits_file=file)
+        load_data(data, splits_file=file)
 
 
 def test_a_row_that_is_repeated_does_no_harm(data, tmp_path):
-    splits.write_splits(tmp_path / "splits.csv", load_folder(data))
+    splits.write_splits(tmp_path / "splits.csv", load_data(data))
     text = (tmp_path / "splits.csv").read_text()
     (tmp_path / "splits.csv").write_text(text + text.splitlines()[1] + "\n")
-    assert load_folder(data, splits_file=tmp_path / "splits.csv").examples == load_folder(data).examples
+    assert load_data(data, splits_file=tmp_path / "splits.csv").examples == load_data(data).examples
 
 
 def test_splits_file_that_is_no_csv_is_refused_by_name(data, tmp_path):
     (tmp_path / "empty.csv").write_bytes(b"")
     for path in (data / "cat" / "000.png", data / "cat", tmp_path / "empty.csv"):
         with pytest.raises(DataError, match=f"splits file {path}"):
-            load_folder(data, splits_file=path)
+            load_data(data, splits_file=path)
 
 
 def test_splits_file_that_does_not_exist_is_named(data, tmp_path):
     with pytest.raises(DataNotFoundError, match=r"absent\.csv does not exist"):
-        load_folder(data, splits_file=tmp_path / "absent.csv")
+        load_data(data, splits_file=tmp_path / "absent.csv")

@@ -81,7 +81,7 @@ def test_the_card_says_data_classes_metrics_files_and_limits(unpacked, run):
 
 
 def test_a_class_name_cannot_break_the_cards_tables(run):
-    manifest = json.loads(json.dumps(run.manifest))
+    manifest = run.manifest.to_dict()
     manifest["data"]["counts"] = {"train": {"a|b\n<script>": 3}}
     assert "a\\|b <script>" in model_card(manifest, run.metrics, {})
 

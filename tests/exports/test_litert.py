@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
-from small_world import SEED, SIZE, colour_folder, tiny_model
+from small_world import SEED, SIZE, colour_folder, forget_data, tiny_model
 
 from tfransfer import pipeline
 from tfransfer.errors import ExportError, SettingError
 from tfransfer.exports import formats, litert
+from tfransfer.runs import handover
+from tfransfer.runs.manifest import update_manifest
 from tfransfer.runs.run import load_run
 
 QUANTIZED = ("tflite-dynamic", "tflite-int8", "tflite-int16x8")
@@ -161,7 +163,7 @@ def test_onnx_says_what_the_model_says(copied):
     (made,) = copied.export("onnx")
     session = runtime.InferenceSession(str(made.path))
     assert session.get_modelmeta().custom_metadata_map["labels.txt"].splitlines() == list(copied.classes)
-    held = copied.held_out.first(5)
+    held = handover.subject_of(copied, ["onnx"]).held.first(5)
     for part in (slice(0, 1), slice(0, 5)):  # any batch
         (said,) = session.run(["probabilities"], {"images": held.given[part]})
         np.testing.assert_allclose(said, held.expected[part], atol=1e-5)
@@ -179,7 +181,7 @@ def test_mediapipe_names_the_pictures(run, name):
     options = vision.ImageClassifierOptions(
         base_options=tasks.BaseOptions(model_asset_path=str(run.folder / formats.find_format(name).file))
     )
-    held = run.held_out.first(12)
+    held = handover.subject_of(run, ["tflite"]).held.first(12)
     named = []
     with vision.ImageClassifier.create_from_options(options) as classifier:
         for pixels in held.given:
@@ -244,7 +246,7 @@ def test_a_file_that_is_less_sure_than_it_is_right_is_written_once_more(copied, 
 
 
 def test_without_the_data_floats_are_compared_on_kept_pictures_and_integers_say_what_they_need(copied):
-    copied.manifest["data"]["root"] = "/gone"
+    forget_data(copied.folder)
     said = []
     (made,) = pipeline.export(copied, "tflite-fp16", say=said.append)
     assert made.accuracy is None
@@ -304,14 +306,12 @@ def test_wrong_usage_of_export_is_said(copied, command, words):
 
 def test_runs_of_other_classes_do_not_compete(copied, run):
     other = load_run(run.folder)
-    other.manifest["classes"] = ["x", "y", "z"]
+    update_manifest(other.folder, classes=("x", "y", "z"))
     with pytest.raises(SettingError, match="names other classes"):
         pipeline.export_within([copied, other], "4MB")
 
 
 def test_representative_pictures_are_of_every_class(run):
-    from tfransfer.runs import handover
-
     pictures = handover.representative(run, run.data).pictures
     assert pictures.dtype == np.uint8
     means = pictures.reshape(len(pictures), -1, 3).mean(axis=1)

@@ -16,7 +16,7 @@ from small_world import SIZE, colour_folder, tiny_base, tiny_model
 from tfransfer.base.build import base_from_model
 from tfransfer.base.taps import POOLED_TAP, Tap, model_to
 from tfransfer.data import flow
-from tfransfer.data.sources.folder import load_folder
+from tfransfer.data.loading import load_data
 from tfransfer.features import budget
 from tfransfer.features.engines import KerasEngine
 from tfransfer.features.source import FeatureSource, Wanted
@@ -64,12 +64,12 @@ def test_same_photos_again_extract_nothing(dataset):
 
 def test_ten_more_photos_extract_ten(tmp_path):
     folder = colour_folder(tmp_path / "photos")
-    before = load_folder(folder)
+    before = load_data(folder)
     extract(before, views=(0,))
     random = np.random.default_rng(99)
     for number in range(10):
         Image.fromarray(random.integers(0, 256, (24, 24, 3)).astype(np.uint8)).save(folder / f"red/new{number}.png")
-    after = load_folder(folder)
+    after = load_data(folder)
     known = {e.content for e in before.split("train") + before.split("validation")}
     new = [e for e in after.split("train") + after.split("validation") if e.content not in known]
     assert extract(after, views=(0,))[0] == len(new) <= 10
@@ -78,11 +78,11 @@ def test_ten_more_photos_extract_ten(tmp_path):
 
 def test_photos_that_moved_or_were_renamed_are_found_again(tmp_path):
     folder = colour_folder(tmp_path / "photos")
-    extract(load_folder(folder))
+    extract(load_data(folder))
     for file in sorted((folder / "red").iterdir()):
         file.rename(file.with_name("renamed-" + file.name))
     folder.rename(tmp_path / "elsewhere")
-    assert extract(load_folder(tmp_path / "elsewhere"))[0] == 0
+    assert extract(load_data(tmp_path / "elsewhere"))[0] == 0
 
 
 def test_a_weight_of_the_frozen_part_changed_reuses_nothing(dataset):
@@ -133,7 +133,7 @@ def test_equal_files_are_extracted_once(tmp_path):
     folder = colour_folder(tmp_path / "photos", per_class=8)
     for file in list((folder / "red").iterdir()):
         (folder / "red" / f"copy-{file.name}").write_bytes(file.read_bytes())
-    dataset = load_folder(folder)
+    dataset = load_data(folder)
     contents = {e.content for e in dataset.split("train")}
     held_out = {e.content for e in dataset.split("validation")}
     assert len(contents) < len(dataset.split("train"))
@@ -165,13 +165,13 @@ sys.path.insert(0, sys.argv[2])
 import numpy as np
 from small_world import tiny_base
 from tfransfer.base.taps import POOLED_TAP
-from tfransfer.data.sources.folder import load_folder
+from tfransfer.data.loading import load_data
 from tfransfer.features import source as sources
 from tfransfer.features.engines import KerasEngine
 from tfransfer.recipe import Augmentation
 
 sources._BATCH, sources._SHARD_ROWS = 4, 8
-dataset = load_folder(Path(sys.argv[1]))
+dataset = load_data(Path(sys.argv[1]))
 source = sources.FeatureSource(dataset, tiny_base(), [POOLED_TAP], Augmentation(), "float32")
 source.use_engine("keras")
 engine = KerasEngine(source.model)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from small_world import SIZE, colour_folder, recipe, tiny_model
+from small_world import SIZE, colour_folder, forget_data, recipe, tiny_model
 
 import tfransfer as tr
 from tfransfer.data import flow
@@ -39,9 +39,7 @@ def alone(trained, tmp_path):
     """A copy of the run's folder, whose training data is gone."""
     folder = tmp_path / "copied"
     shutil.copytree(trained.folder, folder)
-    run = tr.load_run(folder)
-    run.manifest["data"]["root"] = str(tmp_path / "nowhere")
-    run.write_manifest()
+    forget_data(folder)
     return tr.load_run(folder)
 
 

@@ -17,7 +17,7 @@ def test_test_data_chooses_nothing(dataset, tmp_path):
         replace(e, path="not there.png", label=0) if e.split == "test" else e for e in dataset.examples
     )  # which would fail, or change the figures, if anything read it
     without = replace(dataset, examples=lost)
-    found, known = (find_learning_rate(d, "mini", rates=(1e-3, 1e-2), settings=QUICK) for d in (without, dataset))
+    found, known = (find_learning_rate(d, "mini", rates=(1e-3, 1e-2), **QUICK) for d in (without, dataset))
     assert found == known
 
 

@@ -110,7 +110,7 @@ def test_a_base_whose_weights_cannot_be_had_is_left_out_with_a_warning(dataset, 
         return build(recipe, precision, say)
 
     monkeypatch.setattr(sweeps, "named_base", without_network)
-    monkeypatch.setattr(sweeps, "_run", lambda dataset, common, wanted, *rest: taken.extend(wanted))
+    monkeypatch.setattr(sweeps, "_run", lambda trials, *rest: taken.extend(trials))
     swept(dataset, tmp_path / "a", bases=["vgg16", "mini"], say=said.append)
     assert {one.base for one in taken} == {"mini"}
     assert "warning: vgg16 is left out: the weights of vgg16 are not here." in said
@@ -120,7 +120,7 @@ def test_a_base_whose_weights_cannot_be_had_is_left_out_with_a_warning(dataset, 
 
 def test_unsaid_depths_and_rates_lie_around_the_defaults(dataset, tmp_path, monkeypatch):
     taken = []
-    monkeypatch.setattr(sweeps, "_run", lambda dataset, common, wanted, *rest: taken.extend(wanted))
+    monkeypatch.setattr(sweeps, "_run", lambda trials, *rest: taken.extend(trials))
     sweep(dataset, bases=["mini"], out=tmp_path / "sweep", image_size=32)
     assert [one.unfreeze for one in taken[::3]] == [4, 8, 16]
     assert len(taken) == 9

@@ -1,10 +1,11 @@
 """Runs of every task with real, small models, and a service."""
 
 import pytest
+from manifests import manifest_of
 from serving_world import CLASSES, SIZE, picture_model, serving, text_model
 
+from tfransfer.runs.manifest import DataRecord, write_manifest
 from tfransfer.runs.run import load_run
-from tfransfer.system.files import write_json
 
 
 @pytest.fixture(scope="package")
@@ -21,9 +22,8 @@ def make_run(tmp_path_factory):
         else:
             model = picture_model(len(classes), "softmax" if task == "single-label" else "sigmoid", "probabilities")
         model.save(folder / "model.keras")
-        known = {"schema": 1, "classes": classes, "task": task, "plan": {"base": "tiny", "image_size": SIZE},
-                 "data": {"root": "nowhere", "kind": kind}}  # fmt: skip
-        write_json(folder / "manifest.json", known | manifest)
+        data = DataRecord(root="nowhere", kind=kind)
+        write_manifest(folder, manifest_of(classes, image_size=SIZE, task=task, data=data, **manifest))
         return load_run(folder)
 
     return make

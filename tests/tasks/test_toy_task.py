@@ -163,7 +163,7 @@ def test_its_words_and_figures_are_in_the_report_the_model_card_and_the_table_of
     assert "Predictions against true values" in page
     assert "Curves of closeness" in page
     assert "Most grades off" in page
-    card = model_card(run.manifest, run.metrics, run.manifest["exports"])
+    card = model_card(run.manifest.to_dict(), run.metrics, run.manifest["exports"])
     assert "quadratic kappa" in card
     assert "the probability of each grade" in card
     code, shown, errors = command("export", run.folder, "--to", "tflite")

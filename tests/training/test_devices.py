@@ -14,8 +14,8 @@ import pytest
 import tensorflow as tf
 from small_world import colour_folder, recipe, some_flowers, tiny_base
 
+from tfransfer.data.loading import load_data
 from tfransfer.data.share import Share
-from tfransfer.data.sources.folder import load_folder
 from tfransfer.display.progress import silent
 from tfransfer.errors import SettingError
 from tfransfer.recipe import Recipe
@@ -266,7 +266,7 @@ def test_a_training_step_compiles_as_one_for_a_tpu(colour_photos):
     settings = {"base": "mobilenet_v2", "weights": "random", "image_size": 96, "precision": "mixed_bfloat16",
                 "batch_size": 8, "fine_tune.average": 0.9, "features.cache": False}  # fmt: skip
     made = Recipe().with_settings(settings)
-    world = open_session(load_folder(colour_photos), made, None, None, None, silent)
+    world = open_session(load_data(colour_photos), made, None, None, None, silent)
     parts = unfreeze(world.whole, "all")
     loop = Loop(
         world.whole.model, parts, keras.optimizers.AdamW(1e-3, global_clipnorm=1.0), world.task.loss(0.1),

@@ -1,6 +1,6 @@
 """A base, built: its network with weights, what its input wants, its blocks."""
 
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import keras
 from tfransfer.base import weights as base_weights
 from tfransfer.base.blocks import Block, blocks_of
 from tfransfer.base.hub.layer import HubLayer
-from tfransfer.base.records import BUILT_IN, DEFAULT, find_base, require_size
+from tfransfer.base.records import BUILT_IN, DEFAULT, DEFAULT_SIZE, find_base, require_size
 from tfransfer.display.progress import Say, silent
 from tfransfer.errors import BaseModelError, SettingError, WeightsNotFoundError
 from tfransfer.hyperrules import FULL, SMALL
@@ -17,7 +17,6 @@ from tfransfer.hyperrules import FULL, SMALL
 RANDOM, BUILT_IN_WEIGHTS = "random", "built-in"
 # What the name of a base in a recipe begins with where it is a model of the user's own.
 OWN_MODEL = "keras.Model"
-_DEFAULT_SIZE = 224
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,7 @@ class BuiltBase:
     image_size: int
     blocks: tuple[Block, ...]
     weights: str
+    _: KW_ONLY
     instead_of: str = ""
     kind: str = "image"
     pretraining: str = FULL
@@ -149,17 +149,18 @@ def base_from_model(model: Any, preprocessing: str | None, image_size: int | Non
         raise BaseModelError(
             f"a base gives a feature map (batch, h, w, c) or vector (batch, c); this model gives {model.output_shape}."
         )
-    size = shape[1] or image_size or _DEFAULT_SIZE
+    size = shape[1] or image_size or DEFAULT_SIZE
     if image_size not in (None, size):
         raise SettingError(f"image size {image_size} contradicts the base, whose input is {size} pixels.")
     return BuiltBase(model.name, model, preprocessing, size, blocks_of(model), "user")
 
 
-def require_model(model: Any) -> None:
-    """See that what stands for a base is a keras.Model.
+def require_model(model: Any) -> keras.Model:
+    """What was given as a base, which has to be a keras.Model.
 
     Raises:
         SettingError: It is something else.
     """
     if not isinstance(model, keras.Model):
         raise SettingError(f"base is a name or a keras.Model; it is {type(model).__name__}.")
+    return model

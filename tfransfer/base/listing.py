@@ -8,7 +8,7 @@ from tfransfer.base.weights import weights_here
 from tfransfer.display.html import table
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Listed:
     """A row of `tfransfer bases`.
 
@@ -54,10 +54,16 @@ class BaseList(list[Listed]):
 
 def bases() -> BaseList:
     """Every base of Keras Applications and the built-in ones, smallest first, that for texts last."""
-    texts = Listed(NGRAMS, 0, 0, NGRAM_FEATURES, NGRAM_BUCKETS * NGRAM_FEATURES, True, True)
+    texts = Listed(
+        name=NGRAMS, image_size=0, smallest=0, features=NGRAM_FEATURES, parameters=NGRAM_BUCKETS * NGRAM_FEATURES,
+        weights_here=True, built_in=True,
+    )  # fmt: skip
     return BaseList([*(_listed(base) for base in sorted(BASES.values(), key=lambda b: b.parameters)), texts])
 
 
 def _listed(base: Base) -> Listed:
     here = weights_here(base) is not None
-    return Listed(base.name, base.image_size, base.family.smallest, base.features, base.parameters, here, base.built_in)
+    return Listed(
+        name=base.name, image_size=base.image_size, smallest=base.family.smallest, features=base.features,
+        parameters=base.parameters, weights_here=here, built_in=base.built_in,
+    )  # fmt: skip

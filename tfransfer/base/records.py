@@ -1,12 +1,14 @@
 """One record per pretrained base: what is known without building it, and readable without TensorFlow."""
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Literal
 
 from tfransfer.errors import SettingError
 
 Preprocessing = Literal["none", "tf", "torch", "caffe"]
+# Side in pixels where neither the user nor the base names one: that of most ImageNet training.
+DEFAULT_SIZE = 224
 
 _GOOGLE = "https://storage.googleapis.com/"
 _TENSORFLOW = _GOOGLE + "tensorflow/keras-applications/"
@@ -34,6 +36,7 @@ class Family:
     block: str
     weights_folder: str
     closing: str = ""
+    _: KW_ONLY
     clean: bool = True
     weights_sizes: tuple[int, ...] = ()
 

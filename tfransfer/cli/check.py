@@ -13,6 +13,7 @@ from tfransfer.cli.options import (
     IMAGE_SIZE,
     JSON,
     PATH,
+    READING,
     SPLIT_SEED,
     SPLITS,
     WEIGHTS,
@@ -54,8 +55,9 @@ def check(data: str, fix: Path | None, out: Path, as_json: bool, **options: Any)
     doctor.require_replaceable(out, doctor.ISSUE_COLUMNS)
     if fix is not None:
         doctor.require_replaceable(fix, doctor.SPLITS_COLUMNS)
-    options["tfds_splits"] = split_choices(options.pop("splits_"))
-    found = doctor.check(data, **options, progress=terminal.progress, say=terminal.say)
+    reading = {name: options.pop(name) for name in (*READING, "split_seed")}
+    reading |= {"tfds_splits": split_choices(reading.pop("splits_"))}
+    found = doctor.check(data, **options, reading=reading, progress=terminal.progress, say=terminal.say)
     show_diagnosis(terminal, found)
     found.write_csv(out)
     terminal.say(f"everything found: {out}")

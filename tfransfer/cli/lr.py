@@ -56,7 +56,7 @@ def lr(
     terminal = Terminal(as_json)
     chosen = numbers(rates, "--rates")
     given = {"base": base, "weights": weights, "image_size": image_size}
-    settings = {key: value for key, value in given.items() if value is not None}
+    settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     settings |= dict(parse_setting(text) for text in set_)
     recipe = read_recipe(recipe_file) if recipe_file else Recipe()
     load_pipeline()
@@ -66,8 +66,8 @@ def lr(
     plots.require_plot_file(out)
     reading["tfds_splits"] = split_choices(reading.pop("splits_"))
     found = learning_rates.find_learning_rate(
-        data, recipe=recipe, settings=settings, rates=chosen, **reading,
-        progress=terminal.progress, say=terminal.say,
+        data, recipe=recipe, rates=chosen, reading=reading, progress=terminal.progress, say=terminal.say,
+        **settings,
     )  # fmt: skip
     show_rates(terminal, found)
     plots.write_plot(found.plot(), out)

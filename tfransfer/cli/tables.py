@@ -13,16 +13,16 @@ from tfransfer.tasks.task import find_task
 def show_run(terminal: Terminal, run: Any) -> None:
     """A finished run: metrics, exports, where it is."""
     show_metrics(terminal, run.task, run.metrics)
-    made = run.manifest["exports"].items()
+    made = run.manifest.exports.items()
     show_exports(terminal, run.task, [(run.folder / e["file"], name, e) for name, e in made])
-    terminal.say(f"kept: the {run.manifest['kept'].replace('_', '-')} phase's model")
-    plan = run.manifest["plan"]
-    if plan.get("instead_of"):
-        why = f"because the weights of {plan['instead_of']} are not available"
-        terminal.say(f"base: {plan['base']}, which is less accurate, {why}")
+    terminal.say(f"kept: the {run.manifest.kept.replace('_', '-')} phase's model")
+    plan = run.manifest.plan
+    if plan.instead_of:
+        why = f"because the weights of {plan.instead_of} are not available"
+        terminal.say(f"base: {plan.base}, which is less accurate, {why}")
     if (run.folder / "report.html").is_file():
         terminal.say(f"report: {run.folder / 'report.html'}")
-    terminal.say(f"run: {run.folder} ({run.manifest['seconds']:.0f} s)")
+    terminal.say(f"run: {run.folder} ({run.manifest.seconds or 0:.0f} s)")
 
 
 def show_exports(terminal: Terminal, task: str, made: Sequence[tuple[Path, str, dict[str, Any]]]) -> None:

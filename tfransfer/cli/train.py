@@ -99,7 +99,7 @@ def train(
     if not opened.chief:
         return  # the chief tells what came of it
     show_run(terminal, run)
-    told = {key: run.manifest[key] for key in ("kept", "exports", "seconds")}
+    told = {key: getattr(run.manifest, key) for key in ("kept", "exports", "seconds")}
     terminal.emit({"run": str(run.folder), "metrics": run.metrics, **told})
 
 

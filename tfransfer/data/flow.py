@@ -223,6 +223,7 @@ def training_flow(
     weights: np.ndarray,
     size: int,
     batch: int,
+    *,
     settings: Augmentation,
     seed: tuple[int, int],
     first_epoch: int = 0,

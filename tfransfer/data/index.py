@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +38,7 @@ class Example:
     content: str
     split: str = ""
     orientation: int = 1
+    _: KW_ONLY
     reader: Literal["tensorflow", "pillow"] = "tensorflow"
     width: int = 0
     height: int = 0
@@ -132,6 +133,7 @@ class Index:
     issues: tuple[Issue, ...] = ()
     notes: tuple[str, ...] = ()
     split_seed: int = 0
+    _: KW_ONLY
     source: str = "folder"
     origin: dict[str, Any] = field(default_factory=dict)
     task: str = SINGLE_LABEL

@@ -4,7 +4,7 @@ import hashlib
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 
 from tfransfer.data import splits
@@ -39,6 +39,7 @@ class Source:
     task: str = SINGLE_LABEL
     kind: str = IMAGE
     classes: tuple[str, ...] = ()
+    _: KW_ONLY
     issues: list[Issue] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -52,6 +53,7 @@ def index(
     source: Source,
     split_seed: int = 0,
     splits_file: Path | None = None,
+    *,
     max_pixels: int = audit.MAX_PIXELS,
     progress: Progress = quiet,
     say: Say = silent,

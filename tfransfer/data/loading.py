@@ -11,23 +11,12 @@ from tfransfer.data.sources.load import Reading, load
 from tfransfer.data.sources.table import Columns
 from tfransfer.display.listeners import listeners
 from tfransfer.display.progress import Progress, Say
-from tfransfer.errors import DataError
+from tfransfer.errors import DataError, SettingError
+from tfransfer.system.keywords import keywords_of, known_keywords, require_known
 from tfransfer.tasks.labels import SEPARATOR
 
 
-def open_data(data: Any, **how: Any) -> Dataset:
-    """A Dataset as it is, anything else as `load_data` reads it.
-
-    Raises:
-        DataError: It cannot be trained on.
-        TransferError: As of `load_data`.
-    """
-    dataset = data if isinstance(data, Dataset) else load_data(data, **how)
-    if dataset.refusal:
-        raise DataError(dataset.refusal)
-    return dataset
-
-
+@known_keywords
 def load_data(
     source: Any,
     *,
@@ -52,10 +41,9 @@ def load_data(
     """Index pictures or texts and decide their splits.
 
     Args:
-        source: A folder with one folder per class, or with train/validation/test folders above the classes; a table
-            (.csv, .tsv, a pandas DataFrame, or a folder with a table per split); "tfds:NAME" of TensorFlow Datasets;
-            "digits", scikit-learn's handwritten digits, which are built in; a pair (pictures or texts, labels) of
-            arrays or lists; a tf.data.Dataset of such pairs, or one for each split in a dict; or a TFDS builder.
+        source: A folder with one folder per class, or train/validation/test folders above these; a table (.csv, .tsv,
+            a DataFrame, or a folder with a table per split); "tfds:NAME"; "digits", which are built in; a pair
+            (pictures or texts, labels) of arrays or lists; a tf.data.Dataset of such pairs, or a TFDS builder.
         path_column: Of a table: the column with paths of pictures, relative to the table.
         text_column: Of a table: the column with texts.
         label_column: Of a table: the column with labels, or several with 0 and 1, with commas between their names.
@@ -80,18 +68,55 @@ def load_data(
         SettingError: How to read it is not clear.
     """
     progress, say = listeners(progress, say)
-    columns = Columns(path_column, text_column, label_column, split_column, None, separator, task)
+    columns = Columns(path_column, text_column, label_column, split_column, separator=separator, task=task)
     reading = Reading(
         columns, tuple(classes) if classes else None, Path(data_dir) if data_dir else None, tfds_splits, group,
         group_column,
     )  # fmt: skip
     return load(
-        source,
-        reading,
-        split_seed=split_seed,
-        splits_file=Path(splits_file) if splits_file else None,
-        max_pixels=max_pixels,
-        progress=progress,
-        say=say,
-        strict=strict,
-    )
+        source, reading, split_seed=split_seed, splits_file=Path(splits_file) if splits_file else None,
+        max_pixels=max_pixels, progress=progress, say=say, strict=strict,
+    )  # fmt: skip
+
+
+# What `reading={...}` may hold, wherever a function takes data that is not loaded yet.
+READING = tuple(name for name in keywords_of(load_data) if name not in ("source", "progress", "say", "strict"))
+
+
+def open_data(
+    data: Any,
+    reading: dict[str, Any] | None = None,
+    *,
+    splits_file: str | Path | None = None,
+    progress: Progress | bool | None = None,
+    say: Say | None = None,
+    strict: bool = True,
+) -> Dataset:
+    """A Dataset as it is, anything else as `load_data` reads it.
+
+    Args:
+        data: A Dataset, or what `load_data` takes.
+        reading: How the data is read: arguments of `load_data` by name.
+        splits_file: A recorded `splits.csv` to follow, where the data is read here.
+        progress: Shows how far it is.
+        say: Told what was set aside.
+        strict: Refuse data that cannot be trained on.
+
+    Raises:
+        SettingError: A name in `reading` is unknown, or the data is loaded already, so that it would have no effect.
+        DataError: It cannot be trained on.
+        TransferError: As of `load_data`.
+    """
+    require_known(reading or {}, READING, "reading")
+    if isinstance(data, Dataset):
+        if reading:
+            raise SettingError(
+                f"the data is loaded already, so {', '.join(reading)} would change nothing: give it to load_data."
+            )
+        dataset = data
+    else:
+        given = ({"splits_file": splits_file} if splits_file else {}) | (reading or {})
+        dataset = load_data(data, progress=progress, say=say, strict=strict, **given)
+    if strict and dataset.refusal:
+        raise DataError(dataset.refusal)
+    return dataset

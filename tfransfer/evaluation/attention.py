@@ -123,8 +123,11 @@ def _grad_cam(chain: _Chain, width: int, pictures: np.ndarray, outputs: Sequence
             for operation in chain.before:
                 values = operation(values)
             inside = len(chain.mapped.outputs) > 1
+            # The gradient is asked for at the feature map. Where the base ends in no map, one inside it is an output of
+            # `mapped` beside the last one, which was computed from it before it could be watched: its input is watched
+            # in its place. Else the map is all that `mapped` gives, and the tape need not remember what is below it.
             if inside:
-                tape.watch(values)  # else nothing below the feature map need be remembered
+                tape.watch(values)
             values = chain.mapped(values, training=False)
             features, values = values if inside else (values, values)
             if not inside:
@@ -132,6 +135,7 @@ def _grad_cam(chain: _Chain, width: int, pictures: np.ndarray, outputs: Sequence
             for operation in chain.after:
                 values = operation(values)
             score = tf.reduce_sum(tf.cast(values, tf.float32) * asked)
+        # Each picture's score depends on its own pixels alone, so the gradient of the sum is that of each score.
         weights = tf.reduce_mean(tape.gradient(score, features), axis=(1, 2), keepdims=True)
         found = tf.nn.relu(tf.cast(tf.reduce_sum(features * weights, axis=-1, keepdims=True), tf.float32))
         made.append(tf.image.resize(found, pictures.shape[1:3], method="bicubic").numpy()[..., 0])

@@ -14,7 +14,7 @@ _EXAMPLE = "'4MB, 15ms, top1-drop 1'"
 
 
 @dataclass(frozen=True)
-class Limits:
+class Budget:
     """What a file must keep to; None does not limit.
 
     Attributes:
@@ -47,10 +47,10 @@ class Limits:
         return found
 
 
-NO_LIMITS = Limits()
+NO_LIMITS = Budget()
 
 
-def parse_budget(text: str) -> Limits:
+def parse_budget(text: str) -> Budget:
     """Read limits such as "4MB, 15ms, top1-drop 1", in any order.
 
     Raises:
@@ -64,7 +64,7 @@ def parse_budget(text: str) -> Limits:
         found[name] = value
     if not found:
         raise SettingError(f"the budget {text!r} names no limit; expected something like {_EXAMPLE}.")
-    return Limits(**found)
+    return Budget(**found)
 
 
 def _limit(part: str) -> tuple[str, float]:
@@ -89,7 +89,7 @@ def parse_size(text: str) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
-def best(made: Sequence[Export], limits: Limits) -> Export | None:
+def best(made: Sequence[Export], limits: Budget) -> Export | None:
     """Of the files that keep to the limits the most accurate one; of equals the smallest, then the fastest."""
     fitting = [one for one in made if not limits.excess(one)]
     return max(fitting, key=lambda one: (_value(one), -one.size, -(one.latency or 0.0)), default=None)

@@ -148,9 +148,9 @@ def _verify(folder: Path) -> list[Verdict]:
     if inside["schema"] != SCHEMA:
         raise ExportError(f"the bundle has schema {inside['schema']}; this tfransfer reads {SCHEMA}. Update it.")
     classes = (folder / LABELS_FILE).read_text(encoding="utf-8").splitlines()
-    given = _given(folder, expected)
+    examples = _Examples(_given(folder, expected), classes, inside["task"])
     return [
-        _judge(folder, name, model, given, np.array(expected["outputs"][name], np.float32), classes, inside["task"])
+        _judge(folder, name, model, examples, np.array(expected["outputs"][name], np.float32))
         for name, model in inside["models"].items()
     ]
 
@@ -167,15 +167,16 @@ def _given(folder: Path, expected: dict[str, Any]) -> np.ndarray:
     return np.stack(pictures)
 
 
-def _judge(
-    folder: Path,
-    name: str,
-    model: dict[str, Any],
-    given: np.ndarray,
-    expected: np.ndarray,
-    classes: list[str],
-    task: str,
-) -> Verdict:
+@dataclass(frozen=True)
+class _Examples:
+    """What the models of a bundle are asked, and how their answers are compared."""
+
+    given: np.ndarray
+    classes: list[str]
+    task: str
+
+
+def _judge(folder: Path, name: str, model: dict[str, Any], examples: _Examples, expected: np.ndarray) -> Verdict:
     if name not in FORMATS:
         return Verdict(name, str(model["file"]), 0, 0, 0.0, "this tfransfer does not know its format")
     kind, file = find_format(name), PurePosixPath(model["file"]).name
@@ -183,10 +184,10 @@ def _judge(
     if changed:
         return Verdict(name, file, 0, 0, 0.0, f"{changed[0]} is not the file that was bundled")
     try:
-        said = parity.replay_file(kind, folder / file, given)
+        said = parity.replay_file(kind, folder / file, examples.given)
     except ExportError as error:
         return Verdict(name, file, 0, 0, 0.0, str(error))
-    return _compared(kind, file, said, expected, classes, task)
+    return _compared(kind, file, said, expected, examples)
 
 
 def _hash_inside(folder: Path, name: str) -> str:
@@ -195,15 +196,16 @@ def _hash_inside(folder: Path, name: str) -> str:
 
 
 def _compared(
-    kind: Format, file: str, said: dict[str, np.ndarray], expected: np.ndarray, classes: list[str], task: str
+    kind: Format, file: str, said: dict[str, np.ndarray], expected: np.ndarray, examples: _Examples
 ) -> Verdict:
     answers = said["first"]
     if answers.shape != expected.shape:
         return Verdict(kind.name, file, len(expected), 0, 0.0, f"it gives {answers.shape}, not {expected.shape}")
     scale = max(1.0, float(np.abs(expected).max()))
-    difference, same = float(np.abs(answers - expected).max()), int(find_task(task).same(answers, expected).sum())
+    same = int(find_task(examples.task).same(answers, expected).sum())
+    difference = float(np.abs(answers - expected).max())
     allowed = (_TOLERANCE if kind.exact else _QUANTIZED_TOLERANCE) * scale
     wrong = f"its outputs differ by up to {difference:.2g}; {allowed:g} is allowed" if difference > allowed else ""
-    if "labels" in said and list(said["labels"]) != classes:
+    if "labels" in said and list(said["labels"]) != examples.classes:
         wrong = "its labels are not those of labels.txt"
     return Verdict(kind.name, file, len(expected), same, difference, wrong)

@@ -122,16 +122,21 @@ def export_model(
 def _calibrated(subject: Subject, kind: Format, path: Path) -> Export:
     """Write a file; where quantization made it surer or less sure than it is right, once more."""
     made = _written(subject, kind, path)
+    # A quantized file has a temperature of its own, because rounding errors in weights shrink or stretch the logits;
+    # its answers on held-out examples tell which. Integers cannot be divided afterwards, so the file is made once more,
+    # from the model at that temperature.
     held, answers = subject.held, made.parity.answers
     if kind.exact or held.targets is None or answers is None:
         return made
     targets = held.targets[: len(answers)]
+    # Probabilities in 256 steps are often 0, whose logarithm is endless: none counts as less than half a step.
     found = calibration.fit_temperature(subject.decides, targets, answers, _HALF_A_STEP)
     better = calibration.tempered(subject.decides, np.maximum(answers, _HALF_A_STEP), found)
     if found == 1 or _loss(subject, answers) - _loss(subject, better) < _WORTH_IT:
         return made
     with tempfile.TemporaryDirectory() as place, calibration.at_temperature(subject.model, found):
         again = _written(subject, kind, Path(place) / kind.file)
+        # The new file has other rounding errors; it has to be better in fact, not only by the fit.
         if again.parity.answers is None or _loss(subject, again.parity.answers) >= _loss(subject, answers):
             return made
         path.write_bytes(again.path.read_bytes())

@@ -1,7 +1,7 @@
 """How each format is written: `.keras`, SavedModel, LiteRT. Pixels in [0, 255] go in, probabilities come out."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ class Format:
     tolerance: float = 1e-3
     margin: float = 1e-5
     texts: bool = True
+    _: KW_ONLY
     exact: bool = True
     calibrated: bool = False
     reader: str = "tflite"

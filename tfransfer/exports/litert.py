@@ -30,7 +30,7 @@ _LEAST_WITHOUT_RANGES = 1024
 
 
 @dataclass(frozen=True)
-class Kind:
+class Quantization:
     """How the converter is set.
 
     Attributes:
@@ -58,16 +58,16 @@ class Kind:
         return 0 if self.ops else _LEAST_WITHOUT_RANGES
 
 
-FLOAT32 = Kind(optimize=False)
-FLOAT16 = Kind(types=(tf.float16,))
-DYNAMIC = Kind()
-INT8 = Kind(pixels=tf.float32, ops=(_Ops.TFLITE_BUILTINS_INT8,), ends=tf.uint8)
-INT16X8 = Kind(
+FLOAT32 = Quantization(optimize=False)
+FLOAT16 = Quantization(types=(tf.float16,))
+DYNAMIC = Quantization()
+INT8 = Quantization(pixels=tf.float32, ops=(_Ops.TFLITE_BUILTINS_INT8,), ends=tf.uint8)
+INT16X8 = Quantization(
     pixels=tf.float32, ops=(_Ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8, _Ops.TFLITE_BUILTINS)
 )
 
 
-def writer(kind: Kind) -> Writer:
+def writer(kind: Quantization) -> Writer:
     """What writes a file of a kind: input (1, size, size, 3), output (1, classes)."""
 
     def write(model: keras.Model, classes: Sequence[str], path: Path, representative: Representative | None) -> None:
@@ -77,7 +77,7 @@ def writer(kind: Kind) -> Writer:
     return write
 
 
-def convert(model: keras.Model, kind: Kind, representative: Representative | None = None) -> bytes:
+def convert(model: keras.Model, kind: Quantization, representative: Representative | None = None) -> bytes:
     """A model as a LiteRT file's content, without labels.
 
     Args:
@@ -91,7 +91,7 @@ def convert(model: keras.Model, kind: Kind, representative: Representative | Non
         return _converted(model, kind, representative)
 
 
-def _converted(model: keras.Model, kind: Kind, representative: Representative | None) -> bytes:
+def _converted(model: keras.Model, kind: Quantization, representative: Representative | None) -> bytes:
     endpoint = pixels_endpoint(model, pixels_spec(model, 1, kind.pixels))
     with tempfile.TemporaryDirectory() as folder, hidden_native_output(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the calibrator warns of an interpreter that it uses itself
@@ -101,7 +101,7 @@ def _converted(model: keras.Model, kind: Kind, representative: Representative | 
         return bytes(converter.convert())
 
 
-def _set(converter: Any, kind: Kind, representative: Representative | None) -> None:
+def _set(converter: Any, kind: Quantization, representative: Representative | None) -> None:
     if kind.optimize:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if kind.types:

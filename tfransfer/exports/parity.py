@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Parity:
     answers: np.ndarray | None = field(default=None, repr=False)
     load_seconds: float | None = None
     latency_ms: dict[str, float] = field(default_factory=dict)
+    _: KW_ONLY
     peak_memory: int | None = None
 
 

@@ -163,15 +163,20 @@ def rounded(weights: np.ndarray, moments: np.ndarray) -> np.ndarray:
         weight, which stays.
     """
     groups, count, _ = weights.shape
+    # The inputs that matter most are rounded first, while there are most weights left to make up for their errors.
     order = np.argsort(-np.diagonal(moments, axis1=1, axis2=2), axis=1, kind="stable")
     group = np.arange(groups)[:, None]
     ordered = weights[group, order].astype(np.float64)
     left = ordered.copy()
+    # The converter takes each output's step from its largest weight. Were that one changed, the grid would be another,
+    # and all that was rounded here would be rounded once more.
     largest = np.abs(left).argmax(axis=1)
     step = np.abs(left).max(axis=1) / _STEPS
     step[step == 0] = 1
     factor = _factor(moments[group[:, :, None], order[:, :, None], order[:, None, :]])
     done = np.empty_like(left)
+    # Every error changes all later weights. Within a block that is done at once, because the next input needs it; for
+    # those beyond the block it is saved up for one matrix product, which is much faster than one for each input.
     for first in range(0, count, _BLOCK):
         block = range(first, min(first + _BLOCK, count))
         errors = np.empty((groups, len(block), left.shape[2]))

@@ -4,8 +4,8 @@ Decided before the first step and written to the manifest with the plan.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import keras
 import numpy as np
@@ -20,69 +20,13 @@ from tfransfer.features import budget, choosing
 from tfransfer.features.engines import KERAS, LITERT, Engine
 from tfransfer.features.forecast import Epochs, Forecast, Measured, decoding_seconds, forecast, forward_seconds
 from tfransfer.features.memory import EngineMemory
+from tfransfer.features.plan import CachePlan
 from tfransfer.features.source import FeatureSource, Wanted
 from tfransfer.recipe import Recipe
 from tfransfer.system.files import size_text
 
 # Kept features serve later runs too, so the plain way must be this much faster to be taken.
 _PLAIN_WINS = 0.8
-
-
-@dataclass(frozen=True)
-class CachePlan:
-    """What is kept of the frozen part.
-
-    Attributes:
-        head: Whether the head phase trains on kept features.
-        fine_tune: Whether the fine-tune phase trains from kept activations.
-        cut: Where the fine-tune phase's frozen part ends; empty where it has none apart.
-        views: Of each training picture.
-        engine: What runs the frozen part; empty where nothing is kept.
-        dtype: Of the kept values.
-        extract: Pictures that go through the engine first, over all views.
-        bytes: What they will take on disk.
-        seconds: Predicted, for extraction and both phases; None where nothing was measured.
-        plain_seconds: Predicted, if the frozen part ran in every step.
-        why: In a few words.
-        unit: "images" or "texts".
-    """
-
-    head: bool = False
-    fine_tune: bool = False
-    cut: str = ""
-    views: int = 1
-    engine: str = ""
-    dtype: str = ""
-    extract: int = 0
-    bytes: int = 0
-    seconds: float | None = None
-    plain_seconds: float | None = None
-    why: str = ""
-    unit: str = "images"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
-
-    def sentence(self) -> str:
-        """The plan's line about it."""
-        if not self.head:
-            return f"features: not kept, because {self.why}"
-        what = "pooled features" + (f" and activations at {self.cut}" if self.fine_tune else "")
-        views = f", {self.views} views of each training image" if self.views > 1 else ""
-        new = (
-            f"{self.extract} {self.unit} to extract with {self.engine}"
-            if self.extract
-            else "all of them are kept already"
-        )
-        size = f" ({size_text(self.bytes)})" if self.extract else ""
-        return f"features: {what}{views}; {new}{size}; {self.why}"
-
-    def predicted(self) -> str:
-        """The plan's line about time; empty where nothing was measured."""
-        if self.seconds is None or self.plain_seconds is None or not self.head:
-            return ""
-        return f"time: about {_duration(self.seconds)}; without kept features about {_duration(self.plain_seconds)}"
 
 
 @dataclass(frozen=True)
@@ -131,10 +75,6 @@ class Workload:
         return Wanted(
             {tap.name: ((train, tuple(range(min(views, epochs[tap])))), (validation, (0,))) for tap in source.taps}
         )
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 class Workers(Protocol):

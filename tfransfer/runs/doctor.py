@@ -16,7 +16,7 @@ from tfransfer.data.health import appearance, cleaning, duplicates, survey
 from tfransfer.data.health.duplicates import Group
 from tfransfer.data.health.findings import HARD, SOFT, Finding, ordered
 from tfransfer.data.index import labels_of
-from tfransfer.data.loading import load_data
+from tfransfer.data.loading import open_data
 from tfransfer.data.splits import COLUMNS as SPLITS_COLUMNS
 from tfransfer.data.splits import write_splits
 from tfransfer.display.listeners import listeners
@@ -26,6 +26,7 @@ from tfransfer.features.pooled import pooled_features
 from tfransfer.recipe import Recipe
 from tfransfer.runs.suspects import Suspects, condensed, judge, text_features
 from tfransfer.system.files import telling_write_failures, write_text
+from tfransfer.system.keywords import known_keywords
 from tfransfer.tasks.task import find_task
 from tfransfer.training import planning
 from tfransfer.training.opening import suited
@@ -175,6 +176,7 @@ def require_replaceable(file: Path, columns: Sequence[str], data: Path | None = 
         raise WriteError(f"{file} is another file, which will not be replaced: name a new one.")
 
 
+@known_keywords
 def check(
     data: Any,
     *,
@@ -183,9 +185,9 @@ def check(
     image_size: int | None = None,
     suspects: bool = True,
     splits_file: str | Path | None = None,
+    reading: dict[str, Any] | None = None,
     progress: Progress | bool | None = None,
     say: Say | None = None,
-    **reading: Any,
 ) -> Diagnosis:
     """Find what is wrong with data. Nothing of it is changed.
 
@@ -197,9 +199,9 @@ def check(
         image_size: Side of its input in pixels.
         suspects: Whether labels are judged.
         splits_file: A `splits.csv` to follow; what it leaves out is not counted as wrong.
+        reading: How the data is read, where it is not loaded yet: arguments of `load_data` by name.
         progress: Shows how far it is; True shows a bar, None does so in a notebook only.
         say: Told in one line what was found and decided.
-        **reading: How the data is read, as for `load_data`.
 
     Raises:
         DataNotFoundError: The data does not exist.
@@ -211,9 +213,7 @@ def check(
     recipe = Recipe(base=base, weights=weights, image_size=image_size)
     if suspects:
         require_base(recipe)
-    dataset = data
-    if not isinstance(data, Dataset):
-        dataset = load_data(data, splits_file=splits_file, strict=False, progress=progress, say=say, **reading)
+    dataset = open_data(data, reading, splits_file=splits_file, strict=False, progress=progress, say=say)
     found, groups = _findings(dataset, Path(splits_file) if splits_file else None, progress)
     made = Diagnosis(dataset, ordered(found), groups=tuple(groups))
     reason = _no_labels(dataset) if suspects else "labels were not judged: it was not asked for"

@@ -6,6 +6,7 @@ from tfransfer.display.progress import Progress, Say
 from tfransfer.errors import SettingError, WriteError
 from tfransfer.evaluation.predictions import predict_examples
 from tfransfer.runs import run_folder, scoring
+from tfransfer.runs.manifest import update_manifest
 from tfransfer.runs.record import Record
 from tfransfer.runs.report import keep_answers
 from tfransfer.system.allocator import keep_freed_memory
@@ -21,9 +22,10 @@ def evaluate_run(
         dataset = run.data or scoring.recorded_data(run, progress, say)
         scored = scoring.score_splits(run, run.model, dataset, progress)
         if precision is not None:
-            for name, told in scoring.choose_abstention(run, scored, precision).items():
+            chosen = scoring.choose_abstention(run, scored, precision)
+            for name, told in chosen.splits.items():
                 scored[name][0]["abstention"] = told
-            run.write_manifest()
+            update_manifest(run.folder, abstention=chosen)
         try:
             write_json(run.folder / run_folder.METRICS, {name: metrics for name, (metrics, _) in scored.items()})
             keep_answers(run, scored)  # so that a later report has both from one evaluation

@@ -17,7 +17,7 @@ from tfransfer.display.html import table
 from tfransfer.display.progress import Progress, Say, quiet, silent
 from tfransfer.errors import ExportError, RunError, SettingError
 from tfransfer.evaluation.predictions import predict_inputs
-from tfransfer.exports.budget import NO_LIMITS, Limits, best
+from tfransfer.exports.budget import NO_LIMITS, Budget, best
 from tfransfer.exports.bundle import write_bundle
 from tfransfer.exports.exporting import Export, Subject, export_model
 from tfransfer.exports.formats import find_format, require_formats
@@ -26,6 +26,7 @@ from tfransfer.exports.model_card import model_card
 from tfransfer.exports.rounding import Representative
 from tfransfer.exports.table import export_rows
 from tfransfer.runs import run_folder, scoring
+from tfransfer.runs.manifest import read_manifest, update_manifest
 from tfransfer.runs.record import Record
 from tfransfer.system.files import whole, write_json
 from tfransfer.tasks.task import SINGLE_LABEL
@@ -63,14 +64,22 @@ def representative(run: Record, dataset: Dataset) -> Representative:
     return Representative(run.model, flow.model_input(dataset, [train[i] for i in chosen], run.image_size))
 
 
-def keep_samples(run: Record, held: HeldOut) -> None:
-    """Keep a few held-out examples with the run, and all of them in memory."""
-    run.held_out = held
-    run_folder.write_samples(run.folder / run_folder.SAMPLES, held.given[:_SAMPLES])
+def keep_samples(folder: Path, held: HeldOut) -> None:
+    """Save a few held-out examples with the run, for exports where its data is not at hand."""
+    run_folder.write_samples(folder / run_folder.SAMPLES, held.given[:_SAMPLES])
 
 
-def subject_of(run: Record, formats: Sequence[str], progress: Progress = quiet, say: Say = silent) -> Subject:
-    """What is exported: the model, and the examples that files of it are held to.
+def subject_of(
+    run: Record, formats: Sequence[str], progress: Progress = quiet, say: Say = silent, held: HeldOut | None = None
+) -> Subject:
+    """What is exported: the model, and the examples that files of it are compared on.
+
+    Args:
+        run: The run. Nothing of it is changed.
+        formats: To which it will be exported.
+        progress: Shows how far it is, where the data is read again.
+        say: Told where the data is not at hand.
+        held: The examples, where they are known; None takes them from the data, else from the run's folder.
 
     Raises:
         ExportError: A format is calibrated on training pictures, and they are not at hand.
@@ -78,22 +87,22 @@ def subject_of(run: Record, formats: Sequence[str], progress: Progress = quiet, 
     """
     calibrated = [name for name in formats if find_format(name).calibrated]
     dataset = _data_at_hand(run, progress, say, calibrated)
-    if run.held_out is None:
-        run.held_out = HeldOut.of(run.model, _samples(run)) if dataset is None else hold_out(run, dataset)
+    if held is None:
+        held = HeldOut.of(run.model, _samples(run)) if dataset is None else hold_out(run, dataset)
     pictures = None if dataset is None else cache(partial(representative, run, dataset))
-    return Subject(run.model, run.classes, run.held_out, run.task, run.thresholds, pictures)
+    return Subject(run.model, run.classes, held, run.task, run.thresholds, pictures)
 
 
 def _data_at_hand(run: Record, progress: Progress, say: Say, calibrated: Sequence[str]) -> Dataset | None:
-    run.data, reason = scoring.data_at_hand(run, progress, say)
-    if run.data is None and calibrated:
+    dataset, reason = scoring.data_at_hand(run, progress, say)
+    if dataset is None and calibrated:
         raise ExportError(
             f"{', '.join(calibrated)}: activations are calibrated on training pictures, and the data of "
             f"{run.folder} is not at hand: {reason}"
         )
-    if run.data is None:
+    if dataset is None:
         say("the data is not at hand: files are compared on a few kept examples, their accuracy is not measured")
-    return run.data
+    return dataset
 
 
 def _samples(run: Record) -> np.ndarray:
@@ -109,9 +118,22 @@ def _samples(run: Record) -> np.ndarray:
 
 
 def export_run(
-    run: Record, formats: Sequence[str], say: Say, limits: Limits = NO_LIMITS, progress: Progress = quiet
+    run: Record,
+    formats: Sequence[str],
+    say: Say,
+    limits: Budget = NO_LIMITS,
+    progress: Progress = quiet,
+    held: HeldOut | None = None,
 ) -> list[Export]:
-    """Export a run's model, as `pipeline.export` says.
+    """Export a run's model, as `pipeline.export` says, and write to the run's folder what was measured.
+
+    Args:
+        run: The run. Nothing of it is changed; its manifest shows the new files, since it is read from the folder.
+        formats: Names of formats.
+        say: Told what is done.
+        limits: What a file may cost.
+        progress: Shows how far it is.
+        held: As for `subject_of`.
 
     Raises:
         SettingError: The model cannot be had in such a format.
@@ -121,13 +143,13 @@ def export_run(
     require_formats(formats, not run.modality.has_pixels)
     if not formats:
         return []
-    subject = subject_of(run, formats, progress, say)
+    subject = subject_of(run, formats, progress, say, held)
     made: list[Export] = []
     with run_folder.alone_in(run.folder):
         for name in dict.fromkeys(formats):  # one by one, so that one that fails does not take the others along
             say(f"export: writing, checking and measuring {name}")
             made.append(export_model(subject, name, run.folder, partial(_require_within, limits)))
-            note_exports(run, made[-1:])
+            note_exports(run.folder, made[-1:])
     return made
 
 
@@ -137,31 +159,30 @@ def bundle_run(run: Record, formats: Sequence[str], say: Say, progress: Progress
     Raises:
         ExportError: Nothing was exported, or a file does not load.
     """
-    noted = run.manifest.get("exports", {})
+    noted = run.manifest.exports
     wanted = list(formats) or [name for name in noted if name != "keras"]
     there = [name for name in wanted if name in noted and (run.folder / noted[name]["file"]).exists()]
     export_run(run, [name for name in wanted if name not in there], say, progress=progress)
     if not wanted:
         raise ExportError(f"nothing was exported from {run.folder} yet; name formats with --to.")
     files = [(name, run.folder / find_format(name).file) for name in wanted]
-    measured = {name: run.manifest["exports"][name] for name in wanted}
+    measured = {name: run.manifest.exports[name] for name in wanted}
     place = run.folder / run_folder.BUNDLE
     say(f"bundle: {', '.join(wanted)}")
-    card = model_card(run.manifest, run.metrics, measured)
+    card = model_card(run.manifest.to_dict(), run.metrics, measured)
     with run_folder.alone_in(run.folder):
         write_bundle(place, files, _samples(run), run.classes, run.task, card)
     return place
 
 
-def note_exports(run: Record, made: Sequence[Export]) -> None:
-    """Write down what was exported, in the manifest and in `exports.json`."""
-    noted = run.manifest.setdefault("exports", {}) | {one.format: one.to_dict() for one in made}
-    run.manifest["exports"] = noted
-    run.write_manifest()
-    write_json(run.folder / run_folder.EXPORTS, noted)
+def note_exports(folder: Path, made: Sequence[Export]) -> None:
+    """Write down what was exported to a run's folder, in the manifest and in `exports.json`."""
+    noted = read_manifest(folder).exports | {one.format: one.to_dict() for one in made}
+    update_manifest(folder, exports=noted)
+    write_json(folder / run_folder.EXPORTS, noted)
 
 
-def _require_within(limits: Limits, made: Export) -> None:
+def _require_within(limits: Budget, made: Export) -> None:
     excess = limits.excess(made)
     if excess:
         raise ExportError(f"{made.path.name} was not kept: {'; '.join(excess)}.")
@@ -193,7 +214,7 @@ class Search:
 
 
 def export_within(
-    runs: Sequence[Record], formats: Sequence[str], limits: Limits, say: Say, progress: Progress
+    runs: Sequence[Record], formats: Sequence[str], limits: Budget, say: Say, progress: Progress
 ) -> Search:
     """Try formats of runs that were trained for the same thing, and keep the best file that keeps to the limits.
 
@@ -219,7 +240,7 @@ def export_within(
             with whole(run.folder / chosen.path.name) as path:
                 shutil.copyfile(chosen.path, path)
             kept = replace(chosen, path=run.folder / chosen.path.name)
-            note_exports(run, [kept])
+            note_exports(run.folder, [kept])
     return Search(tuple(made), kept, run)
 
 

@@ -13,9 +13,11 @@ from tfransfer.data.loading import open_data
 from tfransfer.display.progress import Progress, Say
 from tfransfer.exports.exporting import require_saving
 from tfransfer.exports.formats import require_formats
+from tfransfer.exports.held_out import HeldOut
 from tfransfer.recipe import Recipe
 from tfransfer.runs import handover, run_folder, workers
 from tfransfer.runs.finish import finish_run
+from tfransfer.runs.manifest import update_manifest
 from tfransfer.runs.report import report_or_warn
 from tfransfer.runs.resume import (
     Earlier,
@@ -41,24 +43,38 @@ from tfransfer.training.phases import CallbackFactory
 from tfransfer.training.session import Kept, Session, train_phases
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class OwnParts:
+    """What a user brings of their own, from Python; see `pipeline.train`.
+
+    Attributes:
+        model: A keras.Model as base, or None.
+        loss: In place of the task's.
+        metrics: Builds further ones.
+        callbacks: From a phase's name to fresh callbacks.
+    """
+
+    model: Any = None
+    loss: Any = None
+    metrics: Callable[[], list[Any]] | None = None
+    callbacks: CallbackFactory | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Job:
     """What was asked for; see `pipeline.train` for the meaning of each.
 
     Attributes:
         data: A dataset, or what `load_data` takes.
         recipe: With all settings put over it.
-        place: Where the run shall stand.
+        place: The run's folder.
         devices: What trains.
         progress: Shows how far it is.
         say: Told what was found and decided.
-        own_model: A keras.Model as base, or None.
+        own: The user's own model, loss, metrics and callbacks.
         overwrite: Whether a run may be replaced.
-        resume: Whether to go on with what is there.
+        resume: Whether to resume what is there.
         exports: None takes the defaults.
-        loss: In place of the task's.
-        metrics: Further ones.
-        callbacks: The user's.
         tensorboard: Whether to write logs.
         command: The command line.
     """
@@ -69,13 +85,10 @@ class Job:
     devices: Devices
     progress: Progress
     say: Say
-    own_model: Any = None
+    own: OwnParts = OwnParts()
     overwrite: bool = False
     resume: bool = False
     exports: Sequence[str] | None = None
-    loss: Any = None
-    metrics: Callable[[], list[Any]] | None = None
-    callbacks: CallbackFactory | None = None
     tensorboard: bool = False
     command: str = ""
 
@@ -87,6 +100,8 @@ class Job:
             TransferError: Something is wrong.
         """
         go_on, stopping = command_to_go_on(self.command, self.place), Stopping()
+        if self.devices.scoped:
+            self.say(f"devices: {self.devices.name}, {self.devices.why}")
         try:
             with (
                 stopping.listening(),
@@ -95,12 +110,13 @@ class Job:
             ):
                 earlier = self._earlier(place)
                 stopping.begun = earlier is not None
+                held = None
                 if earlier and earlier.finished:
                     made = self._finished(earlier, place)
                 else:
-                    made = self._train(place, earlier, stopping)
+                    made, held = self._train(place, earlier, stopping)
                 if self.devices.chief:
-                    self._export(made, resumed=earlier is not None)
+                    self._export(made, held, resumed=earlier is not None)
                 self.devices.meet()
                 return made
         except Stopped as error:
@@ -128,7 +144,8 @@ class Job:
         run_folder.put_in_place(earlier.folder, place)
         return load_run(place)
 
-    def _train(self, place: Path, earlier: Earlier | None, stopping: Stopping) -> Run:
+    def _train(self, place: Path, earlier: Earlier | None, stopping: Stopping) -> tuple[Run, HeldOut | None]:
+        """Both phases, from the beginning or from where an earlier run was; the run, and what `_finish` gives."""
         began = time.time()
         dataset = self._dataset(place)
         session = self._begin(dataset) if earlier is None else self._go_on(earlier, dataset)
@@ -140,20 +157,19 @@ class Job:
                 run = Run(folder, earlier.manifest, dataset)
             stopping.begun = True
             logs = folder / "tensorboard" if self.tensorboard and self.devices.chief else None
-            users = callback_factory(self.callbacks, logs, earlier is not None, self.say)
-            told = partial(_note_progress, run)
+            users = callback_factory(self.own.callbacks, logs, earlier is not None, self.say)
+            told = partial(_note_progress, folder)
             checkpoints = Checkpoints(folder / run_folder.STATE, stopping, told, of_all=self.devices.any)
             kept = train_phases(session, users, self.progress, self.say, checkpoints)
             run._model = session.model_for_export()
-            if self.devices.chief:
-                self._finish(run, session, kept)
+            held = self._finish(run, session, kept) if self.devices.chief else None
+            update_manifest(folder, seconds=round(time.time() - began, 1))
         run.folder = place
-        run.manifest["seconds"] = round(time.time() - began, 1)
-        return run
+        return run, held
 
-    def _finish(self, run: Run, session: Session, kept: Kept) -> None:
-        """Leave what a run is for: a model, evaluated and saved."""
-        finish_run(run, session, kept, self.progress, self.say)
+    def _finish(self, run: Run, session: Session, kept: Kept) -> HeldOut | None:
+        """Leave what a run is for: a model, evaluated and saved; returns what its exports are compared on."""
+        return finish_run(run, session, kept, self.progress, self.say)
 
     def _dataset(self, place: Path) -> Dataset:
         splits_file = splits_of(place) if self.resume else None
@@ -165,8 +181,9 @@ class Job:
         """Decide what a new run does."""
         survey.say_findings(survey.index_findings(dataset), self.say)
         recipe = suited(self.recipe, dataset)
-        session = open_session(dataset, recipe, self.own_model, self.loss, self.metrics, self.say, devices=self.devices)
-        if self.own_model is not None:
+        own = self.own
+        session = open_session(dataset, recipe, own.model, own.loss, own.metrics, self.say, devices=self.devices)
+        if own.model is not None:
             require_saving(session.whole.model, session.plan.image_size, session.task.name)
         workers.decide_together(session, self.devices, self.say, None)
         say_plan(session, self.say)
@@ -175,31 +192,29 @@ class Job:
     def _go_on(self, earlier: Earlier, dataset: Dataset) -> Session:
         """Do what was decided when the run was begun."""
         require_same_data(earlier, dataset)
-        require_model_given(earlier, self.own_model)
+        own, plan = self.own, earlier.manifest.plan
+        require_model_given(earlier, own.model)
         require_same_devices(earlier, self.devices)
-        session = open_session(
-            dataset, earlier.recipe, self.own_model, self.loss, self.metrics, self.say, earlier.plan, self.devices
-        )
+        session = open_session(dataset, earlier.recipe, own.model, own.loss, own.metrics, self.say, plan, self.devices)
         require_same_base(earlier, session.base)
         require_same_measures(earlier, session)
-        workers.decide_together(session, self.devices, self.say, earlier.caching)
+        workers.decide_together(session, self.devices, self.say, earlier.manifest.features)
         return session
 
-    def _export(self, run: Run, resumed: bool) -> None:
-        """Make what is asked for; in a resumed run, what it lacks of that."""
+    def _export(self, run: Run, held: HeldOut | None, resumed: bool) -> None:
+        """Make the files that are asked for; in a resumed run, those that it lacks."""
         wanted = run.modality.default_exports if self.exports is None else self.exports
-        made = run.manifest.get("exports", {}) if resumed else {}
+        made = run.manifest.exports if resumed else {}
         began = time.time()
         lacking = [name for name in wanted if name not in made]
         try:
-            handover.export_run(run, lacking, self.say)
+            handover.export_run(run, lacking, self.say, held=held)
         finally:  # a format that fails does not cost the run
-            run.manifest["seconds"] = round(run.manifest.get("seconds", 0.0) + time.time() - began, 1)
-            run.write_manifest()
+            seconds = (run.manifest.seconds or 0.0) + time.time() - began
+            update_manifest(run.folder, seconds=round(seconds, 1))
             if lacking or not (run.folder / run_folder.REPORT).is_file():
                 report_or_warn(run, self.progress, self.say)
 
 
-def _note_progress(run: Run, checkpoint: Checkpoint) -> None:
-    run.manifest["progress"] = progress_of(checkpoint)
-    run.write_manifest()
+def _note_progress(folder: Path, checkpoint: Checkpoint) -> None:
+    update_manifest(folder, progress=progress_of(checkpoint))

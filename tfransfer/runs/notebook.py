@@ -101,7 +101,7 @@ def plot_history(run: Record) -> plots.Plot:
     """Learning curves of both phases: the loss and the metric that decides."""
     rows = run.history
     keys = [key for key in ("loss", find_task(run.task).headline) if rows and f"val_{key}" in rows[0]]
-    return plots.history(rows, keys, kept_row(run.manifest, rows))
+    return plots.history(rows, keys, kept_row(run.manifest.to_dict(), rows))
 
 
 def plot_confusion(run: Record, split: str = "test") -> plots.Plot:
@@ -153,8 +153,6 @@ def _card(one: Shown) -> Card:
 def run_html(run: Record) -> str:
     """A run as a notebook shows it: a row for each split."""
     what = find_task(run.task).in_words(run.classes)
-    kept = str(run.manifest.get("kept", "")).replace("_", "-")
-    title = f"{run.folder}: {run.manifest['plan']['base']}, {what}" + (
-        f"; kept: the {kept} phase's model" if kept else ""
-    )
+    kept = run.manifest.kept.replace("_", "-")
+    title = f"{run.folder}: {run.manifest.plan.base}, {what}" + (f"; kept: the {kept} phase's model" if kept else "")
     return table(title, *find_task(run.task).split_table(run.metrics))

@@ -1,32 +1,16 @@
 """What a run's folder says: the manifest, the metrics, the history, the model."""
 
 import csv
-import platform
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tfransfer import __version__
 from tfransfer.data.dataset import Dataset
-from tfransfer.data.modality import IMAGE, MODALITIES, Modality
+from tfransfer.data.modality import MODALITIES, Modality
 from tfransfer.display.numbers import number_text
-from tfransfer.errors import DataNotFoundError, RunError
-from tfransfer.runs.run_folder import HISTORY, MANIFEST, METRICS, MODEL, REPORT, SCHEMA
-from tfransfer.system.files import read_json, write_json
-from tfransfer.tasks.task import SINGLE_LABEL, TASKS, find_task
-
-_VERSIONED = ("tensorflow", "keras", "numpy", "scikit-learn", "pillow", "ai-edge-litert")
-
-
-def versions() -> dict[str, str]:
-    """Versions of everything that a result depends on."""
-    found = {"tfransfer": __version__, "python": platform.python_version()}
-    for name in _VERSIONED:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "absent"
-    return found
+from tfransfer.errors import RunError
+from tfransfer.runs.manifest import Manifest, ManifestFile, read_object
+from tfransfer.runs.run_folder import HISTORY, METRICS, MODEL, REPORT
+from tfransfer.tasks.task import find_task
 
 
 class Record:
@@ -43,30 +27,33 @@ class Record:
     def __init__(
         self,
         folder: Path,
-        manifest: dict[str, Any],
+        manifest: Manifest,
         data: Dataset | None = None,
         model: Any | None = None,
         trust: bool = False,
     ) -> None:
-        self.folder, self.manifest, self.data, self.trust = folder, manifest, data, trust
-        self._model = model
-        # What files of the model are held to, once that was put together; see `handing_over`.
-        self.held_out: Any = None
+        self.folder, self.data, self.trust = folder, data, trust
+        self._file, self._model = ManifestFile(folder, manifest), model
+
+    @property
+    def manifest(self) -> Manifest:
+        """What `manifest.json` says, also of what was exported since the run was opened."""
+        return self._file.read(self.folder)
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names in the order of the model's outputs."""
-        return tuple(self.manifest["classes"])
+        return self.manifest.classes
 
     @property
     def task(self) -> str:
         """What the model does: "single-label", "multi-label" or "regression"."""
-        return str(self.manifest.get("task", SINGLE_LABEL))
+        return self.manifest.task
 
     @property
     def kind(self) -> str:
         """What the model takes: "image" or "text"."""
-        return str(self.manifest["data"].get("kind", IMAGE))
+        return self.manifest.data.kind
 
     @property
     def modality(self) -> Modality:
@@ -76,22 +63,24 @@ class Record:
     @property
     def thresholds(self) -> list[float] | None:
         """Of a multi-label model: from which probability on each class applies, chosen on the validation split."""
-        return self.manifest.get("thresholds")
+        thresholds = self.manifest.thresholds
+        return None if thresholds is None else list(thresholds)
 
     @property
     def least_probability(self) -> float:
         """Below which probability of the likeliest class the model is not sure, as `evaluate` chose it; 0 never."""
-        return float(self.manifest.get("abstention", {}).get("threshold", 0.0))
+        abstention = self.manifest.abstention
+        return 0.0 if abstention is None else abstention.threshold
 
     @property
     def image_size(self) -> int:
         """Side of the model's input in pixels; 0 where it takes texts."""
-        return int(self.manifest["plan"]["image_size"])
+        return self.manifest.plan.image_size
 
     @property
     def metrics(self) -> dict[str, Any]:
         """What `metrics.json` says: for each split, top1, log_loss and more."""
-        said = _read_object(self.folder / METRICS)
+        said = read_object(self.folder / METRICS)
         if not all(isinstance(of_split, dict) for of_split in said.values()):
             raise RunError(f"{self.folder / METRICS} is damaged: expected an object for each split.")
         return said
@@ -123,78 +112,10 @@ class Record:
         """Whether there is a report; it may be older than some of the exports."""
         return (self.folder / REPORT).is_file()
 
-    def write_manifest(self) -> None:
-        """Write `manifest.json`."""
-        write_json(self.folder / MANIFEST, self.manifest)
-
     def __repr__(self) -> str:
         test = self.metrics.get("test", {}) if (self.folder / METRICS).is_file() else {}
         task = find_task(self.task)
         value = test.get(task.main.key)
         scored = f", test {task.main.title} {number_text(value)}" if isinstance(value, int | float) else ""
         what = task.in_words(self.classes)
-        return f"{type(self).__name__}({str(self.folder)!r}: {self.manifest['plan']['base']}, {what}{scored})"
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        value = read_json(path)
-    except FileNotFoundError as error:
-        raise RunError(f"{path} is missing: the run did not come to its end.") from error
-    except ValueError as error:
-        raise RunError(f"{path} is damaged: {error}.") from error
-    if not isinstance(value, dict):
-        raise RunError(f"{path} is damaged: expected an object, it holds {type(value).__name__}.")
-    return value
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """What a run's manifest says.
-
-    Raises:
-        DataNotFoundError: There is no such folder.
-        RunError: It holds no run, a damaged one, or one of a newer version.
-    """
-    if not folder.is_dir():
-        raise DataNotFoundError(f"the run folder {folder} does not exist.")
-    if not (folder / MANIFEST).is_file():
-        raise RunError(f"{folder} holds no run: {MANIFEST} is missing.")
-    manifest = _read_object(folder / MANIFEST)
-    schema = manifest.get("schema")
-    if schema != SCHEMA:
-        raise RunError(f"{folder} was written with manifest schema {schema}; this tfransfer reads {SCHEMA}. Update it.")
-    for key in ("classes", "plan", "data"):
-        if key not in manifest:
-            raise RunError(f"{folder / MANIFEST} is damaged: {key!r} is missing.")
-    return manifest
-
-
-def unsound(manifest: dict[str, Any]) -> dict[str, str]:
-    """What is expected under each key of a manifest that holds something else."""
-    classes, data, plan = manifest["classes"], manifest["data"], manifest["plan"]
-    thresholds = manifest.get("thresholds")
-    sound = {
-        "classes": (_all(classes, str), "a list of names"),
-        "task": (manifest.get("task", SINGLE_LABEL) in [*TASKS], f"one of {', '.join(TASKS)}"),
-        "thresholds": (thresholds is None or _all(thresholds, int | float), "a list of numbers"),
-        "plan": (_has(plan, base=str, image_size=int), "an object with a base and an image_size"),
-        "data": (
-            _has(data, root=str) and data.get("kind", IMAGE) in [*MODALITIES] and _has(data.get("origin", {})),
-            "an object with a root, a kind and an origin",
-        ),
-        "abstention": (
-            "abstention" not in manifest or _has(manifest["abstention"], threshold=float),
-            "an object with a threshold",
-        ),
-        "exports": (_has(manifest.get("exports", {})), "an object"),
-    }
-    return {key: expected for key, (right, expected) in sound.items() if not right}
-
-
-def _all(values: Any, kind: Any) -> bool:
-    return isinstance(values, list) and all(isinstance(value, kind) for value in values)
-
-
-def _has(value: Any, **kinds: type) -> bool:
-    """Whether this is an object with these keys."""
-    return isinstance(value, dict) and all(isinstance(value.get(key), kind) for key, kind in kinds.items())
+        return f"{type(self).__name__}({str(self.folder)!r}: {self.manifest.plan.base}, {what}{scored})"

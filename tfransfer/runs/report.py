@@ -81,7 +81,7 @@ def gather(run: Record, limit: int, progress: Progress, say: Say) -> Content:
     findings = [] if dataset is None else survey.index_findings(dataset)
     issues = _recorded_issues(run) if dataset is None else [_issue(one) for one in findings]
     return Content(
-        run.manifest, run.metrics, run.history, _read(run.folder / run_folder.RECIPE), issues,
+        run.manifest.to_dict(), run.metrics, run.history, _read(run.folder / run_folder.RECIPE), issues,
         run.folder.absolute().name, answers, tuple(shown), looked, missing,
         {} if dataset is None else photos_of(dataset, findings),
     )  # fmt: skip

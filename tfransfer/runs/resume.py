@@ -12,14 +12,12 @@ from tfransfer.base.fingerprint import fingerprint
 from tfransfer.data.dataset import Dataset
 from tfransfer.data.index import SPLITS
 from tfransfer.display.progress import Say
-from tfransfer.errors import BaseModelError, DataError, RunError, SettingError
-from tfransfer.features.caching import CachePlan
-from tfransfer.recipe import Recipe, read_recipe, read_section
+from tfransfer.errors import BaseModelError, DataError, RunError, SettingError, TransferError
+from tfransfer.recipe import Recipe, read_recipe
 from tfransfer.runs import run_folder
-from tfransfer.runs.record import read_manifest, versions
+from tfransfer.runs.manifest import Manifest, RunProgress, parse_manifest, read_values, versions
 from tfransfer.training.checkpoint import Checkpoint
 from tfransfer.training.devices import Devices
-from tfransfer.training.planning import Plan
 from tfransfer.training.session import Session
 
 
@@ -31,17 +29,16 @@ class Earlier:
         folder: Where it stands: beside its place while it was to replace another run.
         manifest: What its `manifest.json` says.
         recipe: Its settings.
-        plan: What it decided.
-        caching: What it decided to keep of the frozen part.
-        finished: Whether it came to its end; its exports may be missing.
     """
 
     folder: Path
-    manifest: dict[str, Any]
+    manifest: Manifest
     recipe: Recipe
-    plan: Plan
-    caching: CachePlan
-    finished: bool
+
+    @property
+    def finished(self) -> bool:
+        """Whether it came to its end; its exports may be missing."""
+        return self.manifest.finished
 
 
 def find_earlier(place: Path) -> Earlier | None:
@@ -57,18 +54,17 @@ def find_earlier(place: Path) -> Earlier | None:
 
 
 def _read(folder: Path) -> Earlier:
-    manifest = read_manifest(folder)
+    values = read_values(folder)
     try:
-        decided = dict(manifest["plan"])
-        caching = read_section(CachePlan, decided.pop("features"), "plan.features.")
-        plan = read_section(Plan, decided, "plan.")
+        manifest = parse_manifest(values, folder / run_folder.MANIFEST)
+        if unknown := manifest.further.get("plan"):
+            raise RunError(f"its plan has {', '.join(unknown)}, which this version of tfransfer does not know.")
         recipe = read_recipe(folder / run_folder.RECIPE)
-        finished = "progress" not in manifest
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except (TransferError, OSError) as error:
         raise RunError(
             f"{folder} cannot be gone on with: {error} Train anew, with --overwrite where it is to be replaced."
         ) from error
-    return Earlier(folder, manifest, recipe, plan, caching, finished)
+    return Earlier(folder, manifest, recipe)
 
 
 def splits_of(place: Path) -> Path | None:
@@ -118,11 +114,11 @@ def require_same_data(earlier: Earlier, dataset: Dataset) -> None:
     Raises:
         DataError: Something was added, changed or removed.
     """
-    known = earlier.manifest["data"]
-    if earlier.finished and "print" not in known:  # of an older version
+    known = earlier.manifest.data
+    if earlier.finished and not known.print:  # of an older version
         return
-    if known.get("print") != print_of(dataset):
-        was = ", ".join(f"{name} {size}" for name, size in known.get("sizes", {}).items())
+    if known.print != print_of(dataset):
+        was = ", ".join(f"{name} {size}" for name, size in known.sizes.items())
         now = ", ".join(f"{name} {len(dataset.split(name))}" for name in SPLITS)
         raise DataError(
             f"the data has changed since {earlier.folder} was begun (it was {was}; it is {now}): put it back as it "
@@ -136,7 +132,7 @@ def require_same_base(earlier: Earlier, base: BuiltBase) -> None:
     Raises:
         BaseModelError: It has others.
     """
-    if earlier.manifest.get("base_print") != fingerprint(base.model):
+    if earlier.manifest.base_print != fingerprint(base.model):
         raise BaseModelError(
             f"the base {base.name} is not the one that {earlier.folder} was begun with: its weights or layers differ. "
             "Give it the same ones, or train anew with --overwrite."
@@ -159,7 +155,7 @@ def require_same_measures(earlier: Earlier, session: Session) -> None:
     Raises:
         SettingError: They are not.
     """
-    was, now = earlier.manifest.get("measures"), measures_of(session)
+    was, now = earlier.manifest.measures, measures_of(session)
     if was is not None and was != now:
         raise SettingError(
             f"{earlier.folder} was begun with loss and metrics {was}; given is {now}. Give it the same ones, or train "
@@ -173,9 +169,10 @@ def require_same_devices(earlier: Earlier, devices: Devices) -> None:
     Raises:
         SettingError: There are more or fewer.
     """
-    if earlier.plan.replicas != devices.replicas:
+    replicas = earlier.manifest.plan.replicas
+    if replicas != devices.replicas:
         raise SettingError(
-            f"{earlier.folder} was begun on {earlier.plan.replicas} devices; {devices.replicas} are here: give it as "
+            f"{earlier.folder} was begun on {replicas} devices; {devices.replicas} are here: give it as "
             "many with --devices, or train anew with --overwrite."
         )
 
@@ -192,35 +189,35 @@ def require_model_given(earlier: Earlier, own_model: Any) -> None:
 
 def say_what_goes_on(earlier: Earlier, say: Say) -> None:
     """Tell where the run stands, and what differs from when it was begun."""
-    if earlier.finished:
+    progress = earlier.manifest.progress
+    if progress is None:
         say(f"{earlier.folder} came to its end before")
         return
-    progress = earlier.manifest["progress"]
-    phase = str(progress.get("phase", "")).replace("_", "-")
-    where = f"in epoch {progress['epoch'] + 1} of the {phase} phase" if phase else "before the first epoch was done"
-    if progress.get("done"):
-        where = f"after the {progress['done'][-1].replace('_', '-')} phase" if not phase else where
+    phase = progress.phase.replace("_", "-")
+    where = f"in epoch {progress.epoch + 1} of the {phase} phase" if phase else "before the first epoch was done"
+    if progress.done and not phase:
+        where = f"after the {progress.done[-1].replace('_', '-')} phase"
     say(f"resuming {earlier.folder}, which stands {where}")
-    now, then = versions(), earlier.manifest.get("versions", {})
+    now, then = versions(), earlier.manifest.versions
     others = [f"{name} {then[name]} then, {now[name]} now" for name in now if then.get(name, now[name]) != now[name]]
     if others:
         say(f"warning: {', '.join(others)}: the result may differ from that of a run that was never stopped")
 
 
-def progress_of(checkpoint: Checkpoint) -> dict[str, Any]:
+def progress_of(checkpoint: Checkpoint) -> RunProgress:
     """Where a run stands, for its manifest."""
     loop = checkpoint.loop
     best = loop.callbacks.get("0/KeepBest", {})
-    return {
-        "state": run_folder.STATE,
-        "done": [result.name for result in checkpoint.done],
-        "phase": checkpoint.phase,
-        "epoch": loop.epoch,
-        "step": loop.step,
-        "batch_size": checkpoint.batch,
-        "kept_epoch": best.get("kept_epoch", -1) + 1,
-        "kept": best.get("logs", {}),
-    }
+    return RunProgress(
+        state=run_folder.STATE,
+        done=tuple(result.name for result in checkpoint.done),
+        phase=checkpoint.phase,
+        epoch=loop.epoch,
+        step=loop.step,
+        batch_size=checkpoint.batch,
+        kept_epoch=best.get("kept_epoch", -1) + 1,
+        kept=best.get("logs", {}),
+    )
 
 
 def command_to_go_on(command: str, place: Path) -> str:

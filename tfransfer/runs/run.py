@@ -9,8 +9,10 @@ from typing import Any
 from tfransfer.display.listeners import listeners
 from tfransfer.display.progress import Progress, Say
 from tfransfer.errors import RunError, SettingError
-from tfransfer.runs.record import Record, read_manifest, unsound
+from tfransfer.runs.manifest import parse_manifest, read_values
+from tfransfer.runs.record import Record
 from tfransfer.runs.run_folder import MANIFEST, METRICS, MODEL
+from tfransfer.system.keywords import known_keywords
 
 __all__ = ["Run", "load_run"]
 
@@ -18,6 +20,7 @@ __all__ = ["Run", "load_run"]
 class Run(Record):
     """A trained model with everything that is known about it, and what can be asked of it; see `Record`."""
 
+    @known_keywords
     def evaluate(
         self,
         data: Any = None,
@@ -32,12 +35,14 @@ class Run(Record):
 
         return evaluate_run(self, data, predictions, precision, *listeners(progress, say))
 
+    @known_keywords
     def predict(self, pictures: Any, *, top: int = 5, batch: int = 32) -> Any:
         """Classify pictures or texts; see `tfransfer.predict`."""
         from tfransfer.runs.prediction import predict_inputs_of  # here, because it imports TensorFlow
 
         return predict_inputs_of(self, pictures, top, batch)
 
+    @known_keywords
     def export(
         self,
         *formats: str,
@@ -48,7 +53,7 @@ class Run(Record):
         say: Say | None = None,
     ) -> Any:
         """Export the model; see `tfransfer.export`."""
-        from tfransfer.exports.budget import Limits, parse_size  # here, because exports import TensorFlow
+        from tfransfer.exports.budget import Budget, parse_size  # here, because exports import TensorFlow
         from tfransfer.exports.formats import require_formats
         from tfransfer.exports.table import ExportList
         from tfransfer.runs.handover import export_run
@@ -57,16 +62,18 @@ class Run(Record):
             raise SettingError("name at least one format to export to, for example tflite.")
         require_formats(formats)
         size = parse_size(max_size) if isinstance(max_size, str) else max_size
-        limits = Limits(max_drop, size, max_latency)
+        limits = Budget(max_drop, size, max_latency)
         progress, say = listeners(progress, say)
         return ExportList(export_run(self, formats, say, limits, progress), self.task)
 
+    @known_keywords
     def report(self, *, progress: Progress | bool | None = None, say: Say | None = None) -> Path:
         """Write `report.html` to the run's folder; see `tfransfer report`."""
         from tfransfer.runs.report import write_report  # here, because it imports TensorFlow
 
         return write_report(self, *listeners(progress, say))
 
+    @known_keywords
     def explain(self, picture: Any, label: str | None = None) -> Any:
         """Where the model looked on a picture: an object with `heat`, (size, size) in [0, 1], that shows itself.
 
@@ -84,12 +91,14 @@ class Run(Record):
 
         return notebook.plot_history(self)
 
+    @known_keywords
     def plot_confusion(self, split: str = "test") -> Any:
         """Which class was taken for which: a matplotlib figure that shows itself in a notebook."""
         from tfransfer.runs import notebook  # here, because it imports TensorFlow
 
         return notebook.plot_confusion(self, split)
 
+    @known_keywords
     def show_mistakes(self, limit: int = 12) -> Any:
         """What the model got most wrong, with photos and heat maps, or texts; shows itself in a notebook."""
         from tfransfer.runs import notebook  # here, because it imports TensorFlow
@@ -102,6 +111,7 @@ class Run(Record):
         return notebook.run_html(self) if (self.folder / METRICS).is_file() else None
 
 
+@known_keywords
 def load_run(folder: str | Path, trust: bool = False) -> Run:
     """Open a run's folder. Its training data is not needed.
 
@@ -115,12 +125,10 @@ def load_run(folder: str | Path, trust: bool = False) -> Run:
         RunError: The folder holds no finished run, or one of a newer version.
     """
     folder = Path(folder)
-    manifest = read_manifest(folder)
+    values = read_values(folder)
     if not (folder / MODEL).is_file():
         raise RunError(
             f"{folder} holds no finished run: {MODEL} is missing. Go on with the command that began it and --resume, "
             "or train anew with --overwrite."
         )
-    for key, expected in unsound(manifest).items():
-        raise RunError(f"{folder / MANIFEST} is damaged: {key!r} must be {expected}; it is {str(manifest[key])[:100]}.")
-    return Run(folder, manifest, trust=trust)
+    return Run(folder, parse_manifest(values, folder / MANIFEST), trust=trust)

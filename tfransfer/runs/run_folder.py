@@ -18,7 +18,6 @@ from tfransfer.data.index import Issue
 from tfransfer.errors import RunExistsError
 from tfransfer.system.files import is_half, remove_halves, telling_write_failures, whole, write_text
 
-SCHEMA = 1
 MANIFEST, METRICS, HISTORY, RECIPE = "manifest.json", "metrics.json", "history.csv", "recipe.toml"
 SPLITS, LABELS, MODEL, SAMPLES = "splits.csv", "labels.txt", "model.keras", "samples.npz"
 BUNDLE = "bundle.zip"

@@ -4,7 +4,6 @@ from typing import Any
 
 from tfransfer.data.dataset import Dataset
 from tfransfer.data.sampling import spread_over
-from tfransfer.data.sources.kinds import FOLDER
 from tfransfer.data.sources.load import is_same, load_again, load_known
 from tfransfer.display.progress import Progress, Say
 from tfransfer.errors import DataError, SettingError, TransferError
@@ -12,6 +11,7 @@ from tfransfer.evaluation import abstention
 from tfransfer.evaluation.map2d import LIMIT
 from tfransfer.evaluation.predictions import OutputReading, Predictions, predict_examples
 from tfransfer.runs import run_folder
+from tfransfer.runs.manifest import Abstention
 from tfransfer.runs.record import Record
 from tfransfer.tasks.task import find_task
 
@@ -30,7 +30,7 @@ def score_splits(
 ) -> dict[str, tuple[dict[str, Any], Predictions]]:
     """Metrics and predictions for each held-out split that has examples, each example once.
 
-    The thresholds of a new multi-label run are chosen on its validation split and put into its manifest.
+    A multi-label run without thresholds is scored with those that its validation split gives.
 
     Args:
         run: The run.
@@ -43,15 +43,21 @@ def score_splits(
     for name in ("validation", "test"):
         if name not in said and dataset.split(name):
             said[name] = predict_split(run, model, dataset, name, progress)
-    if "thresholds" not in run.manifest and "validation" in said:
-        chosen = find_task(run.task).choose_thresholds(said["validation"].targets, said["validation"].outputs)
-        run.manifest |= {} if chosen is None else {"thresholds": chosen}
-    return {name: (score(run, one), one) for name, one in said.items()}
+    thresholds = run.thresholds or thresholds_of(run.task, said.get("validation"))
+    return {name: (score(run, one, thresholds), one) for name, one in said.items()}
 
 
-def score(run: Record, said: Predictions) -> dict[str, Any]:
-    """All metrics of a run's predictions; see `tasks.task.Task.score`."""
-    return find_task(run.task).score(said.targets, said.outputs, run.classes, run.thresholds)
+def score(run: Record, said: Predictions, thresholds: Any = None) -> dict[str, Any]:
+    """All metrics of a run's predictions; see `tasks.task.Task.score`. None takes the run's own thresholds."""
+    return find_task(run.task).score(said.targets, said.outputs, run.classes, thresholds or run.thresholds)
+
+
+def thresholds_of(task: str, validation: Predictions | None) -> tuple[float, ...] | None:
+    """From which probability on each class applies, chosen on the validation split; None of tasks that need none."""
+    if validation is None:
+        return None
+    chosen = find_task(task).choose_thresholds(validation.targets, validation.outputs)
+    return None if chosen is None else tuple(float(threshold) for threshold in chosen)
 
 
 def recorded_data(run: Record, progress: Progress, say: Say) -> Dataset:
@@ -60,9 +66,9 @@ def recorded_data(run: Record, progress: Progress, say: Say) -> Dataset:
     Raises:
         DataError: Its classes have changed.
     """
-    known = run.manifest["data"]
+    known = run.manifest.data
     dataset = load_again(
-        known.get("source", FOLDER), known["root"], known.get("origin", {}), run.folder / run_folder.SPLITS,
+        known.source, known.root, known.origin, run.folder / run_folder.SPLITS,
         progress=progress, say=say,
     )  # fmt: skip
     if dataset.classes != run.classes:
@@ -84,8 +90,8 @@ def data_at_hand(run: Record, progress: Progress, say: Say) -> tuple[Dataset | N
 
 def is_own_data(run: Record, data: Any) -> bool:
     """Whether this is the data that the run was trained on, most of which must not be scored."""
-    known = run.manifest["data"]
-    return is_same(data, known.get("source", FOLDER), known["root"], known.get("origin", {}))
+    known = run.manifest.data
+    return is_same(data, known.source, known.root, known.origin)
 
 
 def known_data(run: Record, data: Any, progress: Progress, say: Say) -> Dataset:
@@ -95,8 +101,7 @@ def known_data(run: Record, data: Any, progress: Progress, say: Say) -> Dataset:
         DataError: It has other classes.
     """
     if not isinstance(data, Dataset):
-        origin = run.manifest["data"].get("origin", {})
-        return load_known(data, run.classes, run.task, origin, progress, say)
+        return load_known(data, run.classes, run.task, run.manifest.data.origin, progress, say)
     if data.classes != run.classes:
         raise DataError(f"the data has the classes {', '.join(data.classes)}; the run has {', '.join(run.classes)}.")
     return data
@@ -104,16 +109,13 @@ def known_data(run: Record, data: Any, progress: Progress, say: Say) -> Dataset:
 
 def choose_abstention(
     run: Record, scored: dict[str, tuple[dict[str, Any], Predictions]], precision: float
-) -> dict[str, dict[str, Any]]:
-    """Choose, on validation, below which probability a run had better say nothing, and put it into its manifest.
+) -> Abstention:
+    """Choose, on validation, below which probability a run had better say nothing.
 
     Args:
         run: Of one class each.
         scored: From `score_splits`.
         precision: Share of right answers that is wanted among those that are given.
-
-    Returns:
-        For each split the threshold, the coverage and the top-1 among what is answered.
 
     Raises:
         SettingError: The task is another, or the precision out of range.
@@ -125,8 +127,7 @@ def choose_abstention(
     threshold = abstention.choose_threshold(*labelled["validation"], precision)
     found = {name: abstention.selective(*of_split, threshold) for name, of_split in labelled.items()}
     told = {name: {"threshold": threshold, "coverage": one.coverage, "top1": one.top1} for name, one in found.items()}
-    run.manifest["abstention"] = {"precision": precision, "threshold": threshold, "splits": told}
-    return told
+    return Abstention(threshold=threshold, precision=precision, splits=told)
 
 
 def reading_of(run: Record, top: int = 5) -> OutputReading:

@@ -9,12 +9,13 @@ import keras
 
 from tfransfer.base.fingerprint import fingerprint
 from tfransfer.data import splits
+from tfransfer.data.dataset import Dataset
 from tfransfer.data.index import SPLITS
 from tfransfer.display.progress import Say
 from tfransfer.errors import SettingError
 from tfransfer.recipe import LINEAR_PROBE, write_recipe
 from tfransfer.runs import run_folder
-from tfransfer.runs.record import versions
+from tfransfer.runs.manifest import DataRecord, Manifest, versions, write_manifest
 from tfransfer.runs.resume import measures_of, print_of, progress_of
 from tfransfer.runs.run import Run
 from tfransfer.system.files import lines, write_text
@@ -48,31 +49,35 @@ def start_run(place: Path, session: Session, command: str) -> Run:
     # Where the built-in base stands in for another one, the command alone would train that one on the next machine.
     repeats = f"{command} --base {plan.base}" if command and plan.instead_of else command
     write_recipe(place / run_folder.RECIPE, session.recipe, repeats or "made in Python with tfransfer.train")
-    manifest = {
-        "schema": run_folder.SCHEMA,
-        "versions": versions(),
-        "task": session.task.name,
-        "classes": list(dataset.classes),
-        "seeds": {"seed": session.recipe.seed, "split_seed": dataset.split_seed},
-        "data": {
-            "source": dataset.source,
-            "origin": dataset.origin,
-            "kind": dataset.kind,
-            "root": os.path.abspath(dataset.root),
-            "print": print_of(dataset),
-            "sizes": {name: len(dataset.split(name)) for name in SPLITS},
-            "counts": {name: dict(counts) for name, counts in dataset.counts().items()},
-            "set_aside": sum(issue.set_aside for issue in dataset.issues),
-            "notes": list(dataset.notes),
-        },
-        "base_print": fingerprint(session.base.model),
-        "measures": measures_of(session),
-        "plan": plan.to_dict() | {"features": session.caching.plan.to_dict()},
-        "progress": progress_of(Checkpoint()),
-    }
-    run = Run(place, manifest, dataset)
-    run.write_manifest()
-    return run
+    manifest = Manifest(
+        versions=versions(),
+        task=session.task.name,
+        classes=dataset.classes,
+        seeds={"seed": session.recipe.seed, "split_seed": dataset.split_seed},
+        data=data_record(dataset),
+        base_print=fingerprint(session.base.model),
+        measures=measures_of(session),
+        plan=plan,
+        features=session.caching.plan,
+        progress=progress_of(Checkpoint()),
+    )
+    write_manifest(place, manifest)
+    return Run(place, manifest, dataset)
+
+
+def data_record(dataset: Dataset) -> DataRecord:
+    """What a manifest holds of the data."""
+    return DataRecord(
+        source=dataset.source,
+        origin=dataset.origin,
+        kind=dataset.kind,
+        root=os.path.abspath(dataset.root),
+        print=print_of(dataset),
+        sizes={name: len(dataset.split(name)) for name in SPLITS},
+        counts={name: dict(counts) for name, counts in dataset.counts().items()},
+        set_aside=sum(issue.set_aside for issue in dataset.issues),
+        notes=dataset.notes,
+    )
 
 
 def say_plan(session: Session, say: Say) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tfransfer.base.fingerprint import fingerprint
 from tfransfer.display.progress import Say
 from tfransfer.errors import DataError
-from tfransfer.features.caching import CachePlan
+from tfransfer.features.plan import CachePlan
 from tfransfer.recipe import read_section
 from tfransfer.runs import run_folder
 from tfransfer.runs.resume import print_of

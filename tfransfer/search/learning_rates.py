@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tfransfer.base.open import require_base
 from tfransfer.data.loading import open_data
 from tfransfer.display.html import table
 from tfransfer.display.listeners import listeners
@@ -12,7 +11,9 @@ from tfransfer.display.progress import Progress, Say
 from tfransfer.errors import SettingError
 from tfransfer.evaluation import plots
 from tfransfer.recipe import LINEAR_PROBE, Recipe
+from tfransfer.runs.settings import make_recipe
 from tfransfer.search.rate_finder import RATES, Tried, lowest, try_rates
+from tfransfer.system.keywords import keywords_of
 from tfransfer.training.opening import open_session, suited
 
 SETTING = "head.learning_rate"
@@ -83,10 +84,10 @@ def find_learning_rate(
     *,
     rates: Sequence[float] | None = None,
     recipe: Recipe | None = None,
-    settings: dict[str, Any] | None = None,
+    reading: dict[str, Any] | None = None,
     progress: Progress | bool | None = None,
     say: Say | None = None,
-    **reading: Any,
+    **settings: Any,
 ) -> FoundRate:
     """Try learning rates for the head phase: a whole head phase at each, all at once, on kept features.
 
@@ -97,24 +98,23 @@ def find_learning_rate(
         base: Name of a base; None leaves it to the recipe.
         rates: Which to try, two or more; None takes 13 from 1e-5 to 0.1.
         recipe: As for `train`: batch size, epochs, seed and so on matter to the rate. None takes the defaults.
-        settings: Put over the recipe, by dotted keys: `{"weights": FILE, "head.epochs": 5}`.
+        reading: How the data is read, where it is not loaded yet: arguments of `load_data` by name.
         progress: Shows how far it is; True shows a bar, None does so in a notebook only.
         say: Told in one line what was found and decided.
-        **reading: How the data is read, as for `load_data`.
+        **settings: Put over the recipe, as for `train`: `weights`, `head_epochs`, `image_size`, ...
 
     Raises:
         SettingError: A setting is wrong, or the head is solved and not trained.
         TransferError: Something is wrong with the data or the weights.
     """
     progress, say = listeners(progress, say)
-    chosen = (recipe or Recipe()).with_settings((settings or {}) | ({"base": base} if base else {}))
+    chosen = make_recipe(recipe, settings | ({"base": base} if base else {}), keywords=keywords_of(find_learning_rate))
     rates = require_rates(RATES if rates is None else rates)
     if len(rates) < 2:
         raise SettingError(f"rates must be two or more, to choose one; they are {', '.join(f'{r:g}' for r in rates)}.")
     if chosen.head.method == LINEAR_PROBE:
         raise SettingError(f"head.method = {LINEAR_PROBE!r} has no learning rate: leave it out, or train with it.")
-    require_base(chosen)
-    dataset = open_data(data, progress=progress, say=say, **reading)
+    dataset = open_data(data, reading, progress=progress, say=say)
     head_only = replace(chosen.fine_tune, epochs=0, unfreeze=None)
     session = open_session(dataset, suited(replace(chosen, fine_tune=head_only), dataset), None, None, None, say)
     session.decide_caching(say, always=True)

@@ -7,6 +7,7 @@ is chosen is trained by `train`, which evaluates it.
 import gc
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from tfransfer.runs import run_folder
 from tfransfer.runs.settings import make_recipe
 from tfransfer.search.learning_rates import require_rates
 from tfransfer.search.trial import Combination, Trial, row_of
+from tfransfer.system.keywords import keywords_of
 from tfransfer.system.signals import Stopped
 from tfransfer.tasks.task import find_task, metric_name
 from tfransfer.training import planning
@@ -100,7 +102,7 @@ def sweep(
         out: The folder; None takes `sweeps/NAME OF THE DATA`.
         resume: Go on with the sweep that is there: what is done is not done again. Further combinations may be named.
         recipe: What all trainings have in common; None takes the defaults.
-        reading: How the data is read, as for `load_data`.
+        reading: How the data is read, where it is not loaded yet: arguments of `load_data` by name.
         command: The command line that asks for this.
         progress: Shows how far it is; True shows a bar, None does so in a notebook only.
         say: Told in one line what was found and decided.
@@ -108,27 +110,31 @@ def sweep(
 
     Raises:
         TransferError: Something is wrong with the data, the settings or the folder, or no base's weights can be had.
-        Stopped: By SIGINT or SIGTERM; its message says how to go on. It is a KeyboardInterrupt.
+        Stopped: By SIGINT or SIGTERM; its message says how to resume.
     """
     progress, say = listeners(progress, say)
-    common = make_recipe(recipe, settings, named_base=False)
+    common = make_recipe(recipe, settings, named_base=False, keywords=keywords_of(sweep))
     names: list[str | None] = list(bases) if bases else [common.base]
     files = _files(weights or common.weights, names)
     for name in names:
         require_base(replace(common, base=name, weights=files.get(name)))
     rates = require_rates(learning_rates) if learning_rates is not None else None
-    place = Path(out) if out else FOLDER / name_of(data)
+    place = run_folder.place_for(name_of(data), out, FOLDER)
     _require_place(place, resume)
-    dataset = open_data(data, **(reading or {}), progress=progress, say=say)
+    dataset = open_data(data, reading, progress=progress, say=say)
     common = suited(common, dataset)
     names = [name or common.base for name in names]
     files = {name or common.base: file for name, file in files.items()}
-    wanted = _combinations(dataset, common, names, files, unfreeze, rates, say)
+    wanted = _combinations(dataset, common, {name: files.get(name) for name in names}, unfreeze, rates, say)
     place.mkdir(parents=True, exist_ok=True)
     with run_folder.alone_in(place):
         _require_same_settings(place, common)
         write_recipe(place / COMMON, common, command or "made in Python with tfransfer.sweep")
-        return _run(dataset, common, wanted, place, resume, command, progress, say)
+        trial = partial(Trial, data=dataset, devices=Devices(), progress=progress, say=say, resume=resume)
+        trials = {one: trial(recipe=one.recipe(common), place=place / TRIALS / one.name) for one in wanted}
+        headline = find_task(dataset.task).headline
+        again = f"{command} --resume" if command else f"tfransfer.sweep(..., out={str(place)!r}, resume=True)"
+        return _run(trials, headline, place, again, say)
 
 
 def _files(weights: str | dict[str, str] | None, names: Sequence[str | None]) -> dict[str | None, str]:
@@ -166,24 +172,23 @@ def _require_same_settings(place: Path, common: Recipe) -> None:
 def _combinations(
     dataset: Dataset,
     common: Recipe,
-    names: Sequence[str | None],
-    files: dict[str | None, str],
+    files: dict[str | None, str | None],
     depths: Sequence[int | str] | None,
     rates: Sequence[float] | None,
     say: Say,
 ) -> list[Combination]:
     found: dict[Combination, None] = {}
     missing = []
-    for name in dict.fromkeys(names):
+    for name, file in files.items():
         try:
-            base = named_base(replace(common, base=name, weights=files.get(name)), "float32", say)
+            base = named_base(replace(common, base=name, weights=file), "float32", say)
         except WeightsNotFoundError as error:
             missing.append(str(error).splitlines()[0])
             say(f"warning: {name} is left out: {missing[-1]}")
             continue
         for depth in _depths(base, depths, common, len(dataset.split("train"))):
             for rate in [None] if depth in (0, NONE) else rates or _rates(base, common, len(dataset.split("train"))):
-                found[Combination(base.name, files.get(name), depth, rate)] = None
+                found[Combination(base.name, file, depth, rate)] = None
     if not found:
         raise WeightsNotFoundError(f"no base is left to train: {'; '.join(missing)}")
     return list(found)
@@ -217,31 +222,20 @@ def _rates(base: BuiltBase, common: Recipe, images: int) -> list[float]:
     return [float(f"{usual * factor:.2g}") for factor in (1 / 3, 1, 3)]
 
 
-def _run(
-    dataset: Dataset,
-    common: Recipe,
-    wanted: Sequence[Combination],
-    place: Path,
-    resume: bool,
-    command: str,
-    progress: Progress,
-    say: Say,
-) -> Sweep:
-    headline = find_task(dataset.task).headline
+def _run(trials: dict[Combination, Trial], headline: str, place: Path, again: str, say: Say) -> Sweep:
+    """Run trials one after the other; `again` is what resumes them, for the message of one that is stopped."""
     rows: dict[Combination, dict[str, Any]] = {}
-    for number, one in enumerate(wanted, start=1):
+    for number, (one, trial) in enumerate(trials.items(), start=1):
         rate = "" if one.learning_rate is None else f" at {one.learning_rate:g}"
-        say(f"{number} of {len(wanted)}: {one.base}, {one.unfreeze} unfrozen{rate}")
-        trial = Trial(dataset, one.recipe(common), place / TRIALS / one.name, Devices(), progress, say, resume=resume)
+        say(f"{number} of {len(trials)}: {one.base}, {one.unfreeze} unfrozen{rate}")
         try:
             rows[one] = row_of(one, trial.run().manifest, headline)
         except Stopped as error:
-            again = f"{command} --resume" if command else f"tfransfer.sweep(..., out={str(place)!r}, resume=True)"
-            raise Stopped(f"stopped after {len(rows)} of {len(wanted)}. To go on with it:\n{again}") from error
+            raise Stopped(f"stopped after {len(rows)} of {len(trials)}. To go on with it:\n{again}") from error
         run_folder.write_table(place / TABLE, _ordered(list(rows.values()), headline))
         gc.collect()  # a model's layers refer to each other
     ordered = _ordered(list(rows.values()), headline)
-    best = next(one for one, row in rows.items() if row is ordered[0]).recipe(common)
+    best = next(trials[one].recipe for one, row in rows.items() if row is ordered[0])
     write_recipe(place / BEST, best, f"the best of {len(rows)} on validation in {place}")
     plots.write_plot(_plot(ordered, headline), place / PLOT)
     return Sweep(place, headline, tuple(ordered), best)

@@ -5,9 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tfransfer.exports.held_out import HeldOut
 from tfransfer.recipe import Recipe
 from tfransfer.runs import run_folder
 from tfransfer.runs.job import Job
+from tfransfer.runs.manifest import Manifest, update_manifest
 from tfransfer.runs.resume import Earlier, require_same_data
 from tfransfer.runs.run import Run
 from tfransfer.training.session import Kept, Session
@@ -53,30 +55,28 @@ class Trial(Job):
 
     def _finish(self, run: Run, session: Session, kept: Kept) -> None:
         run_folder.write_table(run.folder / run_folder.HISTORY, kept.history_rows())
-        run.manifest |= {"phases": kept.to_dict(), "kept": kept.kept}
-        del run.manifest["progress"]
-        run.write_manifest()
+        update_manifest(run.folder, phases=kept.to_dict(), kept=kept.kept, progress=None)
         (run.folder / run_folder.STATE).unlink(missing_ok=True)
 
     def _finished(self, earlier: Earlier, place: Path) -> Run:
         require_same_data(earlier, self._dataset(place))
         return Run(earlier.folder, earlier.manifest)
 
-    def _export(self, run: Run, resumed: bool) -> None:
+    def _export(self, run: Run, held: HeldOut | None, resumed: bool) -> None:
         """There is no model to export."""
 
 
-def row_of(combination: Combination, manifest: dict[str, Any], headline: str) -> dict[str, Any]:
+def row_of(combination: Combination, manifest: Manifest, headline: str) -> dict[str, Any]:
     """What a finished trial says, as plain values: on validation, of the phase that was kept."""
-    phases = manifest["phases"]
-    kept = phases[manifest["kept"]]["validation"]
+    phases = manifest.phases
+    kept = phases[manifest.kept]["validation"]
     return {
         "base": combination.base,
         "unfreeze": combination.unfreeze,
         "learning_rate": combination.learning_rate,
         f"validation_{headline}": kept[headline],
         "validation_loss": kept["loss"],
-        "kept": manifest["kept"],
+        "kept": manifest.kept,
         "head_epochs": phases["head"]["epochs"],
         "fine_tune_epochs": phases.get("fine_tune", {}).get("epochs", 0),
         "seconds": round(sum(phase["seconds"] for phase in phases.values()), 1),

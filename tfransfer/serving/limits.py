@@ -10,7 +10,7 @@ HOST, PORT = "127.0.0.1", 8501
 _WHOLE_BODIES = 10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Limits:
     """Limits of a service; all are above zero.
 

@@ -13,12 +13,14 @@ from tfransfer.display.progress import Say, silent
 from tfransfer.errors import ServeError, SettingError
 from tfransfer.runs.run import Run, load_run
 from tfransfer.serving.limits import HOST, PORT, Limits
+from tfransfer.system.keywords import known_keywords
 
 # Older versions of Starlette take "[" for the name in "[::1]:8501"; a name that could be somebody else's it is not.
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]", "[")
 _STOP_SECONDS = 3
 
 
+@known_keywords
 def serve(
     run: Run | str | Path,
     *,

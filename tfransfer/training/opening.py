@@ -17,7 +17,7 @@ from tfransfer.tasks.task import find_task
 from tfransfer.training import planning
 from tfransfer.training.devices import Devices
 from tfransfer.training.losses import as_loss
-from tfransfer.training.planning import Plan
+from tfransfer.training.plan import Plan
 from tfransfer.training.session import Session
 
 _STILL = Augmentation(flip=False, rotate=0, zoom=0, shift=0, brightness=0, contrast=0)

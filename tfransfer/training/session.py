@@ -16,7 +16,8 @@ from tfransfer.data.dataset import Dataset
 from tfransfer.data.index import labels_of
 from tfransfer.display.progress import Progress, Say
 from tfransfer.features.batches import evaluation_batches, training_batches
-from tfransfer.features.caching import CachePlan, Caching, Workload, decide, decided_before
+from tfransfer.features.caching import Caching, Workload, decide, decided_before
+from tfransfer.features.plan import CachePlan
 from tfransfer.features.source import FeatureSource
 from tfransfer.recipe import LINEAR_PROBE, Recipe
 from tfransfer.tasks.task import Task
@@ -37,7 +38,7 @@ from tfransfer.training.phases import (
     better,
     run_phase,
 )
-from tfransfer.training.planning import Plan
+from tfransfer.training.plan import Plan
 
 # Steps in one call where a step takes a millisecond: enough to hide the call's own cost.
 _KEPT_HEAD_STEPS = 32
@@ -128,8 +129,8 @@ class Session:
         def make(batch: int) -> Batches:
             def training(first_epoch: int, first_step: int) -> Any:
                 return flow.training_flow(
-                    data, train, targets, weights, size, batch, recipe.augment, seed, first_epoch, first_step, epochs,
-                    views, share,
+                    data, train, targets, weights, size, batch, settings=recipe.augment, seed=seed,
+                    first_epoch=first_epoch, first_step=first_step, epochs=epochs, views=views, share=share,
                 ).batches  # fmt: skip
 
             validation = flow.evaluation_flow(data, held_out, held_out_targets, size, share.piece(batch), share)

@@ -11,7 +11,7 @@ from tfransfer.data.health import audit, remembered
 from tfransfer.data.health.audit import examine_all
 from tfransfer.data.health.remembered import RememberedFacts
 from tfransfer.data.index import FileFacts, Issue
-from tfransfer.data.sources.folder import load_folder
+from tfransfer.data.loading import load_data
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 
@@ -87,9 +87,9 @@ def test_bad_files_stay_named_on_the_second_run(solid_folder, clock, opened):
     (photos / "cat" / "cut.png").write_bytes((photos / "cat" / "000.png").read_bytes()[:45])
     (photos / "cat" / "text.png").write_text("no picture")
     (photos / "cat" / "empty.jpg").write_bytes(b"")
-    first = load_folder(photos)
+    first = load_data(photos)
     opened.clear()
-    second = load_folder(photos)
+    second = load_data(photos)
     assert opened == []
     assert {issue.path for issue in first.issues} == {"cat/cut.png", "cat/text.png", "cat/empty.jpg"}
     assert second == first

@@ -5,8 +5,9 @@ import os
 import pytest
 from PIL import Image
 
+from tfransfer.data.loading import load_data
 from tfransfer.data.sources import folder as folders
-from tfransfer.data.sources.folder import find_pictures, list_pictures, load_folder, load_labelled
+from tfransfer.data.sources.folder import find_pictures, list_pictures, load_labelled
 from tfransfer.errors import DataError, DataNotFoundError
 
 
@@ -20,7 +21,7 @@ def found(root):
 
 
 def test_each_folder_is_a_class_in_the_order_of_their_names(solid_folder):
-    dataset = load_folder(solid_folder("data", {"zebra": 4, "Ape": 4, "cat": 4}))
+    dataset = load_data(solid_folder("data", {"zebra": 4, "Ape": 4, "cat": 4}))
     assert dataset.classes == ("Ape", "cat", "zebra")
     assert [e.path for e in dataset.examples] == sorted(e.path for e in dataset.examples)
     assert all(dataset.classes[e.label] == e.path.split("/")[0] for e in dataset.examples)
@@ -35,23 +36,23 @@ def test_what_is_known_of_a_picture_is_what_its_file_says(tmp_path, photo, encod
         for number in range(3):
             (tmp_path / name).mkdir(exist_ok=True)
             (tmp_path / name / f"{number}.jpg").write_bytes(encode(picture, "JPEG", exif=exif) + name.encode() * number)
-    example = load_folder(tmp_path).examples[-1]
+    example = load_data(tmp_path).examples[-1]
     assert (example.width, example.height, example.orientation, example.reader) == (80, 60, 6, "tensorflow")
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".JPG", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".WebP"])
 def test_each_format_is_found_by_its_suffix_in_any_case(suffix, solid_folder):
-    assert len(load_folder(solid_folder("data", {"a": 3, "b": 3}, suffix=suffix)).examples) == 6
+    assert len(load_data(solid_folder("data", {"a": 3, "b": 3}, suffix=suffix)).examples) == 6
 
 
 def test_hidden_files_and_what_systems_leave_behind_are_ignored(animals):
-    before = load_folder(animals)
+    before = load_data(animals)
     for name in (".DS_Store", "._000.png", ".hidden.png", "Thumbs.db", "desktop.ini", "notes.txt"):
         (animals / "cat" / name).write_text("no picture")
     for name in (".git", ".ipynb_checkpoints", "__MACOSX"):
         (animals / name).mkdir()
         Image.new("RGB", (8, 8)).save(animals / name / "a.png")
-    assert load_folder(animals) == before
+    assert load_data(animals) == before
     assert not before.issues
 
 
@@ -60,27 +61,27 @@ def test_pictures_in_nested_folders_belong_to_the_class_above_them(animals):
     deep.mkdir(parents=True)
     Image.new("RGB", (8, 8), "pink").save(deep / "x.png")
     assert ("cat/2024/may/x.png", "cat", "") in found(animals)
-    assert load_folder(animals).classes == ("cat", "dog")
+    assert load_data(animals).classes == ("cat", "dog")
 
 
 def test_pictures_outside_the_class_folders_are_named(animals):
     Image.new("RGB", (8, 8), "pink").save(animals / "stray.png")
     said = []
-    (issue,) = load_folder(animals, say=said.append).issues
+    (issue,) = load_data(animals, say=said.append).issues
     assert (issue.path, issue.kind, issue.set_aside) == ("stray.png", "no class", True)
     assert any("stray.png" in line for line in said)
 
 
 def test_class_folder_without_pictures_is_said(animals):
     (animals / "elk").mkdir()
-    dataset = load_folder(animals)
+    dataset = load_data(animals)
     assert dataset.classes == ("cat", "dog")
     assert any("'elk' holds no" in note for note in dataset.notes)
 
 
 def test_pictures_in_formats_that_are_not_read_are_named(animals):
     (animals / "cat" / "phone.HEIC").write_bytes(b"anything")
-    (issue,) = load_folder(animals).issues
+    (issue,) = load_data(animals).issues
     assert (issue.path, issue.kind) == ("cat/phone.HEIC", "format")
     assert "convert" in issue.detail
 
@@ -92,7 +93,7 @@ def test_a_symlink_loop_is_walked_once(animals):
     (animals / "dog" / "other").symlink_to(animals / "dog")
     assert {f for f in found(animals) if "/up/" not in f[0]} == set(kept)
     assert len(found(animals)) <= 3 * len(kept)
-    assert load_folder(animals).classes == ("cat", "dog")
+    assert load_data(animals).classes == ("cat", "dog")
 
 
 def test_links_that_point_at_themselves_or_at_nothing_do_no_harm(animals):
@@ -103,7 +104,7 @@ def test_links_that_point_at_themselves_or_at_nothing_do_no_harm(animals):
     assert found(animals) == kept
     (animals / "cat" / "self.png").symlink_to("self.png")
     (animals / "cat" / "gone.png").symlink_to("absent.png")
-    dataset = load_folder(animals)
+    dataset = load_data(animals)
     assert {(i.path, i.kind) for i in dataset.issues} == {
         ("cat/self.png", "unreadable"),
         ("cat/gone.png", "unreadable"),
@@ -119,7 +120,7 @@ def test_symlinked_folders_and_files_are_followed(animals, tmp_path):
     (root / "hund2").mkdir()
     for number in range(3):
         (root / "hund2" / f"{number}.png").symlink_to(animals / "dog" / f"{number:03}.png")
-    dataset = load_folder(root)
+    dataset = load_data(root)
     assert dataset.classes == ("cat", "hund", "hund2")
     assert len(dataset.examples) == 15
 
@@ -134,14 +135,14 @@ def test_an_unreadable_folder_is_an_error_and_no_missing_class(animals, monkeypa
 
     monkeypatch.setattr(folders.os, "scandir", refuse)
     with pytest.raises(DataError, match="dog cannot be read: Permission denied"):
-        load_folder(animals)
+        load_data(animals)
 
 
 def test_file_names_that_are_not_utf8_are_set_aside(animals):
     name = os.fsdecode(b"caf\xe9.png")
     Image.new("RGB", (8, 8), "pink").save(animals / "cat" / "new.png")
     (animals / "cat" / "new.png").rename(animals / "cat" / name)
-    (issue,) = load_folder(animals).issues
+    (issue,) = load_data(animals).issues
     assert (issue.path, issue.kind) == ("cat/caf\\udce9.png", "name")
     issue.path.encode("utf-8")
 
@@ -149,7 +150,7 @@ def test_file_names_that_are_not_utf8_are_set_aside(animals):
 def test_class_names_with_a_line_break_are_refused(animals):
     (animals / "cat").rename(animals / "c\nat")
     with pytest.raises(DataError, match=r"'c\\nat'.*rename"):
-        load_folder(animals)
+        load_data(animals)
 
 
 def test_list_pictures_finds_every_picture_whatever_its_place(animals):
@@ -170,7 +171,7 @@ def test_group_column_keeps_groups_on_one_side(column, solid_folder):
     root = solid_folder("data", {"cat": 40, "dog": 40})
     rows = [f"{i % 2},patient {i % 8},{path}" for i, (path, _, _) in enumerate(found(root))]
     write_metadata(root, f"sex,patient,{column}", rows)
-    dataset = load_folder(root, group_column="patient")
+    dataset = load_data(root, group_column="patient")
     sides = {}
     for example in dataset.examples:
         sides.setdefault(example.group, set()).add(example.split)
@@ -181,45 +182,45 @@ def test_group_column_keeps_groups_on_one_side(column, solid_folder):
 
 def test_group_function_keeps_groups_on_one_side(solid_folder):
     root = solid_folder("data", {"cat": 40, "dog": 40})
-    dataset = load_folder(root, group=lambda path: path[-6:-4])
+    dataset = load_data(root, group=lambda path: path[-6:-4])
     for name in {e.group for e in dataset.examples}:
         assert len({e.split for e in dataset.examples if e.group == name}) == 1
 
 
 def test_pictures_without_a_group_stand_alone_and_are_counted(animals):
     write_metadata(animals, "file_name,patient", ["cat/000.png,p1", "cat/001.png,p1", "dog/000.png,"])
-    dataset = load_folder(animals, group_column="patient")
+    dataset = load_data(animals, group_column="patient")
     assert [e.path for e in dataset.examples if e.group] == ["cat/000.png", "cat/001.png"]
     assert any("10 pictures have no patient" in note for note in dataset.notes)
 
 
 def test_group_column_without_metadata_says_what_to_write(animals):
     with pytest.raises(DataNotFoundError, match=r"metadata\.csv, which does not exist.*file_name.*patient"):
-        load_folder(animals, group_column="patient")
+        load_data(animals, group_column="patient")
 
 
 def test_misspelt_group_column_is_asked_back(animals):
     write_metadata(animals, "file_name,patient", ["cat/000.png,p1"])
     with pytest.raises(DataError, match=r"file_name and patiend; it has file_name, patient\. Did you mean patient\?"):
-        load_folder(animals, group_column="patiend")
+        load_data(animals, group_column="patiend")
 
 
 def test_metadata_without_file_names_is_refused(animals):
     write_metadata(animals, "picture,patient", ["cat/000.png,p1"])
     with pytest.raises(DataError, match="needs the columns file_name and patient; it has picture, patient"):
-        load_folder(animals, group_column="patient")
+        load_data(animals, group_column="patient")
 
 
 def test_metadata_that_fits_no_picture_is_refused(animals):
     write_metadata(animals, "file_name,patient", ["000.png,p1", "001.png,p2"])
     with pytest.raises(DataError, match=r"none of the 12 pictures.*'cat/000\.png'.*it has '000\.png'"):
-        load_folder(animals, group_column="patient")
+        load_data(animals, group_column="patient")
 
 
 def test_metadata_that_is_no_text_is_refused(animals):
     (animals / "metadata.csv").write_bytes(b"file_name,patient\n\xff\xfe\x00")
     with pytest.raises(DataError, match=r"metadata\.csv is no CSV file in UTF-8"):
-        load_folder(animals, group_column="patient")
+        load_data(animals, group_column="patient")
 
 
 # Folders to be scored.

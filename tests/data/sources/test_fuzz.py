@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from manifests import manifest_of
 from PIL import Image
 
 from tfransfer.data.health import audit
@@ -20,14 +21,15 @@ from tfransfer.data.health.appearance import look
 from tfransfer.data.health.remembered import RememberedFacts
 from tfransfer.data.index import FileFacts, Issue
 from tfransfer.data.inputs import read_inputs
+from tfransfer.data.loading import load_data
 from tfransfer.data.sources import unpacked
-from tfransfer.data.sources.folder import load_folder
 from tfransfer.data.sources.table import Columns, table_source
 from tfransfer.data.splits import read_splits
 from tfransfer.errors import DataError, RunError, TransferError
 from tfransfer.features.memory import EngineMemory
 from tfransfer.features.store import Collection
 from tfransfer.recipe import read_recipe
+from tfransfer.runs.manifest import Abstention
 from tfransfer.runs.run import load_run
 
 SEED = 20261121
@@ -135,14 +137,12 @@ def metadata_csv(folder: Path) -> tuple[Path, object]:
             Image.new("RGB", (8, 8), (shade, ord(label), 0)).save(folder / f"d/{label}/{shade}.png")
     names = "".join(f"{label}/{i}.png,p{label}{i}\n" for label in "ab" for i in range(3))
     (folder / "d/metadata.csv").write_text("file_name,patient\n" + names)
-    return folder / "d/metadata.csv", lambda: load_folder(folder / "d", group_column="patient")
+    return folder / "d/metadata.csv", lambda: load_data(folder / "d", group_column="patient")
 
 
 def manifest(folder: Path) -> tuple[Path, object]:
-    plan = {"base": "mini", "image_size": 96}
-    said = {"schema": 1, "task": "single-label", "classes": ["a", "b"], "plan": plan, "thresholds": [0.5, 0.25],
-            "data": {"kind": "image", "root": "/x", "source": "folder", "origin": {}}, "exports": {}}  # fmt: skip
-    (folder / "manifest.json").write_text(json.dumps(said, indent=1))
+    written = manifest_of(thresholds=(0.5, 0.25), abstention=Abstention(threshold=0.5)).to_dict()
+    (folder / "manifest.json").write_text(json.dumps(written, indent=1))
     (folder / "metrics.json").write_text('{"test": {"top1": 0.5}}')
     (folder / "history.csv").write_text("phase,epoch\nhead,1\n")
     (folder / "model.keras").write_bytes(b"not looked at")
@@ -261,6 +261,9 @@ ODD_MANIFESTS = {
     "task is a list": {"task": []},
     "thresholds are texts": {"thresholds": ["a"]},
     "exports are a list": {"exports": []},
+    "progress is a text": {"progress": "half"},
+    "abstention has no threshold": {"abstention": {}},
+    "seconds are a text": {"seconds": "many"},
 }
 
 
@@ -281,11 +284,11 @@ def test_a_splits_file_cannot_name_files_outside_the_folder(tmp_path, solid_fold
     root = solid_folder("data", {"a": 4, "b": 4})
     outside = tmp_path / "secret.png"
     Image.new("RGB", (8, 8), "pink").save(outside)
-    good = load_folder(root)
+    good = load_data(root)
     lines = [f"{e.path},{e.path[0]},{e.split}" for e in good.examples]
     bad = ["../secret.png,a,train", f"{outside},a,train", "a/../../secret.png,a,train", "/etc/passwd,b,train"]
     (tmp_path / "splits.csv").write_text("path,label,split\n" + "\n".join(lines + bad) + "\n")
-    dataset = load_folder(root, splits_file=tmp_path / "splits.csv")
+    dataset = load_data(root, splits_file=tmp_path / "splits.csv")
     assert {e.path for e in dataset.examples} == {e.path for e in good.examples}
     assert sum(issue.kind == "listed but not usable" for issue in dataset.issues) == len(bad)
 

@@ -33,11 +33,16 @@ def name_blocks(names: Sequence[str]) -> list[tuple[str, str]]:
         (block's name, regular expression that finds the names of this block and no other) of each; empty where the
         names carry no numbers.
     """
+    # One name can fit several styles ("stage2/block1", "block1"), and a module's head or stem may fit one by accident:
+    # the style that fits most names is the module's own, of equals the more telling one.
     finds = [[style.search(name) for name in names] for style in _BLOCK_NAMES]
     matches = max(finds, key=lambda found: sum(match is not None for match in found))
     order = {match.group(): _place(match) for match in matches if match}
+    # By number and not by appearance: variables are listed in the order in which they were made or by name, where
+    # block 10 stands before block 2.
     blocks = sorted(order, key=lambda block: order[block])
     members: dict[str, list[str]] = {block: [] for block in blocks}
+    # Projections and norms beside a numbered layer belong to its block; what follows the last number is the top.
     last = max((index for index, match in enumerate(matches) if match), default=-1)
     current = ""
     for index, (name, match) in enumerate(zip(names, matches, strict=True)):

@@ -9,10 +9,9 @@ from tfransfer.base.blocks import ALL, Block, top_blocks
 from tfransfer.base.build import BuiltBase
 from tfransfer.base.hub.layer import HubLayer
 from tfransfer.base.preprocessing import entry
+from tfransfer.base.records import DEFAULT_SIZE
 from tfransfer.display.progress import Say, silent
 from tfransfer.errors import SettingError
-
-_DEFAULT_SIZE = 224
 
 
 def build_hub(handle: str, image_size: int | None = None, say: Say = silent) -> BuiltBase:
@@ -44,7 +43,7 @@ def _size(layer: HubLayer, asked: int | None) -> int:
         return 0
     if layer.image_size and asked not in (None, layer.image_size):
         raise SettingError(f"image size {asked} contradicts the module, whose input is {layer.image_size} pixels.")
-    return layer.image_size or asked or _DEFAULT_SIZE
+    return layer.image_size or asked or DEFAULT_SIZE
 
 
 def _parameters(layer: HubLayer, pattern: str) -> int:

@@ -22,7 +22,7 @@ class VariableFacts:
     created: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModuleFacts:
     """What is known of a module without loading it.
 

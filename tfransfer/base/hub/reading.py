@@ -69,7 +69,10 @@ def read_facts(
             f"{shape}."
         )
     sides, kind = tuple(spec.shape[1:]), spec.dtype.name
-    facts = ModuleFacts(content, signature, argument, sides, kind, tuple(shape[1:]), key, training, tuple(known))
+    facts = ModuleFacts(
+        hash=content, signature=signature, argument=argument, input_shape=sides, input_dtype=kind,
+        output_shape=tuple(shape[1:]), output=key, training=training, variables=tuple(known),
+    )  # fmt: skip
     return facts, [variable for variable, _ in variables]
 
 

@@ -13,12 +13,13 @@ from tfransfer.base.blocks import Block, blocks_of
 from tfransfer.base.build import BuiltBase
 from tfransfer.base.kerashub.text import PresetTokens
 from tfransfer.base.preprocessing import RESCALING, entry
+from tfransfer.base.records import DEFAULT_SIZE
 from tfransfer.display.progress import Say, silent
 from tfransfer.errors import BaseModelError, SettingError, WeightsNotFoundError, did_you_mean
 
 PREFIX = "kerashub:"
 _REMOTE = ("kaggle://", "hf://")
-_DEFAULT_SIZE, _SEQUENCE_LENGTH = 224, 128
+_SEQUENCE_LENGTH = 128
 # Backbones whose first token is the class token, though no attribute of theirs says so.
 _CLASS_TOKEN_FIRST = ("DeiTBackbone", "DINOV2Backbone", "DINOV3Backbone")
 # Encoders that are a single layer of KerasHub, with the attributes that they call in turn.
@@ -234,7 +235,7 @@ def _image_model(hub: Any, preset: str, backbone: Any, asked: int | None, say: S
         raise BaseModelError(f"a base takes square RGB pictures as floats; {preset} takes {shape}, {taken.dtype}.")
     converter = _converter(hub, preset)
     usual = getattr(converter, "image_size", None) or (None, None)
-    size = shape[0] or asked or (usual[0] if usual[0] == usual[1] else None) or _DEFAULT_SIZE
+    size = shape[0] or asked or (usual[0] if usual[0] == usual[1] else None) or DEFAULT_SIZE
     if asked not in (None, size):
         raise SettingError(f"image size {asked} contradicts the preset {preset}, whose input is {size} pixels.")
     if converter is None:

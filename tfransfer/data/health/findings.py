@@ -13,7 +13,7 @@ HARD, SOFT = "hard", "soft"
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class FindingKind:
     """A kind of finding.
 
     Attributes:
@@ -28,40 +28,40 @@ class Kind:
 
 _COPY_AGAIN = "copy or download it again, or delete it"
 KINDS = {
-    "name": Kind(HARD, "rename it in UTF-8"),
-    "unreadable": Kind(HARD, "make it readable, or delete the link"),
-    "empty": Kind(HARD, _COPY_AGAIN),
-    "no-picture": Kind(HARD, "delete it, or give it its right suffix"),
-    "damaged": Kind(HARD, _COPY_AGAIN),
-    "truncated": Kind(HARD, _COPY_AGAIN),
-    "too-large": Kind(HARD, "make it smaller"),
-    "format": Kind(HARD, "convert it to JPEG or PNG"),
-    "no-class": Kind(HARD, "move it into the folder of its class"),
-    "missing": Kind(HARD, "correct the path in the table"),
-    "no-label": Kind(HARD, "label it, or remove the line"),
-    "no-split": Kind(HARD, "name its split, or remove the line"),
-    "listed-but-not-usable": Kind(HARD, "bring it back, or remove it from the splits file"),
-    "leak": Kind(HARD, "delete the copy in train; it is left out of training meanwhile"),
-    "contradiction": Kind(HARD, "decide which label is right, delete the others"),
-    "near-leak": Kind(HARD, "keep them on one side: --fix writes such splits"),
-    "near-contradiction": Kind(HARD, "decide which label is right, delete the others"),
-    "class-too-small": Kind(HARD, "add examples, or remove the class"),
-    "not-trainable": Kind(HARD, "see the message"),
-    "unlisted": Kind(SOFT, "none, if it was left out on purpose"),
-    "empty-class": Kind(SOFT, "fill the folder, or remove it"),
-    "duplicate": Kind(SOFT, "delete all but one"),
-    "near-duplicate": Kind(SOFT, "keep the best one"),
-    "wrong-extension": Kind(SOFT, "rename it; it is read all the same"),
-    "colour-mode": Kind(SOFT, "see that it looks right when saved as 8-bit RGB"),
-    "animated": Kind(SOFT, "only the first picture of it is used"),
-    "turned": Kind(SOFT, "none here; serve_bytes of a SavedModel needs upright photos"),
-    "tiny": Kind(SOFT, "find a larger version"),
-    "huge": Kind(SOFT, "make it smaller: it slows every epoch that reads it"),
-    "elongated": Kind(SOFT, "crop it: it is squeezed into a square"),
-    "near-uniform": Kind(SOFT, "look at it: there is hardly anything on it"),
-    "near-empty": Kind(SOFT, "look at it: there is no word in it"),
-    "imbalance": Kind(SOFT, "add examples of the rare classes, or train with --class-weights balanced"),
-    "small-class": Kind(SOFT, "add examples"),
+    "name": FindingKind(HARD, "rename it in UTF-8"),
+    "unreadable": FindingKind(HARD, "make it readable, or delete the link"),
+    "empty": FindingKind(HARD, _COPY_AGAIN),
+    "no-picture": FindingKind(HARD, "delete it, or give it its right suffix"),
+    "damaged": FindingKind(HARD, _COPY_AGAIN),
+    "truncated": FindingKind(HARD, _COPY_AGAIN),
+    "too-large": FindingKind(HARD, "make it smaller"),
+    "format": FindingKind(HARD, "convert it to JPEG or PNG"),
+    "no-class": FindingKind(HARD, "move it into the folder of its class"),
+    "missing": FindingKind(HARD, "correct the path in the table"),
+    "no-label": FindingKind(HARD, "label it, or remove the line"),
+    "no-split": FindingKind(HARD, "name its split, or remove the line"),
+    "listed-but-not-usable": FindingKind(HARD, "bring it back, or remove it from the splits file"),
+    "leak": FindingKind(HARD, "delete the copy in train; it is left out of training meanwhile"),
+    "contradiction": FindingKind(HARD, "decide which label is right, delete the others"),
+    "near-leak": FindingKind(HARD, "keep them on one side: --fix writes such splits"),
+    "near-contradiction": FindingKind(HARD, "decide which label is right, delete the others"),
+    "class-too-small": FindingKind(HARD, "add examples, or remove the class"),
+    "not-trainable": FindingKind(HARD, "see the message"),
+    "unlisted": FindingKind(SOFT, "none, if it was left out on purpose"),
+    "empty-class": FindingKind(SOFT, "fill the folder, or remove it"),
+    "duplicate": FindingKind(SOFT, "delete all but one"),
+    "near-duplicate": FindingKind(SOFT, "keep the best one"),
+    "wrong-extension": FindingKind(SOFT, "rename it; it is read all the same"),
+    "colour-mode": FindingKind(SOFT, "see that it looks right when saved as 8-bit RGB"),
+    "animated": FindingKind(SOFT, "only the first picture of it is used"),
+    "turned": FindingKind(SOFT, "none here; serve_bytes of a SavedModel needs upright photos"),
+    "tiny": FindingKind(SOFT, "find a larger version"),
+    "huge": FindingKind(SOFT, "make it smaller: it slows every epoch that reads it"),
+    "elongated": FindingKind(SOFT, "crop it: it is squeezed into a square"),
+    "near-uniform": FindingKind(SOFT, "look at it: there is hardly anything on it"),
+    "near-empty": FindingKind(SOFT, "look at it: there is no word in it"),
+    "imbalance": FindingKind(SOFT, "add examples of the rare classes, or train with --class-weights balanced"),
+    "small-class": FindingKind(SOFT, "add examples"),
 }
 
 

@@ -85,7 +85,7 @@ def open_tf_dataset(dataset: Any, classes: Sequence[str] | None = None) -> Unpac
     if len(parts) == 1:
         parts = {"": next(iter(parts.values()))}
     names = classes or next((d.class_names for d in parts.values() if hasattr(d, "class_names")), None)
-    columns = {split: _Columns(one) for split, one in parts.items()}
+    columns = {split: _Structure(one) for split, one in parts.items()}
 
     def fill(writer: Writer) -> Contents:
         encoder, rows, targets = PixelEncoder(), [], []
@@ -256,7 +256,7 @@ def _columns_of_classes(matrix: np.ndarray, names: tuple[str, ...]) -> _Targets:
     return _Targets(MULTI_LABEL, names, [tuple(names[i] for i in np.flatnonzero(row)) for row in matrix])
 
 
-class _Columns:
+class _Structure:
     """How a tf.data.Dataset gives its examples and targets.
 
     Args:

@@ -24,37 +24,18 @@ METADATA = "metadata.csv"
 GroupOf = Callable[[str], str | None]
 
 
-def load_folder(
-    root: Path,
-    split_seed: int = 0,
-    splits_file: Path | None = None,
-    group: GroupOf | None = None,
-    group_column: str | None = None,
-    max_pixels: int = audit.MAX_PIXELS,
-    progress: Progress = quiet,
-    say: Say = silent,
-) -> Dataset:
-    """Index a folder of pictures, set aside what cannot be used, and decide the splits.
+def folder_source(root: Path, group: GroupOf | None = None, group_column: str | None = None) -> Source:
+    """What stands in a folder, before any picture is opened.
 
     Args:
         root: One folder per class, or train/validation/test folders above the classes.
-        split_seed: Seed of the hash that decides splits.
-        splits_file: A `splits.csv` (columns path, label, split) to follow; pictures it does not list are set aside.
         group: From a path relative to `root` to the name of its group, or None; a group stays on one side.
         group_column: Column of `metadata.csv` in `root` (beside a column `file_name` or `path`) that names groups.
-        max_pixels: Pictures with more are set aside.
-        progress: Shows how far the reading is.
-        say: Told in one line what was set aside.
 
     Raises:
-        DataNotFoundError: `root` or `splits_file` does not exist.
-        DataError: No usable classes or pictures, or more than half of the pictures are unreadable.
+        DataNotFoundError: `root` or its `metadata.csv` does not exist.
+        DataError: There are no class folders with pictures.
     """
-    return indexing.index(folder_source(root, group, group_column), split_seed, splits_file, max_pixels, progress, say)
-
-
-def folder_source(root: Path, group: GroupOf | None = None, group_column: str | None = None) -> Source:
-    """What stands in a folder, before any picture is opened; arguments and errors as for `load_folder`."""
     _require_folder(root)
     files = _files(root)
     rows = _by_class(_pictures(files))
@@ -80,7 +61,7 @@ def load_labelled(
     """Index a folder whose pictures are all to be scored: its class folders must be known, and no split is decided.
 
     Args:
-        root: As for `load_folder`; split folders above the classes are passed over.
+        root: As for `folder_source`; split folders above the classes are passed over.
         classes: The known classes, in the order of a model's outputs.
         max_pixels: Pictures with more are set aside.
         progress: Shows how far the reading is.

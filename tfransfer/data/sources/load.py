@@ -59,12 +59,10 @@ def is_same(data: Any, source: str, root: str, origin: dict[str, Any]) -> bool:
 def load(
     data: Any,
     reading: Reading | None = None,
-    split_seed: int = 0,
-    splits_file: Path | None = None,
-    max_pixels: int = folder.audit.MAX_PIXELS,
+    *,
     progress: Progress = quiet,
     say: Say = silent,
-    strict: bool = True,
+    **options: Any,
 ) -> Dataset:
     """Index data from any source.
 
@@ -72,12 +70,9 @@ def load(
         data: A folder, a table, "tfds:NAME", "digits", a pandas DataFrame, (pictures or texts, labels), or a
             tf.data.Dataset of such pairs.
         reading: How to read it.
-        split_seed: Seed of the hash that decides splits.
-        splits_file: A recorded `splits.csv` to follow instead.
-        max_pixels: Pictures with more are set aside.
         progress: Shows how far it is.
         say: Told what was set aside.
-        strict: As for `indexing.index`.
+        **options: As for `indexing.index`.
 
     Raises:
         DataNotFoundError: It does not exist.
@@ -86,7 +81,7 @@ def load(
     """
     kind = source_of(data)
     found, origin = _opened(data, kind, reading or Reading(), progress, say)
-    made = indexing.index(found, split_seed, splits_file, max_pixels, progress, say, strict)
+    made = indexing.index(found, progress=progress, say=say, **options)
     return replace(made, source=kind, origin=origin | {"name": name_of(data)})
 
 
@@ -155,7 +150,7 @@ def load_again(source: str, root: str, origin: dict[str, Any], splits_file: Path
         root: As `Dataset.root` was; built-in data may stand elsewhere now.
         origin: As `Dataset.origin` was.
         splits_file: The recorded `splits.csv`.
-        **options: As for `load`.
+        **options: As for `indexing.index`.
     """
     made = indexing.index(_found_again(source, Path(root), origin), splits_file=splits_file, **options)
     return replace(made, source=source, origin=origin)

@@ -7,7 +7,7 @@ between them or as 0/1 columns, or a number.
 import csv
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ class Columns:
     split: str | None = None
     group: str | None = None
     separator: str = SEPARATOR
+    _: KW_ONLY
     task: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -123,13 +124,17 @@ def read_lines(file: Path, numbered: bool = False, split: str = "") -> list[Line
     except (UnicodeDecodeError, OSError) as error:
         raise DataError(f"{file} cannot be read as a table in UTF-8: {error}.") from error
     delimiter = TABLE_SUFFIXES[file.suffix.lower()]
+    # Spreadsheets write semicolons where the decimal sign is a comma. The first line tells, because it holds names, in
+    # which either sign is rare; csv.Sniffer looks at texts too, whose commas mislead it.
     first = text.partition("\n")[0]
     if delimiter == "," and first.count(";") > first.count(","):
         delimiter = ";"
     try:
         rows = _rows(text, delimiter, csv.QUOTE_MINIMAL)
         if delimiter == "\t" and len({len(row) for _, row in rows}) > 1:
-            rows = _rows(text, delimiter, csv.QUOTE_NONE)  # a quotation mark in a text that nobody closes
+            # Tab-separated files often quote nothing, so a lone quotation mark in a text would swallow all lines up to
+            # the next one. That shows in uneven rows.
+            rows = _rows(text, delimiter, csv.QUOTE_NONE)
     except csv.Error as error:
         raise DataError(f"{file} cannot be read as a table: {error}.") from error
     if not rows:
@@ -190,7 +195,7 @@ def lines_source(lines: Sequence[Line], columns: Columns, name: str, root: Path)
     if is_file:
         kept = _usable_paths(kept, root, name, issues)
     rows = tuple(row for _, row in kept)
-    return Source(root, rows, name, read.task, kind, read.classes, issues)
+    return Source(root, rows, name, read.task, kind, read.classes, issues=issues)
 
 
 def _text_name(text: str, called: Counter[str]) -> str:

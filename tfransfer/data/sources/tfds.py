@@ -31,7 +31,7 @@ _EXAMPLE = 'splits={"train": "train[:80%]", "validation": "train[80%:]", "test":
 
 
 @dataclass(frozen=True)
-class _Columns:
+class _FeatureNames:
     """Which features are the example and its target, and how they are read."""
 
     example: str
@@ -209,7 +209,7 @@ def _not_prepared(builder: Any, name: str, why: str) -> DataNotFoundError:
     )
 
 
-def _columns(builder: Any) -> _Columns:
+def _columns(builder: Any) -> _FeatureNames:
     tfds, features = _tensorflow_datasets(), builder.info.features
     example, target = _supervised(builder) or (_only_example(features), _only_target(features))
     if example is None or target is None:
@@ -222,7 +222,7 @@ def _columns(builder: Any) -> _Columns:
         raise _cannot_use(builder, f"{example!r} and {target!r} are others")
     # An Image of floats is stored as bit patterns in a PNG: only its decoder gives pixels.
     encoded = isinstance(features[example], tfds.features.Image) and np.dtype(features[example].np_dtype).kind == "u"
-    return _Columns(example, target, is_text, encoded, task, _class_names(features[target]))
+    return _FeatureNames(example, target, is_text, encoded, task, _class_names(features[target]))
 
 
 def _supervised(builder: Any) -> tuple[str, str] | None:
@@ -303,7 +303,7 @@ def _splits_text(builder: Any) -> str:
     return f"the splits {', '.join(builder.info.splits)}"
 
 
-def _stream(builder: Any, columns: _Columns, read: str) -> Any:
+def _stream(builder: Any, columns: _FeatureNames, read: str) -> Any:
     """A tf.data.Dataset of one split, without other features, in which a picture file stays as it is."""
     tfds = _tensorflow_datasets()
     decoders: Any = {columns.example: tfds.decode.SkipDecoding()} if columns.encoded else {}
@@ -324,7 +324,7 @@ def _stream(builder: Any, columns: _Columns, read: str) -> Any:
 
 
 def _read(
-    columns: _Columns, streams: list[tuple[str, Any]], writer: Writer, advance: Advance
+    columns: _FeatureNames, streams: list[tuple[str, Any]], writer: Writer, advance: Advance
 ) -> tuple[list[Row], list[str]]:
     """Every example with a known target, and notes on the others."""
     task, rows, left_out, encoder = find_task(columns.task), [], Counter[str](), PixelEncoder()
