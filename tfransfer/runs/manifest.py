@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tfransfer import __version__
-from tfransfer.data.modality import IMAGE
+from tfransfer.data.modality import IMAGE, MODALITIES
 from tfransfer.errors import DataNotFoundError, RunError, SettingError
 from tfransfer.features.plan import CachePlan
 from tfransfer.recipe import read_section
