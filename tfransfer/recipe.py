@@ -72,7 +72,7 @@ class HeadPhase:
         method: "adam" trains by gradient steps; "linear-probe" solves the logistic regression on the pooled features
             to its end (L-BFGS), its penalty chosen on validation: no epochs, dropout or label smoothing then.
         mixup: Blends what the base says of two pictures of a batch, and their targets, by shares from a Beta
-            distribution with this parameter; see `training.mixing`. 0 turns it off.
+            distribution with this parameter; see `methods.mixing`. 0 turns it off.
     """
 
     epochs: int | None = None

@@ -16,13 +16,13 @@ from small_world import recipe, session, tiny_model
 
 from tfransfer import pipeline
 from tfransfer.errors import BaseModelError, DataError, RunError, SettingError, WriteError
+from tfransfer.methods.losses import as_loss
 from tfransfer.runs import job, run_folder, start
 from tfransfer.system.signals import Stopped
 from tfransfer.tasks.regression import Regression
 from tfransfer.tasks.single_label import CLASSIFICATION
 from tfransfer.training import checkpoint
 from tfransfer.training.loop import Loop
-from tfransfer.training.losses import as_loss
 from tfransfer.training.model import freeze_base
 
 KILLS = int(os.environ.get("TFRANSFER_KILLS", "4"))

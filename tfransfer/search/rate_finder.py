@@ -22,10 +22,10 @@ import tensorflow as tf
 
 from tfransfer.display.progress import Progress
 from tfransfer.errors import SettingError
+from tfransfer.methods.losses import as_loss
 from tfransfer.training import optimizers
 from tfransfer.training.callbacks import KeepBest
 from tfransfer.training.loop import Loop
-from tfransfer.training.losses import as_loss
 from tfransfer.training.model import Parts, freeze_base
 from tfransfer.training.phases import HEAD, PHASE_NUMBERS
 from tfransfer.training.session import Session

@@ -20,11 +20,11 @@ import tensorflow as tf
 from tfransfer.data.flow import as_model_input, telling_lost_pictures
 from tfransfer.display.progress import Progress, quiet
 from tfransfer.errors import RunError, SettingError, TransferError
+from tfransfer.methods.losses import BatchLoss
+from tfransfer.methods.mixing import Mixing
 from tfransfer.training import optimizers
 from tfransfer.training.averaging import Averaging
 from tfransfer.training.keeping import Keeping
-from tfransfer.training.losses import BatchLoss
-from tfransfer.training.mixing import Mixing
 from tfransfer.training.model import Parts, matrix_products, quiet_frozen, seed_states
 
 

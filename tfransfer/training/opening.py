@@ -12,11 +12,11 @@ from tfransfer.data.dataset import Dataset
 from tfransfer.data.sources.kinds import DIGITS
 from tfransfer.display.progress import Say
 from tfransfer.errors import SettingError
+from tfransfer.methods.losses import as_loss
 from tfransfer.recipe import LINEAR_PROBE, Augmentation, Recipe
 from tfransfer.tasks.task import find_task
 from tfransfer.training import planning
 from tfransfer.training.devices import Devices
-from tfransfer.training.losses import as_loss
 from tfransfer.training.plan import Plan
 from tfransfer.training.session import Session
 

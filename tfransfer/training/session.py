@@ -19,6 +19,7 @@ from tfransfer.features.batches import evaluation_batches, training_batches
 from tfransfer.features.caching import Caching, Workload, decide, decided_before
 from tfransfer.features.plan import CachePlan
 from tfransfer.features.source import FeatureSource
+from tfransfer.methods.losses import as_loss
 from tfransfer.recipe import LINEAR_PROBE, Recipe
 from tfransfer.tasks.task import Task
 from tfransfer.training import optimizers, probe
@@ -26,7 +27,6 @@ from tfransfer.training.callbacks import put_back, values_of
 from tfransfer.training.checkpoint import Checkpoints
 from tfransfer.training.devices import Devices
 from tfransfer.training.loop import Batches, Loop
-from tfransfer.training.losses import as_loss
 from tfransfer.training.model import Parts, TransferModel, assemble, freeze_base, layer_shares, unfreeze
 from tfransfer.training.phases import (
     FINE_TUNE,

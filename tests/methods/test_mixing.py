@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from small_world import colour_dataset, session
 
-from tfransfer.training.mixing import Mixing
+from tfransfer.methods.mixing import Mixing
 
 
 def test_features_targets_and_weights_are_blended_by_the_same_share():
