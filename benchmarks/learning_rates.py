@@ -19,7 +19,7 @@ from tfransfer.display.progress import quiet, silent
 from tfransfer.recipe import Recipe
 from tfransfer.search.learning_rates import find_learning_rate
 from tfransfer.training.opening import open_session
-from tfransfer.training.session import train_phases
+from tfransfer.training.phases import train_phases
 
 GRID = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 

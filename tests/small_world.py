@@ -109,6 +109,5 @@ def subject(model, classes, pictures, **options) -> Subject:
 def session(dataset: Dataset, base: BuiltBase | None = None, **settings) -> Session:
     base = base or tiny_base()
     chosen = recipe(**settings)
-    return Session(
-        dataset, chosen, make_plan(chosen, base, len(dataset.split("train")), "float32"), base, CLASSIFICATION
-    )
+    plan = make_plan(chosen, base, len(dataset.split("train")), "float32")
+    return Session(dataset=dataset, recipe=chosen, plan=plan, base=base, task=CLASSIFICATION)

@@ -21,17 +21,18 @@ from tfransfer.base import build
 from tfransfer.base.preprocessing import preprocess
 from tfransfer.base.taps import model_to, pooled
 from tfransfer.data import flow, indexing, splits
+from tfransfer.data.dataset import Dataset
 from tfransfer.data.loading import load_data
 from tfransfer.display.progress import quiet, silent
 from tfransfer.errors import DataError, ExportError, RunExistsError, WriteError
 from tfransfer.exports import formats, parity
 from tfransfer.exports.exporting import export_model
+from tfransfer.methods.supervised import Supervised
 from tfransfer.runs import job, run_folder, scoring
 from tfransfer.runs.run import Run
 from tfransfer.system import files
 from tfransfer.training import model as model_parts
 from tfransfer.training import phases
-from tfransfer.training import session as sessions
 from tfransfer.training.model import all_layers, freeze_base, unfreeze
 
 pytestmark = pytest.mark.law
@@ -59,7 +60,7 @@ def check_frozen_is_frozen(dataset, base):
         parts = freeze_base(world.whole) if phase == "head" else unfreeze(world.whole, 2)
         trained = {id(layer) for block in base.blocks[-2:] for layer in block.layers} if phase == "fine_tune" else set()
         adam = lambda steps: keras.optimizers.Adam(0.01)  # noqa: E731
-        world.run(phase, parts, adam, lambda name: (), quiet, silent)
+        phases.run_phase(world, world.phase(phase), parts, optimizer=adam)
         end = weights_of(layers)
         for layer in layers:
             same = all(np.array_equal(a, b) for a, b in zip(start[layer.name], end[layer.name], strict=True))
@@ -86,8 +87,9 @@ def check_frozen_layers_are_in_inference_mode(dataset, base, trained_blocks):
 
     recorded = replace(parts, trained=Recording())
     loop = phases.Loop(
-        world.whole.model, replace(parts), keras.optimizers.SGD(0.0), world.task.loss(0.0), world.task.metrics
-    )
+        world.whole.model, replace(parts), keras.optimizers.SGD(0.0), Supervised(world.task.loss(0.0)),
+        world.task.metrics, world.phase("head"),
+    )  # fmt: skip
     loop.parts = recorded
     batch = next(iter(world.pixel_batches("head", 1)(8).training(0, 0)))
     for _ in range(2):
@@ -169,7 +171,7 @@ def test_law_1_and_10_reach_into_composite_layers(dataset):
         base.model.set_weights([np.abs(noise.normal(size=w.shape)) * 0.1 for w in base.model.get_weights()])
         norms = [base.model.get_layer(name).norm for name in ("first", "second")]
         before = [[w.copy() for w in norm.get_weights()] for norm in norms]
-        sessions.train_phases(world, lambda phase: (), quiet, silent)
+        phases.train_phases(world, lambda phase: (), quiet, silent)
         for norm, old in zip(norms, before, strict=True):
             assert all(np.array_equal(a, b) for a, b in zip(norm.get_weights(), old, strict=True))
         endings.append([w for w in world.whole.model.get_weights() if w.dtype == np.float32])
@@ -215,7 +217,7 @@ def test_law_1_breaks_when_one_flag_for_the_whole_model_is_trusted(dataset, monk
 @pytest.fixture(scope="module")
 def trained(dataset):
     world = session(dataset, tiny_base(dropout=0.2), head__epochs=4, head__learning_rate=0.02)
-    sessions.train_phases(world, lambda phase: (), quiet, silent)
+    phases.train_phases(world, lambda phase: (), quiet, silent)
     return world.whole.model
 
 
@@ -409,7 +411,7 @@ def check_test_pictures_choose_nothing(tmp_path):
     for example in dataset.split("test"):
         (dataset.root / example.path).unlink()
     try:
-        sessions.train_phases(session(dataset), lambda phase: (), quiet, silent)
+        phases.train_phases(session(dataset), lambda phase: (), quiet, silent)
     except DataError as error:
         raise AssertionError("a test picture was read in training") from error
 
@@ -420,17 +422,15 @@ def test_law_6_test_pictures_choose_nothing(tmp_path):
 
 @pytest.mark.slow
 def test_law_6_breaks_when_the_test_split_is_validated_on(tmp_path, monkeypatch):
-    honest = sessions.Dataset.split
-    monkeypatch.setattr(
-        sessions.Dataset, "split", lambda self, name: honest(self, "test" if name == "validation" else name)
-    )
+    honest = Dataset.split
+    monkeypatch.setattr(Dataset, "split", lambda self, name: honest(self, "test" if name == "validation" else name))
 
     def check():
         dataset = load_data(colour_folder(tmp_path / "data"))
         for example in [e for e in dataset.examples if e.split == "test"]:
             (dataset.root / example.path).unlink()
         try:
-            sessions.train_phases(session(dataset), lambda phase: (), quiet, silent)
+            phases.train_phases(session(dataset), lambda phase: (), quiet, silent)
         except DataError as error:
             raise AssertionError from error
 
@@ -460,7 +460,7 @@ def check_the_better_phase_is_kept(dataset):
             self.model.get_layer("logits").bias.assign([9.0, -9.0, -9.0])
 
     callbacks = lambda phase: [Ruin()] if phase == "fine_tune" else []  # noqa: E731
-    kept = sessions.train_phases(world, callbacks, quiet, lines.append)
+    kept = phases.train_phases(world, callbacks, quiet, lines.append)
     head, fine_tune = kept.results
     assert head.validation["top1"] > fine_tune.validation.get("top1", 0), "this fine-tuning was meant to do harm"
     assert kept.kept == "head"
@@ -476,7 +476,7 @@ def test_law_6_a_fine_tuning_that_does_not_help_is_rolled_back_and_said(dataset)
 
 @pytest.mark.slow
 def test_law_6_breaks_when_the_last_phase_is_kept(dataset, monkeypatch):
-    monkeypatch.setattr(sessions, "better", lambda task, head, fine_tune: fine_tune)
+    monkeypatch.setattr(phases, "better", lambda task, head, fine_tune: fine_tune)
     broken(check_the_better_phase_is_kept, dataset)
 
 
@@ -610,7 +610,7 @@ def test_law_8_breaks_when_the_pipeline_is_imported_at_once():
 
 def final_weights(folder, seed):
     world = session(load_data(folder), tiny_base(), seed=seed, fine_tune__unfreeze=2, fine_tune__mixup=0.1)
-    kept = sessions.train_phases(world, lambda phase: (), quiet, silent)
+    kept = phases.train_phases(world, lambda phase: (), quiet, silent)
     return [*world.whole.model.get_weights(), *kept.results[0].weights, *kept.results[1].weights]
 
 

@@ -16,7 +16,6 @@ from tfransfer.display.progress import quiet, silent
 from tfransfer.errors import WriteError
 from tfransfer.recipe import read_recipe
 from tfransfer.training import phases
-from tfransfer.training import session as sessions
 from tfransfer.training.opening import open_session
 
 
@@ -130,20 +129,20 @@ def test_history_is_one_table_over_both_phases(run):
 def test_out_of_memory_is_tried_once_more_with_half_the_batch(tmp_path, monkeypatch):
     world = session(colour_dataset(tmp_path / "data"), head__epochs=1, fine_tune__epochs=0)
     start = [w.copy() for w in world.whole.model.get_weights()]
-    honest, sizes, said = phases._run_once, [], []
+    honest, sizes, said = phases.Loop.run, [], []
 
-    def small_gpu(whole, parts, settings, batch, *rest):
-        sizes.append(batch)
-        if batch > 4:
-            for weight in parts.trained.weights:
+    def small_gpu(loop, batches, *rest):
+        sizes.append(batches.batch)
+        if batches.batch > 4:
+            for weight in loop.parts.trained.weights:
                 weight.assign(weight + 1)
             raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
-        for a, b in zip(start, whole.model.get_weights(), strict=True):
+        for a, b in zip(start, world.whole.model.get_weights(), strict=True):
             np.testing.assert_array_equal(a, b)
-        return honest(whole, parts, settings, batch, *rest)
+        return honest(loop, batches, *rest)
 
-    monkeypatch.setattr(phases, "_run_once", small_gpu)
-    kept = sessions.train_phases(world, lambda phase: (), quiet, said.append)
+    monkeypatch.setattr(phases.Loop, "run", small_gpu)
+    kept = phases.train_phases(world, lambda phase: (), quiet, said.append)
     assert sizes == [8, 4]
     assert kept.results[0].batch == 4
     assert "out of memory with 8 pictures per step: once more with 4" in said
@@ -156,7 +155,7 @@ def test_out_of_memory_is_tried_once_more_with_half_the_batch(tmp_path, monkeypa
 def test_mixed_precision_trains_and_is_exported_in_float32(name, colours):
     settings = recipe(base=name, weights="random", image_size=32, precision="mixed_bfloat16", head__epochs=1)
     world = open_session(tr.load_data(colours), settings, None, None, None, silent)
-    kept = sessions.train_phases(world, lambda phase: (), quiet, silent)
+    kept = phases.train_phases(world, lambda phase: (), quiet, silent)
     assert np.isfinite([row["loss"] for row in kept.history_rows()]).all()
     mixed, plain = world.whole.model, world.model_for_export()
     assert {layer.compute_dtype for layer in plain._flatten_layers()} == {"float32"}
@@ -234,7 +233,7 @@ def test_a_picture_that_vanishes_in_training_is_named(tmp_path):
     data = colour_dataset(tmp_path / "data")
     (data.root / data.split("train")[3].path).unlink()
     with pytest.raises(tr.TransferError, match=r"cannot be read now: .*\.png"):
-        sessions.train_phases(session(data), lambda phase: (), quiet, silent)
+        phases.train_phases(session(data), lambda phase: (), quiet, silent)
 
 
 def test_figures_that_cannot_be_written_are_still_told(run, monkeypatch):

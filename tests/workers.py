@@ -21,6 +21,7 @@ from tfransfer.training import optimizers
 from tfransfer.training.devices import choose_devices
 from tfransfer.training.model import layer_shares, unfreeze
 from tfransfer.training.opening import open_session
+from tfransfer.training.phases import run_phase
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 from launch_workers import configs
@@ -50,7 +51,7 @@ def train(data: Path, out: Path, job: dict) -> None:
             return optimizers.fine_tune_optimizer(recipe.fine_tune, 1e-3, steps, world.whole.model, shares)
         return keras.optimizers.SGD(0.05, global_clipnorm=0.5)  # most gradients here are longer
 
-    done = world.run("fine_tune", parts, optimizer, lambda phase: (), quiet, silent)
+    done = run_phase(world, world.phase("fine_tune"), parts, optimizer=optimizer)
     if devices.chief:
         weights = {str(n): w for n, w in enumerate(world.whole.model.get_weights())}
         np.savez(out, history=json.dumps(done.history), replicas=devices.replicas, **weights)

@@ -47,7 +47,7 @@ def test_validation_is_never_blended(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(Mixing, "__call__", lambda self, *given: seen.append(given) or given)
     from tfransfer.display.progress import quiet, silent
-    from tfransfer.training.session import train_phases
+    from tfransfer.training.phases import train_phases
 
     train_phases(world, lambda phase: (), quiet, silent)
     assert seen, "the fine-tune phase blends"

@@ -17,6 +17,7 @@ from small_world import recipe, session, tiny_model
 from tfransfer import pipeline
 from tfransfer.errors import BaseModelError, DataError, RunError, SettingError, WriteError
 from tfransfer.methods.losses import as_loss
+from tfransfer.methods.supervised import Supervised
 from tfransfer.runs import job, run_folder, start
 from tfransfer.system.signals import Stopped
 from tfransfer.tasks.regression import Regression
@@ -130,8 +131,9 @@ def test_metrics_that_make_variables_late_are_restored(dataset, task):
     metrics = lambda: task.metrics() + [keras.metrics.F1Score(average="macro")]  # noqa: E731
     world = session(dataset)
     parts = freeze_base(world.whole)
+    loss, phase = as_loss(task.loss(0.0)), world.phase("head")
     loops = [
-        Loop(world.whole.model, parts, keras.optimizers.Adam(), as_loss(task.loss(0.0)), metrics) for _ in range(2)
+        Loop(world.whole.model, parts, keras.optimizers.Adam(), Supervised(loss), metrics, phase) for _ in range(2)
     ]
     loops[0].run(world.pixel_batches("head", 1)(8), 1)
     loops[1].restore(loops[0].snapshot())

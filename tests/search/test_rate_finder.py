@@ -13,7 +13,8 @@ from tfransfer.search import rate_finder
 from tfransfer.search.rate_finder import Tried, lowest, try_rates
 from tfransfer.training import optimizers
 from tfransfer.training.model import freeze_base
-from tfransfer.training.phases import HEAD
+from tfransfer.training.phase import HEAD
+from tfransfer.training.phases import run_phase
 
 
 def extracted(dataset, **settings):
@@ -29,7 +30,7 @@ def head_phase(session, rate: float):
     def optimizer(steps):
         return optimizers.head_optimizer(session.recipe.head, rate)
 
-    return session.run(HEAD, freeze_base(session.whole), optimizer, lambda phase: (), quiet, silent)
+    return run_phase(session, session.phase(HEAD), freeze_base(session.whole), optimizer=optimizer)
 
 
 @pytest.mark.parametrize("settings", [{}, {"head__mixup": 0.4, "head__dropout": 0.5, "head__patience": 1}])

@@ -18,6 +18,7 @@ from tfransfer.data.loading import load_data
 from tfransfer.data.share import Share
 from tfransfer.display.progress import silent
 from tfransfer.errors import SettingError
+from tfransfer.methods.supervised import Supervised
 from tfransfer.recipe import Recipe
 from tfransfer.training.callbacks import values_of
 from tfransfer.training.devices import Devices, choose_devices
@@ -269,8 +270,8 @@ def test_a_training_step_compiles_as_one_for_a_tpu(colour_photos):
     world = open_session(load_data(colour_photos), made, None, None, None, silent)
     parts = unfreeze(world.whole, "all")
     loop = Loop(
-        world.whole.model, parts, keras.optimizers.AdamW(1e-3, global_clipnorm=1.0), world.task.loss(0.1),
-        world.task.metrics, mixup=0.3, average=0.9,
+        world.whole.model, parts, keras.optimizers.AdamW(1e-3, global_clipnorm=1.0),
+        Supervised(world.task.loss(0.1), mixup=0.3), world.task.metrics, world.phase("fine_tune"),
     )  # fmt: skip
     batch = next(iter(world.pixel_batches("fine_tune", 1)(8).training(0, 0)))
     before = values_of(loop.variables)

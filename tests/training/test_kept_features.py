@@ -1,5 +1,7 @@
 """Law 2: training on kept features is the plain training. And: what is kept, and when not."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -10,12 +12,13 @@ from tfransfer.base.build import build_base
 from tfransfer.display.progress import quiet, silent
 from tfransfer.features import batches as kept_batches
 from tfransfer.features import budget, caching
+from tfransfer.methods.supervised import Supervised
 from tfransfer.tasks.single_label import CLASSIFICATION
 from tfransfer.training import model as models
 from tfransfer.training.loop import Loop
 from tfransfer.training.model import freeze_base, matrix_products, unfreeze
-from tfransfer.training.phases import FINE_TUNE, HEAD, PHASE_NUMBERS
-from tfransfer.training.session import train_phases
+from tfransfer.training.phase import FINE_TUNE, HEAD, Phase
+from tfransfer.training.phases import train_phases
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 
@@ -36,9 +39,10 @@ def losses(dataset, base, phase, kept, **settings):
     world.decide_caching(silent)
     world.caching.extract(world.recipe, quiet, silent)
     parts = freeze_base(world.whole) if phase == HEAD else unfreeze(world.whole, world.plan.unfreeze)
+    step_by_step = Phase(phase, world.recipe, replace(world.plan, steps_per_call=1))
     loop = Loop(
-        world.whole.model, parts, keras.optimizers.Adam(1e-2), CLASSIFICATION.loss(0.0), CLASSIFICATION.metrics,
-        (0, PHASE_NUMBERS[phase]), mixup=0.3,
+        world.whole.model, parts, keras.optimizers.Adam(1e-2), Supervised(CLASSIFICATION.loss(0.0), mixup=0.3),
+        CLASSIFICATION.metrics, step_by_step,
     )  # fmt: skip
     seen = []
 

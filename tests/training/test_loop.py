@@ -1,21 +1,25 @@
 """The training loop: what it computes, and that its state is all there is."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from small_world import session, tiny_base
 
+from tfransfer.methods.supervised import Supervised
 from tfransfer.tasks.single_label import CLASSIFICATION
 from tfransfer.training.callbacks import KeepBest
 from tfransfer.training.loop import DivergedError, Loop
 from tfransfer.training.model import freeze_base, unfreeze
+from tfransfer.training.phase import Phase
 
 
-def make_loop(world, parts, optimizer, **options):
-    return Loop(
-        world.whole.model, parts, optimizer, CLASSIFICATION.loss(0.0), CLASSIFICATION.metrics, (3, 1), **options
-    )
+def make_loop(world, parts, optimizer, mixup=0.0, steps_per_call=1):
+    phase = Phase("head", replace(world.recipe, seed=3), replace(world.plan, steps_per_call=steps_per_call))
+    objective = Supervised(CLASSIFICATION.loss(0.0), mixup)
+    return Loop(world.whole.model, parts, optimizer, objective, CLASSIFICATION.metrics, phase)
 
 
 def test_one_step_is_plain_gradient_descent_on_the_head(dataset):
@@ -158,9 +162,10 @@ def test_loss_that_is_no_number_stops_with_a_message(dataset):
 def test_dropout_depends_on_seed_and_step_only(dataset):
     def losses(seed, disturb):
         world = session(dataset, tiny_base(), head__dropout=0.5)
+        objective = Supervised(CLASSIFICATION.loss(0.0))
         loop = Loop(
-            world.whole.model, unfreeze(world.whole, 3), keras.optimizers.SGD(0.1), CLASSIFICATION.loss(0.0),
-            CLASSIFICATION.metrics, (seed, 2),
+            world.whole.model, unfreeze(world.whole, 3), keras.optimizers.SGD(0.1), objective,
+            CLASSIFICATION.metrics, Phase("fine_tune", replace(world.recipe, seed=seed), world.plan),
         )  # fmt: skip
         if disturb:
             for _ in range(3):

@@ -16,7 +16,8 @@ from tfransfer.runs.report import keep_answers
 from tfransfer.system import trust
 from tfransfer.system.files import file_hash, write_json
 from tfransfer.tasks.task import find_task
-from tfransfer.training.session import Kept, Session
+from tfransfer.training.phases import Kept
+from tfransfer.training.session import Session
 
 # A `.keras` file is compared on this many examples: it is what the others are made from.
 _COMPARED = 64

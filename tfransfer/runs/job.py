@@ -39,8 +39,8 @@ from tfransfer.system.signals import Stopped, Stopping
 from tfransfer.training.checkpoint import Checkpoint, Checkpoints
 from tfransfer.training.devices import Devices
 from tfransfer.training.opening import open_session, suited
-from tfransfer.training.phases import CallbackFactory
-from tfransfer.training.session import Kept, Session, train_phases
+from tfransfer.training.phases import CallbackFactory, Kept, train_phases
+from tfransfer.training.session import Session
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,17 +23,16 @@ import tensorflow as tf
 from tfransfer.display.progress import Progress
 from tfransfer.errors import SettingError
 from tfransfer.methods.losses import as_loss
+from tfransfer.methods.supervised import Supervised
 from tfransfer.training import optimizers
 from tfransfer.training.callbacks import KeepBest
 from tfransfer.training.loop import Loop
 from tfransfer.training.model import Parts, freeze_base
-from tfransfer.training.phases import HEAD, PHASE_NUMBERS
+from tfransfer.training.phase import HEAD
 from tfransfer.training.session import Session
 
 # Three in each decade, so that the best is at most half as large again, or two thirds, of one that is tried.
 RATES = tuple(float(f"{rate:.2g}") for rate in np.logspace(-5, -1, 13))
-# In one call of the compiled function.
-_STEPS = 32
 
 
 @dataclass(frozen=True)
@@ -76,10 +75,10 @@ def try_rates(session: Session, rates: Sequence[float], progress: Progress) -> l
     loss = _OverHeads(as_loss(session.task.loss(session.recipe.label_smoothing)))
     judge = _Judge(session, heads, loss, batches.validation)
     optimizer = optimizers.ColumnwiseAdam(np.repeat(rates, len(session.dataset.classes)))
+    objective = Supervised(as_loss(loss.summed), session.recipe.head.mixup)
     loop = Loop(
-        heads, Parts(parts.frozen, heads), optimizers.scaled(optimizer, plan.precision), as_loss(loss.summed), list,
-        (session.recipe.seed, PHASE_NUMBERS[HEAD]), session.devices.strategy, max(plan.steps_per_call, _STEPS),
-        session.recipe.head.mixup,
+        heads, Parts(parts.frozen, heads), optimizers.scaled(optimizer, plan.precision), objective, list,
+        session.phase(HEAD), strategy=session.devices.strategy,
     )  # fmt: skip
     without = replace(batches, validation=batches.validation.take(0))  # the judge validates head by head
     pictures = batches.steps * batches.batch

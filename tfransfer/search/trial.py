@@ -12,7 +12,8 @@ from tfransfer.runs.job import Job
 from tfransfer.runs.manifest import Manifest, update_manifest
 from tfransfer.runs.resume import Earlier, require_same_data
 from tfransfer.runs.run import Run
-from tfransfer.training.session import Kept, Session
+from tfransfer.training.phases import Kept
+from tfransfer.training.session import Session
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from tfransfer.system.files import whole
 from tfransfer.system.signals import Stopping
 from tfransfer.training.keeping import Keeping
 from tfransfer.training.loop import LoopState
-from tfransfer.training.phases import PhaseResult
+from tfransfer.training.phase import PhaseResult
 
 # Seconds after which a state is saved in the middle of an epoch.
 EVERY = 300.0

@@ -20,12 +20,12 @@ import tensorflow as tf
 from tfransfer.data.flow import as_model_input, telling_lost_pictures
 from tfransfer.display.progress import Progress, quiet
 from tfransfer.errors import RunError, SettingError, TransferError
-from tfransfer.methods.losses import BatchLoss
-from tfransfer.methods.mixing import Mixing
+from tfransfer.methods.objective import Objective, Step
 from tfransfer.training import optimizers
 from tfransfer.training.averaging import Averaging
 from tfransfer.training.keeping import Keeping
 from tfransfer.training.model import Parts, matrix_products, quiet_frozen, seed_states
+from tfransfer.training.phase import Phase
 
 
 class DivergedError(TransferError, ArithmeticError):
@@ -39,7 +39,7 @@ class LoopState:
     Attributes:
         epoch: The epoch that is running or comes next, from 0.
         step: Steps done in it.
-        arrays: Weights of the trained part, optimizer variables and metric accumulators by name.
+        arrays: Weights of the trained part, variables of optimizer, metrics, averages and objective by group and place.
         history: A row per epoch done.
         callbacks: What callbacks with a `state()` method said, by their place and class.
         stopped: Whether a callback has ended the phase.
@@ -83,14 +83,10 @@ class Loop:
         model: The whole model; callbacks see it, and validation uses it.
         parts: The model as this phase trains it.
         optimizer: Any Keras optimizer that has not been built.
-        loss: A Keras loss on (targets, probabilities).
+        objective: What is minimized, not built yet.
         metrics: Builds fresh Keras metrics on (targets, probabilities).
-        seed: The run's seed and the phase's number: of dropout and mixup.
+        phase: Its settings. Results do not depend on its plan's `steps_per_call`, only the speed does.
         strategy: A tf.distribute strategy in whose scope the model was built; the current one by default.
-        steps_per_call: Steps in one call of the compiled function; results do not depend on it.
-        mixup: Parameter of `Mixing`, between the frozen part and the trained one; 0 for none.
-        accumulate: In how many pieces a replica works through its part of a batch, for want of memory.
-        average: Momentum of `Averaging`, whose weights are validated and kept; 0 for none.
     """
 
     def __init__(
@@ -98,35 +94,30 @@ class Loop:
         model: keras.Model,
         parts: Parts,
         optimizer: keras.optimizers.Optimizer,
-        loss: Callable[..., Any],
+        objective: Objective,
         metrics: Callable[[], list[Any]],
-        seed: tuple[int, int] = (0, 0),
+        phase: Phase,
+        *,
         strategy: tf.distribute.Strategy | None = None,
-        steps_per_call: int = 1,
-        mixup: float = 0.0,
-        accumulate: int = 1,
-        average: float = 0.0,
     ) -> None:
-        self.parts, self.optimizer, self.seed = parts, optimizer, seed
+        self.parts, self.optimizer, self.phase = parts, optimizer, phase
         self.strategy = strategy or tf.distribute.get_strategy()
-        self.steps_per_call, self.accumulate = max(1, steps_per_call), accumulate
         self._replicas = int(self.strategy.num_replicas_in_sync)
-        self.loss = BatchLoss(loss)
-        self.state = LoopState()
+        self.objective, self.state = objective, LoopState()
         # Callbacks expect a compiled model; compiling a twin that shares the layers leaves the user's model plain.
         self.model = keras.Model(model.input, model.output, name=model.name)
-        self.variables = list(model.trainable_variables)
         with self.strategy.scope():
+            objective.build(parts.trained)
+            self.variables = [*model.trainable_variables, *objective.trainable_variables]
             optimizer.build(self.variables)
             self.training_metrics = [keras.metrics.Mean(name="loss"), *metrics()]
             self.validation_metrics = [keras.metrics.Mean(name="loss"), *metrics()]
-            self._mixing = Mixing(mixup) if mixup else None
-            self._averaging = Averaging(self.variables, average) if average else None
+            self._averaging = Averaging(model.trainable_variables, phase.average) if phase.average else None
             self._build_metrics()
         if self._replicas > 1:
             optimizers.gradients_are_summed(optimizer)
         self.model.compile(optimizer=optimizer)
-        self._seed_states = seed_states(parts.trained) + ([self._mixing.state] if self._mixing else [])
+        self._seed_states = seed_states(parts.trained) + objective.seed_states
         self._kept, self._callbacks, self._keeping = False, list[keras.callbacks.Callback](), Keeping()
         self._train = tf.function(self._train_steps, reduce_retracing=True)
         self._validate = tf.function(self._validation_step, reduce_retracing=True)
@@ -144,7 +135,6 @@ class Loop:
         epochs: int,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         progress: Progress = quiet,
-        title: str = "training",
         keeping: Keeping | None = None,
     ) -> list[dict[str, float]]:
         """Train to the end of the phase, from wherever the state stands.
@@ -154,7 +144,6 @@ class Loop:
             epochs: Of the whole phase.
             callbacks: Keras callbacks; batch hooks are called once per call of the compiled function.
             progress: Shows rate, loss and time left.
-            title: What the progress display calls this phase.
             keeping: Is given the state whenever it is due, and says when the phase shall stop in the middle.
 
         Returns:
@@ -175,7 +164,7 @@ class Loop:
             with quiet_frozen(self.parts), matrix_products(self.parts.trained), telling_lost_pictures():
                 iterator = iter(self._distributed(batches.training(self.state.epoch, self.state.step)))
                 while self.state.epoch < epochs and not self.model.stop_training:
-                    self._epoch(batches, iterator, listed, progress, f"{title} {self.state.epoch + 1}/{epochs}")
+                    self._epoch(batches, iterator, listed, progress, epochs)
         except DivergedError:
             listed.on_train_end()
             raise
@@ -188,10 +177,11 @@ class Loop:
         iterator: Iterator[Any],
         callbacks: keras.callbacks.CallbackList,
         progress: Progress,
-        title: str,
+        epochs: int,
     ) -> None:
         epoch, began, done_before = self.state.epoch, time.perf_counter(), self.state.step
         callbacks.on_epoch_begin(epoch)
+        title = f"{self.phase.title} {epoch + 1}/{epochs}"
         with progress(title, batches.steps * batches.batch, batches.unit) as advance:
             advance(self.state.step * batches.batch)
             while self.state.step < batches.steps:
@@ -220,7 +210,7 @@ class Loop:
     def _call(
         self, batches: Batches, iterator: Iterator[Any], callbacks: keras.callbacks.CallbackList, advance: Callable
     ) -> None:
-        step, count = self.state.step, min(self.steps_per_call, batches.steps - self.state.step)
+        step, count = self.state.step, min(self.phase.plan.steps_per_call, batches.steps - self.state.step)
         callbacks.on_train_batch_begin(step)
         self._train(iterator, tf.constant(self.state.epoch * batches.steps + step), tf.constant(count))
         self.state.step += count
@@ -242,16 +232,14 @@ class Loop:
             if self._averaging:
                 self._averaging.update(first + number)
 
-    def _train_step(self, batch: tuple[tf.Tensor, tf.Tensor, tf.Tensor], step: tf.Tensor) -> None:
-        inputs, targets, weights = batch
-        self._set_generators(step)
+    def _train_step(self, batch: Any, number: tf.Tensor) -> None:
+        (inputs, targets, weights), streams = batch if self.objective.streams else (batch, {})
+        self._set_generators(number)
         features = inputs
         if not self._kept:
             features = tf.stop_gradient(self.parts.frozen(as_model_input(inputs), training=False))
-        if self._mixing:
-            features, targets, weights = self._mixing(features, targets, weights)
-        pieces = [tf.split(values, self._pieces(targets)) for values in (features, targets, weights)]
-        found = [self._gradients(piece, len(pieces[0])) for piece in zip(*pieces, strict=True)]
+        step = self.objective.prepare(Step(features, targets, weights, streams))
+        found = [self._gradients(piece) for piece in self._pieces(step)]
         gradients = found[0] if len(found) == 1 else [_added(parts) for parts in zip(*found, strict=True)]
         self.optimizer.apply(self._over_replicas(gradients), self.variables)
 
@@ -263,20 +251,24 @@ class Loop:
         summed = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, there))
         return [None if gradient is None else next(summed) for gradient in gradients]
 
-    def _pieces(self, targets: tf.Tensor) -> int:
-        if self.accumulate == 1:
-            return 1
-        return math.gcd(self.accumulate, int(targets.shape[0]))
+    def _pieces(self, step: Step) -> list[Step]:
+        """A replica's step in as many equal pieces as `accumulate` says, or as many as divide all its batches."""
+        values = (step.features, step.targets, step.weights, step.streams)
+        count = self.phase.recipe.accumulate
+        if count > 1:
+            count = math.gcd(count, *(int(tensor.shape[0]) for tensor in tf.nest.flatten(values)))
+        split = [tf.split(tensor, count) for tensor in tf.nest.flatten(values)]
+        apart = [tf.nest.pack_sequence_as(values, piece) for piece in zip(*split, strict=True)]
+        return [Step(f, t, w, streams, pieces=count * self._replicas) for f, t, w, streams in apart]
 
-    def _gradients(self, piece: tuple[tf.Tensor, ...], pieces: int) -> list[tf.Tensor | None]:
-        """What one of so many pieces adds to the whole batch's gradients."""
-        features, targets, weights = piece
+    def _gradients(self, step: Step) -> list[tf.Tensor | None]:
+        """What one piece of a step adds to the whole batch's gradients."""
         with tf.GradientTape() as tape:
-            probabilities = self.parts.trained(features, training=True)
-            loss = self.loss(targets, probabilities, weights, pieces * self._replicas)
-            total = (loss + sum(self.parts.trained.losses)) / (pieces * self._replicas)
+            outputs = self.parts.trained(step.features, training=True)
+            loss = self.objective(replace(step, outputs=outputs))
+            total = (loss + sum(self.parts.trained.losses)) / step.pieces
             total = self.optimizer.scale_loss(total)
-        self._update(self.training_metrics, loss, targets, probabilities)
+        self._update(self.training_metrics, loss, step.targets, outputs)
         return tape.gradient(total, [variable.value for variable in self.variables])
 
     def validate(self, batches: Batches) -> dict[str, float]:
@@ -301,7 +293,8 @@ class Loop:
         inputs, targets, weights = batch
         model = self.parts.trained if self._kept else self.model
         probabilities = model(as_model_input(inputs), training=False)
-        loss = self.loss(targets, probabilities, weights, self._replicas)
+        step = Step(inputs, targets, weights, outputs=probabilities, pieces=self._replicas)
+        loss = self.objective.validation_loss(step)
         counted = weights if self._replicas > 1 else None  # some may only fill up
         self._update(self.validation_metrics, loss, targets, probabilities, counted)
 
@@ -330,7 +323,7 @@ class Loop:
         replica = context.replica_id_in_sync_group if self._replicas > 1 and context else 0
         for number, state in enumerate(self._seed_states):
             seeds = [
-                np.random.SeedSequence([*self.seed, number, *([r] if r else [])]).generate_state(1)[0]
+                np.random.SeedSequence([*self.phase.seed, number, *([r] if r else [])]).generate_state(1)[0]
                 for r in range(self._replicas)
             ]
             seed = tf.gather(tf.constant(seeds, state.dtype), replica)
@@ -342,6 +335,7 @@ class Loop:
             "optimizer": self.optimizer.variables,
             "metric": [v for m in self.training_metrics for v in m.variables],
             "average": self._averaging.averages if self._averaging else [],
+            "objective": self.objective.variables,
         }
         return {f"{group}/{i}": variable for group, variables in groups.items() for i, variable in enumerate(variables)}
 

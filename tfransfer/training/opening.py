@@ -83,7 +83,10 @@ def open_session(
     _require_fit(base, dataset, recipe)
     plan = plan or planning.make_plan(recipe, base, len(dataset.split("train")), precision, devices)
     task = find_task(dataset.task).fitted(dataset.targets(dataset.split("train")))
-    return Session(dataset, recipe, plan, base, task, as_loss(loss), metrics, rebuild, devices=devices)
+    return Session(
+        dataset=dataset, recipe=recipe, plan=plan, base=base, task=task, loss=as_loss(loss), metrics=metrics,
+        rebuild=rebuild, devices=devices,
+    )  # fmt: skip
 
 
 def _require_fit(base: BuiltBase, dataset: Dataset, recipe: Recipe) -> None:

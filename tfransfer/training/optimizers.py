@@ -8,6 +8,17 @@ import keras
 
 from tfransfer import hyperrules
 from tfransfer.recipe import FineTunePhase, HeadPhase
+from tfransfer.training.model import TransferModel, layer_shares
+from tfransfer.training.phase import HEAD, Phase
+
+
+def phase_optimizer(phase: Phase, steps: int, whole: TransferModel) -> keras.optimizers.Optimizer:
+    """The optimizer of a phase of so many steps, whose layers are already frozen and unfrozen."""
+    if phase.name == HEAD:
+        return head_optimizer(phase.recipe.head, phase.plan.head_learning_rate)
+    settings = phase.recipe.fine_tune
+    shares = None if settings.layer_decay == 1 else layer_shares(whole, settings.layer_decay)
+    return fine_tune_optimizer(settings, phase.plan.fine_tune_learning_rate, steps, whole.model, shares)
 
 
 def head_optimizer(settings: HeadPhase, learning_rate: float) -> keras.optimizers.Optimizer:

@@ -1,7 +1,6 @@
 """The two phases: the head learns on a frozen base, then the base's top blocks learn too; the better one is kept."""
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,176 +10,192 @@ import tensorflow as tf
 
 from tfransfer.display.progress import Progress, Say, quiet, silent
 from tfransfer.errors import OutOfMemoryError
+from tfransfer.recipe import LINEAR_PROBE
 from tfransfer.tasks.task import Task
+from tfransfer.training import optimizers
 from tfransfer.training.callbacks import KeepBest, put_back, values_of
-from tfransfer.training.keeping import Keeping
-from tfransfer.training.loop import Batches, DivergedError, Loop, LoopState
-from tfransfer.training.model import Parts, TransferModel
+from tfransfer.training.checkpoint import Checkpoint, Checkpoints
+from tfransfer.training.loop import DivergedError, Loop
+from tfransfer.training.model import Parts, freeze_base, unfreeze
+from tfransfer.training.phase import FINE_TUNE, HEAD, Phase, PhaseResult
+from tfransfer.training.session import Session
 
-HEAD, FINE_TUNE = "head", "fine_tune"
-# Enters the seeds, so that the two phases differ in order, augmentation and dropout.
-PHASE_NUMBERS = {HEAD: 1, FINE_TUNE: 2}
 CallbackFactory = Callable[[str], Sequence[keras.callbacks.Callback]]
+OptimizerFactory = Callable[[int], keras.optimizers.Optimizer]
 
 
 @dataclass(frozen=True)
-class PhaseSettings:
-    """What one phase needs besides the model and the data.
+class Hooks:
+    """What a training calls while it runs.
 
     Attributes:
-        name: HEAD or FINE_TUNE.
-        epochs: At most.
-        patience: Of KeepBest.
-        headline: Of KeepBest.
-        held_out: Of KeepBest.
-        seed: The run's.
-        batch: Pictures per step.
-        steps_per_call: As Loop takes it.
-        mixup: As Loop takes it.
-        accumulate: As Loop takes it.
-        average: As Loop takes it.
+        callbacks: Builds fresh Keras callbacks for a phase.
+        progress: Shows how far it is.
+        say: Told how each phase ended, and of a retry.
+        checkpoints: Where the state is saved, and read from when a training is resumed.
     """
 
-    name: str
-    epochs: int
-    patience: int
-    seed: int
-    batch: int
-    steps_per_call: int = 1
-    headline: str = "top1"
-    held_out: int = 0
-    mixup: float = 0.0
-    accumulate: int = 1
-    average: float = 0.0
+    callbacks: CallbackFactory = lambda phase: ()
+    progress: Progress = quiet
+    say: Say = silent
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
 
 
 @dataclass
-class PhaseResult:
-    """What a phase did.
+class Kept:
+    """What both phases did, and which one was kept.
 
     Attributes:
-        name: HEAD or FINE_TUNE.
-        history: A row per epoch.
-        kept_epoch: Whose weights were put back, from 1; 0 where no epoch was finished.
-        validation: The kept epoch's `val_` metrics, without the prefix.
-        weights: What the variables of the phase's trained part hold after it.
-        batch: Pictures per step, after a retry for want of memory.
-        diverged: What was said when the loss stopped being a number; empty otherwise.
+        results: A result per phase that ran, in order.
+        kept: Name of the phase whose weights the model has.
     """
 
-    name: str
-    history: list[dict[str, float]] = field(default_factory=list)
-    kept_epoch: int = 0
-    validation: dict[str, float] = field(default_factory=dict)
-    weights: list[np.ndarray] = field(default_factory=list)
-    batch: int = 0
-    diverged: str = ""
+    results: list[PhaseResult] = field(default_factory=list)
+    kept: str = HEAD
+
+    def history_rows(self) -> list[dict[str, Any]]:
+        """The rows of `history.csv`, over both phases."""
+        return [{"phase": result.name, **row} for result in self.results for row in result.history]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for the manifest."""
+        return {
+            result.name: {
+                "epochs": len(result.history),
+                "kept_epoch": result.kept_epoch,
+                "batch_size": result.batch,
+                "validation": result.validation,
+                "seconds": round(sum(row["seconds"] for row in result.history), 1),
+                "diverged": result.diverged,
+            }
+            for result in self.results
+        }
+
+
+def train_phases(
+    session: Session,
+    callbacks: CallbackFactory,
+    progress: Progress,
+    say: Say,
+    checkpoints: Checkpoints | None = None,
+) -> Kept:
+    """Train the head, then the top of the base; leave the model with the weights of the better phase.
+
+    Args:
+        session: What to train.
+        callbacks: Builds fresh Keras callbacks for each phase.
+        progress: Shows how far it is.
+        say: Told how each phase ended.
+        checkpoints: Where the state is saved, and read from when a training is resumed.
+
+    Raises:
+        Stopped: It was asked for; the state is saved.
+    """
+    plan, hooks = session.plan, Hooks(callbacks, progress, say, checkpoints or Checkpoints())
+    phases = [session.phase(name) for name in ([HEAD, FINE_TUNE] if plan.fine_tune_epochs else [HEAD])]
+    if plan.fine_tune_epochs:
+        unfreeze(session.whole, plan.unfreeze)  # an impossible setting is said now, not after the head phase
+    if not all(hooks.checkpoints.result(phase.name) for phase in phases):
+        session.caching.extract(session.recipe, progress, say, session.devices)
+    results = []
+    for phase in phases:
+        parts = freeze_base(session.whole) if phase.name == HEAD else unfreeze(session.whole, plan.unfreeze)
+        before = values_of(parts.trained.weights)
+        result = hooks.checkpoints.result(phase.name)
+        if result is not None:
+            put_back(parts.trained.weights, result.weights)
+        else:
+            if phase.name == HEAD and phase.recipe.head.method == LINEAR_PROBE:
+                result = session.probe(phase, parts)
+            else:
+                result = run_phase(session, phase, parts, hooks)
+            hooks.checkpoints.finish(result)
+        say(_phase_line(session.task, phase, result))
+        results.append(result)
+    if len(results) == 1:
+        return Kept(results, HEAD)
+    kept = better(session.task, *results)
+    if kept is results[0]:
+        put_back(parts.trained.weights, before)
+        say("fine-tuning did not help on validation: it was rolled back, the head phase's model is kept")
+    return Kept(results, kept.name)
 
 
 def run_phase(
-    whole: TransferModel,
-    parts: Parts,
-    settings: PhaseSettings,
-    optimizer: Callable[[int], keras.optimizers.Optimizer],
-    batches: Callable[[int], Batches],
-    loss: Any,
-    metrics: Callable[[], list[Any]],
-    callbacks: CallbackFactory = lambda phase: (),
-    strategy: tf.distribute.Strategy | None = None,
-    progress: Progress = quiet,
-    say: Say = silent,
-    keeping: Callable[[int], Keeping] = lambda batch: Keeping(),
-    start: LoopState | None = None,
+    session: Session, phase: Phase, parts: Parts, hooks: Hooks | None = None, optimizer: OptimizerFactory | None = None
 ) -> PhaseResult:
-    """Train one phase; where a GPU's memory is too small, once more with half the batch.
+    """Train one phase by steps, from where it was stopped if it was.
+
+    Where a GPU's memory is too small it is trained once more, from its beginning and with half the batch. Several
+    devices cannot do so by themselves: the others wait for the one without memory in the middle of a step.
 
     Args:
-        whole: The model, whose layers are already frozen and unfrozen as `parts` needs it.
+        session: What to train.
+        phase: Its settings.
         parts: From `freeze_base` or `unfreeze`.
-        settings: See there.
-        optimizer: From the phase's number of steps to an optimizer.
-        batches: From a batch size to what is iterated over.
-        loss: A Keras loss.
-        metrics: Builds fresh Keras metrics.
-        callbacks: Builds fresh callbacks for a phase.
-        strategy: As Loop takes it.
-        progress: Shows how far it is.
-        say: Told of a retry.
-        keeping: From a batch size to what keeps the phase's state while it runs.
-        start: Where the phase goes on; None begins it.
+        hooks: What is called meanwhile; None for nothing.
+        optimizer: From the phase's number of steps to an optimizer; None takes the phase's own.
 
     Raises:
         DivergedError: The loss is no number, and there is no epoch of this phase to fall back to.
         OutOfMemoryError: Half the batch does not fit into memory either.
-        Stopped: It was asked for; `keeping` has the state.
+        Stopped: It was asked for; the state is saved.
     """
-    before, batch = values_of(parts.trained.weights), settings.batch
-    replicas = strategy.num_replicas_in_sync if strategy else 1
-    half = batch // 2 // replicas * replicas
-
-    def once(size: int, start: LoopState | None = None) -> PhaseResult:
-        return _run_once(
-            whole, parts, settings, size, optimizer, batches, loss, metrics, callbacks, strategy, progress,
-            keeping(size), start,
-        )  # fmt: skip
-
-    try:
-        return once(batch, start)
-    except tf.errors.ResourceExhaustedError as error:
-        if not half or "No space left" in str(error):  # TensorFlow says the same of a full disk
-            raise
-        if replicas > 1:  # the others wait for this one in the middle of a step
+    hooks, before = hooks or Hooks(), values_of(parts.trained.weights)
+    start = hooks.checkpoints.start(phase.name) or Checkpoint(phase.name, phase.plan.batch_size)
+    replicas = session.devices.strategy.num_replicas_in_sync
+    half = start.batch // 2 // replicas * replicas
+    with hooks.checkpoints.stopping.patient():
+        try:
+            return _attempt(session, phase, parts, hooks, optimizer, start)
+        except tf.errors.ResourceExhaustedError as error:
+            if not half or "No space left" in str(error):  # TensorFlow says the same of a full disk
+                raise
+            if replicas > 1:
+                raise OutOfMemoryError(
+                    f"out of memory with {start.batch} pictures per step on {replicas} devices: say --batch-size "
+                    f"{half}, or --set accumulate=2."
+                ) from error
+            hooks.say(f"out of memory with {start.batch} pictures per step: once more with {half}")
+        put_back(parts.trained.weights, before)
+        try:
+            return _attempt(session, phase, parts, hooks, optimizer, Checkpoint(phase.name, half))
+        except tf.errors.ResourceExhaustedError as error:
             raise OutOfMemoryError(
-                f"out of memory with {batch} pictures per step on {replicas} devices: say --batch-size {half}, or "
-                "--set accumulate=2."
+                f"out of memory with {half} pictures per step, too: set a smaller batch size or image size."
             ) from error
-        say(f"out of memory with {batch} pictures per step: once more with {half}")
-    put_back(parts.trained.weights, before)
-    try:
-        return once(half)
-    except tf.errors.ResourceExhaustedError as error:
-        raise OutOfMemoryError(
-            f"out of memory with {half} pictures per step, too: set a smaller batch size or image size."
-        ) from error
 
 
-def _run_once(
-    whole: TransferModel,
-    parts: Parts,
-    settings: PhaseSettings,
-    batch: int,
-    optimizer: Callable[[int], keras.optimizers.Optimizer],
-    batches: Callable[[int], Batches],
-    loss: Any,
-    metrics: Callable[[], list[Any]],
-    callbacks: CallbackFactory,
-    strategy: tf.distribute.Strategy | None,
-    progress: Progress,
-    keeping: Keeping,
-    start: LoopState | None,
+def _attempt(
+    session: Session, phase: Phase, parts: Parts, hooks: Hooks, optimizer: OptimizerFactory | None, start: Checkpoint
 ) -> PhaseResult:
-    flow = batches(batch)
-    seed = (settings.seed, PHASE_NUMBERS[settings.name])
-    with strategy.scope() if strategy else nullcontext():
-        made = optimizer(flow.steps * settings.epochs)
-    loop = Loop(
-        whole.model, parts, made, loss, metrics, seed, strategy,
-        settings.steps_per_call, settings.mixup, settings.accumulate, settings.average,
-    )  # fmt: skip
-    best = KeepBest(settings.patience, settings.headline, settings.held_out, parts.trained.weights)
-    if start is not None:
-        loop.restore(start)
-    title = settings.name.replace("_", "-")
-    diverged = ""
+    """Train a phase with `start.batch` pictures per step, from `start.loop` where that is a state and not empty."""
+    batches, strategy = session.batches(phase, parts)(start.batch), session.devices.strategy
+    steps = batches.steps * phase.epochs
+    with strategy.scope():
+        made = optimizer(steps) if optimizer else optimizers.phase_optimizer(phase, steps, session.whole)
+        made = optimizers.scaled(made, phase.plan.precision)
+    objective = session.objective(phase, parts)
+    loop = Loop(session.whole.model, parts, made, objective, session.fresh_metrics, phase, strategy=strategy)
+    best = KeepBest(phase.patience, session.task.headline, session.scored_share, parts.trained.weights)
+    if start.loop.arrays:
+        loop.restore(start.loop)
+    keeping, diverged = hooks.checkpoints.keeping(phase.name, start.batch), ""
     try:
-        loop.run(flow, settings.epochs, [best, *callbacks(settings.name)], progress, title, keeping)
+        loop.run(batches, phase.epochs, [best, *hooks.callbacks(phase.name)], hooks.progress, keeping)
     except DivergedError as error:
-        if not best.weights and settings.name == HEAD:
+        if not best.weights and phase.name == HEAD:
             raise
         diverged = str(error)
-    validation = {k.removeprefix("val_"): v for k, v in best.kept_logs.items() if k.startswith("val_")}
-    weights = values_of(parts.trained.weights)
-    return PhaseResult(settings.name, loop.state.history, best.kept_epoch + 1, validation, weights, batch, diverged)
+    return PhaseResult(
+        name=phase.name,
+        history=loop.state.history,
+        kept_epoch=best.kept_epoch + 1,
+        validation={k.removeprefix("val_"): v for k, v in best.kept_logs.items() if k.startswith("val_")},
+        weights=values_of(parts.trained.weights),
+        batch=start.batch,
+        diverged=diverged,
+    )
 
 
 def better(task: Task, head: PhaseResult, fine_tune: PhaseResult) -> PhaseResult:
@@ -193,3 +208,10 @@ def better(task: Task, head: PhaseResult, fine_tune: PhaseResult) -> PhaseResult
         return result.validation.get(task.headline, -np.inf), -result.validation.get("loss", np.inf)
 
     return fine_tune if rank(fine_tune) > rank(head) else head
+
+
+def _phase_line(task: Task, phase: Phase, result: PhaseResult) -> str:
+    if result.diverged:
+        return f"{phase.title}: stopped, {result.diverged}"
+    values = ", ".join(f"{key} {value:.4f}" for key, value in result.validation.items())
+    return f"{phase.title}: kept epoch {result.kept_epoch} of {len(result.history)}; on validation {values}"

@@ -1,9 +1,9 @@
-"""One training: the data, the recipe, the plan and the model brought together, and both phases run on them."""
+"""One training: the data, the recipe, the plan and the model together, and what each phase takes of them."""
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -14,37 +14,29 @@ from tfransfer.base.taps import POOLED_TAP, tap_below
 from tfransfer.data import flow
 from tfransfer.data.dataset import Dataset
 from tfransfer.data.index import labels_of
-from tfransfer.display.progress import Progress, Say
+from tfransfer.display.progress import Say
 from tfransfer.features.batches import evaluation_batches, training_batches
 from tfransfer.features.caching import Caching, Workload, decide, decided_before
 from tfransfer.features.plan import CachePlan
 from tfransfer.features.source import FeatureSource
 from tfransfer.methods.losses import as_loss
-from tfransfer.recipe import LINEAR_PROBE, Recipe
+from tfransfer.methods.objective import Objective
+from tfransfer.methods.supervised import Supervised
+from tfransfer.recipe import Recipe
 from tfransfer.tasks.task import Task
-from tfransfer.training import optimizers, probe
-from tfransfer.training.callbacks import put_back, values_of
-from tfransfer.training.checkpoint import Checkpoints
+from tfransfer.training import probe
+from tfransfer.training.callbacks import values_of
 from tfransfer.training.devices import Devices
 from tfransfer.training.loop import Batches, Loop
-from tfransfer.training.model import Parts, TransferModel, assemble, freeze_base, layer_shares, unfreeze
-from tfransfer.training.phases import (
-    FINE_TUNE,
-    HEAD,
-    PHASE_NUMBERS,
-    CallbackFactory,
-    PhaseResult,
-    PhaseSettings,
-    better,
-    run_phase,
-)
+from tfransfer.training.model import Parts, TransferModel, assemble, unfreeze
+from tfransfer.training.phase import HEAD, PHASE_NUMBERS, Phase, PhaseResult
 from tfransfer.training.plan import Plan
 
 # Steps in one call where a step takes a millisecond: enough to hide the call's own cost.
-_KEPT_HEAD_STEPS = 32
+_CACHED_HEAD_STEPS = 32
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Session:
     """Everything that both phases need.
 
@@ -115,10 +107,12 @@ class Session:
         plain.set_weights(self.whole.model.get_weights())
         return plain
 
-    def batches(self, phase: str, parts: Parts, epochs: int) -> Callable[[int], Batches]:
+    def batches(self, phase: Phase, parts: Parts) -> Callable[[int], Batches]:
         """From a batch size to what a phase iterates over: kept features where there are some, else pixels."""
-        kept = self.caching.plan.head if phase == HEAD else self.caching.plan.fine_tune
-        return self.kept_batches(phase, parts, epochs) if kept else self.pixel_batches(phase, epochs)
+        cached = self.caching.plan.head if phase.name == HEAD else self.caching.plan.fine_tune
+        if cached:
+            return self.kept_batches(phase.name, parts, phase.epochs)
+        return self.pixel_batches(phase.name, phase.epochs)
 
     def pixel_batches(self, phase: str, epochs: int, views: int | None = None) -> Callable[[int], Batches]:
         """From a batch size to batches of pixels, varied anew in each epoch, or the views that would be kept."""
@@ -169,58 +163,33 @@ class Session:
             raise RuntimeError("no features are kept in this session")
         return self.caching.source
 
-    def run(
-        self,
-        phase: str,
-        parts: Parts,
-        optimizer: Callable[[int], keras.optimizers.Optimizer],
-        callbacks: CallbackFactory,
-        progress: Progress,
-        say: Say,
-        checkpoints: Checkpoints | None = None,
-    ) -> PhaseResult:
-        """Train one phase, from where it was stopped if it was."""
-        checkpoints = checkpoints or Checkpoints()
-        found = checkpoints.start(phase)
-        plan, recipe = self.plan, self.recipe
-        epochs = plan.head_epochs if phase == HEAD else plan.fine_tune_epochs
-        patience = recipe.head.patience if phase == HEAD else plan.fine_tune_patience
-        kept_head = phase == HEAD and self.caching.plan.head
-        calls = max(plan.steps_per_call, _KEPT_HEAD_STEPS) if kept_head else plan.steps_per_call
-        settings = PhaseSettings(
-            phase, epochs, patience, recipe.seed, found.batch if found else plan.batch_size, calls, self.task.headline,
-            len(self.dataset.split("validation")) if self.task.share else 0, self._mixup(phase, parts),
-            recipe.accumulate, recipe.fine_tune.average if phase == FINE_TUNE else 0.0,
-        )  # fmt: skip
-        return run_phase(
-            self.whole,
-            parts,
-            settings,
-            lambda steps: optimizers.scaled(optimizer(steps), plan.precision),
-            self.batches(phase, parts, epochs),
-            self._loss(),
-            self._metrics,
-            callbacks,
-            self.devices.strategy,
-            progress=progress,
-            say=say,
-            keeping=partial(checkpoints.keeping, phase),
-            start=found.loop if found else None,
-        )
+    def phase(self, name: str) -> Phase:
+        """The settings of a phase, whole."""
+        plan = self.plan
+        if name == HEAD and self.caching.plan.head:
+            plan = replace(plan, steps_per_call=max(plan.steps_per_call, _CACHED_HEAD_STEPS))
+        return Phase(name, self.recipe, plan)
 
-    def _mixup(self, phase: str, parts: Parts) -> float:
-        """Texts cannot be blended, what a base says of them can."""
-        if not self.dataset.modality.has_pixels and parts.tap is None:
-            return 0.0
-        return self.recipe.head.mixup if phase == HEAD else self.recipe.fine_tune.mixup
+    def objective(self, phase: Phase, parts: Parts) -> Objective:
+        """What a phase minimizes. Texts cannot be blended, a base's features of them can."""
+        blends = self.dataset.modality.has_pixels or parts.tap is not None
+        return Supervised(self.keras_loss, phase.section.mixup if blends else 0.0)
 
-    def _loss(self) -> Any:
+    @property
+    def scored_share(self) -> int:
+        """Validation examples that the headline metric is a share of; 0 where it is no share."""
+        return len(self.dataset.split("validation")) if self.task.share else 0
+
+    @property
+    def keras_loss(self) -> keras.losses.Loss:
+        """The user's loss, or the task's."""
         return self.loss or as_loss(self.task.loss(self.recipe.label_smoothing))
 
-    def _metrics(self) -> list[Any]:
+    def fresh_metrics(self) -> list[Any]:
+        """New Keras metrics: the task's and the user's."""
         return self.task.metrics() + (self.metrics() if self.metrics else [])
 
-    def probe(self, parts: Parts) -> PhaseResult:
+    def probe(self, phase: Phase, parts: Parts) -> PhaseResult:
         """The head phase as a linear probe: no steps, the logistic regression solved on all kept views."""
         began = time.perf_counter()
         train, held_out, targets, weights, held_out_targets = self._columns()
@@ -232,7 +201,9 @@ class Session:
             validation.take(np.arange(len(held_out))), labels_of(held_out), len(self.dataset.classes),
         )  # fmt: skip
         self.whole.model.get_layer("logits").set_weights([kernel, bias])
-        loop = Loop(self.whole.model, parts, keras.optimizers.SGD(), self._loss(), self._metrics)
+        loop = Loop(
+            self.whole.model, parts, keras.optimizers.SGD(), Supervised(self.keras_loss), self.fresh_metrics, phase
+        )
         batch = self.plan.batch_size
         train_rows = evaluation_batches(source.rows(POOLED_TAP, train, 0), targets, batch)
         held_out_rows = evaluation_batches(validation, held_out_targets, batch)
@@ -242,117 +213,7 @@ class Session:
         )
         row |= {f"val_{name}": value for name, value in said.items()}
         row |= {"inverse_penalty": strength, "seconds": time.perf_counter() - began}
-        return PhaseResult(HEAD, [{"epoch": 1, **row}], 1, said, values_of(parts.trained.weights), batch)
-
-
-@dataclass
-class Kept:
-    """What both phases did, and which one was kept.
-
-    Attributes:
-        results: A result per phase that ran, in order.
-        kept: Name of the phase whose weights the model has.
-    """
-
-    results: list[PhaseResult] = field(default_factory=list)
-    kept: str = HEAD
-
-    def history_rows(self) -> list[dict[str, Any]]:
-        """The rows of `history.csv`, over both phases."""
-        return [{"phase": result.name, **row} for result in self.results for row in result.history]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for the manifest."""
-        return {
-            result.name: {
-                "epochs": len(result.history),
-                "kept_epoch": result.kept_epoch,
-                "batch_size": result.batch,
-                "validation": result.validation,
-                "seconds": round(sum(row["seconds"] for row in result.history), 1),
-                "diverged": result.diverged,
-            }
-            for result in self.results
-        }
-
-
-def train_phases(
-    session: Session,
-    callbacks: CallbackFactory,
-    progress: Progress,
-    say: Say,
-    checkpoints: Checkpoints | None = None,
-) -> Kept:
-    """Train the head, then the top of the base; leave the model with the weights of the better phase.
-
-    Args:
-        session: What to train.
-        callbacks: Builds fresh Keras callbacks for each phase.
-        progress: Shows how far it is.
-        say: Told how each phase ended.
-        checkpoints: Where the state is kept, and found again.
-
-    Raises:
-        Stopped: It was asked for; the state is kept.
-    """
-    plan, checkpoints = session.plan, checkpoints or Checkpoints()
-    names = [HEAD, FINE_TUNE] if plan.fine_tune_epochs else [HEAD]
-    if plan.fine_tune_epochs:
-        unfreeze(session.whole, plan.unfreeze)  # an impossible setting is said now, not after the head phase
-    if not all(checkpoints.result(name) for name in names):
-        session.caching.extract(session.recipe, progress, say, session.devices)
-    results = []
-    for name in names:
-        parts = freeze_base(session.whole) if name == HEAD else unfreeze(session.whole, plan.unfreeze)
-        before = values_of(parts.trained.weights)
-        result = checkpoints.result(name)
-        if result is not None:
-            put_back(parts.trained.weights, result.weights)
-        else:
-            result = _train_phase(session, name, parts, callbacks, progress, say, checkpoints)
-            checkpoints.finish(result)
-        say(_phase_line(session.task, result))
-        results.append(result)
-    if len(results) == 1:
-        return Kept(results, HEAD)
-    kept = better(session.task, *results)
-    if kept is results[0]:
-        put_back(parts.trained.weights, before)
-        say("fine-tuning did not help on validation: it was rolled back, the head phase's model is kept")
-    return Kept(results, kept.name)
-
-
-def _train_phase(
-    session: Session,
-    name: str,
-    parts: Parts,
-    callbacks: CallbackFactory,
-    progress: Progress,
-    say: Say,
-    checkpoints: Checkpoints,
-) -> PhaseResult:
-    recipe, plan = session.recipe, session.plan
-    if name == HEAD and recipe.head.method == LINEAR_PROBE:
-        return session.probe(parts)
-
-    def head_optimizer(steps: int) -> keras.optimizers.Optimizer:
-        return optimizers.head_optimizer(recipe.head, plan.head_learning_rate)
-
-    def fine_tune_optimizer(steps: int) -> keras.optimizers.Optimizer:
-        decay = recipe.fine_tune.layer_decay
-        shares = None if decay == 1 else layer_shares(session.whole, decay)
-        return optimizers.fine_tune_optimizer(
-            recipe.fine_tune, plan.fine_tune_learning_rate, steps, session.whole.model, shares
-        )
-
-    optimizer = head_optimizer if name == HEAD else fine_tune_optimizer
-    with checkpoints.stopping.patient():
-        return session.run(name, parts, optimizer, callbacks, progress, say, checkpoints)
-
-
-def _phase_line(task: Task, result: PhaseResult) -> str:
-    name = result.name.replace("_", "-")
-    if result.diverged:
-        return f"{name}: stopped, {result.diverged}"
-    values = ", ".join(f"{key} {value:.4f}" for key, value in result.validation.items())
-    return f"{name}: kept epoch {result.kept_epoch} of {len(result.history)}; on validation {values}"
+        return PhaseResult(
+            name=HEAD, history=[{"epoch": 1, **row}], kept_epoch=1, validation=said,
+            weights=values_of(parts.trained.weights), batch=batch,
+        )  # fmt: skip
