@@ -18,12 +18,14 @@ from tfransfer.display.progress import quiet, silent
 from tfransfer.recipe import Recipe
 from tfransfer.runs import workers
 from tfransfer.training import optimizers
+from tfransfer.training.callbacks import values_of
 from tfransfer.training.devices import choose_devices
 from tfransfer.training.model import layer_shares, unfreeze
 from tfransfer.training.opening import open_session
 from tfransfer.training.phases import run_phase
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
+import toy_objective
 from launch_workers import configs
 
 # Everything is on that must not depend on the devices; dropout and mixup do, by design.
@@ -51,9 +53,11 @@ def train(data: Path, out: Path, job: dict) -> None:
             return optimizers.fine_tune_optimizer(recipe.fine_tune, 1e-3, steps, world.whole.model, shares)
         return keras.optimizers.SGD(0.05, global_clipnorm=0.5)  # most gradients here are longer
 
+    objectives = toy_objective.use(world) if job.get("objective") else []
     done = run_phase(world, world.phase("fine_tune"), parts, optimizer=optimizer)
     if devices.chief:
-        weights = {str(n): w for n, w in enumerate(world.whole.model.get_weights())}
+        own = [w for objective in objectives for w in values_of(objective.variables)]
+        weights = {str(n): w for n, w in enumerate([*world.whole.model.get_weights(), *own])}
         np.savez(out, history=json.dumps(done.history), replicas=devices.replicas, **weights)
     devices.meet()
 

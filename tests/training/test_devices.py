@@ -1,9 +1,7 @@
 """One training on several devices or machines is that on one; what cannot be shared is refused."""
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from device_jobs import ONE, PLAIN, TWO, check_same, trained
 from small_world import colour_folder, recipe, some_flowers, tiny_base
 
 from tfransfer.data.loading import load_data
@@ -30,9 +29,6 @@ from tfransfer.training.planning import make_plan
 sys.path.insert(0, str(Path(__file__).parent.parent.parent / "tools"))
 import launch_workers
 
-HARNESS = Path(__file__).parent.parent / "workers.py"
-ONE = {"name": "one", "devices": "cpu"}
-TWO = {"name": "two", "devices": "cpu:0,1", "logical": 2}
 WORKERS = {"name": "workers", "workers": 2, "apart": True}
 ADAMW = {
     "adamw": True,
@@ -41,32 +37,6 @@ ADAMW = {
         "fine_tune.weight_decay": 1e-2, "fine_tune.clip_norm": 0.5,
     },
 }  # fmt: skip
-PLAIN = {"settings": {"features.cache": False}}
-
-
-def trained(data, folder, *jobs):
-    """Weights and histories of jobs, by name."""
-    ran = subprocess.run(
-        [sys.executable, HARNESS, data, folder, json.dumps(jobs)],
-        capture_output=True, text=True, check=False, env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"},
-    )  # fmt: skip
-    assert ran.returncode == 0, ran.stderr
-    found = {}
-    for job in jobs:
-        with np.load(folder / f"{job['name']}.npz") as archive:
-            weights = [archive[str(n)] for n in range(len(archive.files) - 2)]
-            found[job["name"]] = (weights, json.loads(str(archive["history"])), int(archive["replicas"]))
-    return found
-
-
-def check_same(found, name, reference="one", few=0.0):
-    """The same weights to 1e-4, but for a few to 1e-3, and the same metrics in each epoch."""
-    for a, b in zip(found[name][0], found[reference][0], strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-3 if few else 1e-4, rtol=0)
-        assert (np.abs(a - b) > 1e-4).sum() <= np.ceil(few * a.size)
-    for row, twin in zip(found[name][1], found[reference][1], strict=True):
-        for key in ("loss", "top1", "val_loss", "val_top1"):
-            assert row[key] == pytest.approx(twin[key], abs=1e-3), (name, key)
 
 
 @pytest.fixture(scope="module")

@@ -34,17 +34,20 @@ class Objective:
     """What training minimizes beside or in place of the supervised loss. A further method is one subclass.
 
     The loop makes the variables part of its state, so that a resumed training goes on with them; trainable ones learn
-    with the model's, by the same optimizer. A variable that `__call__` assigns needs an `aggregation` ("sum" or
-    "mean"), because each device assigns it; with `accumulate` it is assigned once for each piece.
+    with the model's, by the same optimizer. A variable that `__call__` changes needs an `aggregation`, because each
+    device changes it: "mean" for `assign`, "sum" for `value.assign_add`. With `accumulate` it does so for each piece.
 
     Args:
         loss: The task's Keras loss, or the user's: what validation is scored by.
 
     Attributes:
-        streams: Names of the further streams that a step needs; see `training.loop.Batches.streams`.
+        streams: Names of the further streams that a step needs; see `training.batches.Batches.streams`.
+        examples: Those streams that give what the training batches have for inputs, pixels or cached values: in a step
+            they are what the trained part is given, as `Step.features` is.
     """
 
     streams: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
 
     def __init__(self, loss: keras.losses.Loss) -> None:
         self.loss = BatchLoss(loss)

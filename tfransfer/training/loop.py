@@ -23,6 +23,7 @@ from tfransfer.errors import RunError, SettingError, TransferError
 from tfransfer.methods.objective import Objective, Step
 from tfransfer.training import optimizers
 from tfransfer.training.averaging import Averaging
+from tfransfer.training.batches import Batches
 from tfransfer.training.keeping import Keeping
 from tfransfer.training.model import Parts, matrix_products, quiet_frozen, seed_states
 from tfransfer.training.phase import Phase
@@ -51,29 +52,6 @@ class LoopState:
     history: list[dict[str, float]] = field(default_factory=list)
     callbacks: dict[str, Any] = field(default_factory=dict)
     stopped: bool = False
-
-
-@dataclass(frozen=True)
-class Batches:
-    """What a phase iterates over.
-
-    Attributes:
-        training: From (first epoch, first step) to batches of (inputs, targets, weights) to the phase's end.
-        steps: Training steps per epoch.
-        batch: Pictures per training step.
-        validation: One pass over the validation split, in the same form.
-        validation_steps: Its batches.
-        kept: Whether the inputs are kept values of the frozen part, float32, and not uint8 pixels or strings.
-        unit: What the progress display counts.
-    """
-
-    training: Callable[[int, int], tf.data.Dataset]
-    steps: int
-    batch: int
-    validation: tf.data.Dataset
-    validation_steps: int
-    kept: bool = False
-    unit: str = "images"
 
 
 class Loop:
@@ -162,7 +140,8 @@ class Loop:
         self.model.stop_training = self.state.stopped
         try:
             with quiet_frozen(self.parts), matrix_products(self.parts.trained), telling_lost_pictures():
-                iterator = iter(self._distributed(batches.training(self.state.epoch, self.state.step)))
+                flow = batches.starting(self.state.epoch, self.state.step, self.objective.streams)
+                iterator = iter(self._distributed(flow))
                 while self.state.epoch < epochs and not self.model.stop_training:
                     self._epoch(batches, iterator, listed, progress, epochs)
         except DivergedError:
@@ -235,13 +214,17 @@ class Loop:
     def _train_step(self, batch: Any, number: tf.Tensor) -> None:
         (inputs, targets, weights), streams = batch if self.objective.streams else (batch, {})
         self._set_generators(number)
-        features = inputs
-        if not self._kept:
-            features = tf.stop_gradient(self.parts.frozen(as_model_input(inputs), training=False))
-        step = self.objective.prepare(Step(features, targets, weights, streams))
+        streams |= {name: self._features(streams[name]) for name in self.objective.examples}
+        step = self.objective.prepare(Step(self._features(inputs), targets, weights, streams))
         found = [self._gradients(piece) for piece in self._pieces(step)]
         gradients = found[0] if len(found) == 1 else [_added(parts) for parts in zip(*found, strict=True)]
         self.optimizer.apply(self._over_replicas(gradients), self.variables)
+
+    def _features(self, inputs: tf.Tensor) -> tf.Tensor:
+        """What the trained part is given for some inputs: the frozen part's output, which cached inputs are already."""
+        if self._kept:
+            return inputs
+        return tf.stop_gradient(self.parts.frozen(as_model_input(inputs), training=False))
 
     def _over_replicas(self, gradients: list[tf.Tensor | None]) -> list[tf.Tensor | None]:
         """The sum of all replicas' gradients; None stays where a variable has no part in the loss."""

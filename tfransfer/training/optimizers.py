@@ -86,7 +86,8 @@ class LayerwiseAdamW(keras.optimizers.AdamW):
     (discriminative fine-tuning).
 
     Args:
-        shares: One for each variable that the optimizer is built with, in that order.
+        shares: For the first variables that the optimizer is built with, in that order; further ones learn at the
+            whole rate.
         learning_rate: As for AdamW, and so are the options.
         **options: Of AdamW.
     """
@@ -97,12 +98,16 @@ class LayerwiseAdamW(keras.optimizers.AdamW):
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """One variable's update, at its own rate."""
-        super().update_step(gradient, variable, learning_rate * self._shares[self._get_variable_index(variable)])
+        super().update_step(gradient, variable, learning_rate * self._share(variable))
+
+    def _share(self, variable: Any) -> float:
+        place = self._get_variable_index(variable)
+        return self._shares[place] if place < len(self._shares) else 1.0
 
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
         whole = getattr(self, "weight_decay")  # noqa: B009  Keras gives it no type
-        for share in sorted(set(self._shares)):
-            own = [v for v in variables if self._shares[self._get_variable_index(v)] == share]
+        for share in sorted({1.0, *self._shares}):
+            own = [v for v in variables if self._share(v) == share]
             setattr(self, "weight_decay", whole * share if whole else whole)  # noqa: B010
             super()._apply_weight_decay(own)
         setattr(self, "weight_decay", whole)  # noqa: B010

@@ -25,9 +25,10 @@ from tfransfer.methods.supervised import Supervised
 from tfransfer.recipe import Recipe
 from tfransfer.tasks.task import Task
 from tfransfer.training import probe
+from tfransfer.training.batches import Batches, Stream
 from tfransfer.training.callbacks import values_of
 from tfransfer.training.devices import Devices
-from tfransfer.training.loop import Batches, Loop
+from tfransfer.training.loop import Loop
 from tfransfer.training.model import Parts, TransferModel, assemble, unfreeze
 from tfransfer.training.phase import HEAD, PHASE_NUMBERS, Phase, PhaseResult
 from tfransfer.training.plan import Plan
@@ -51,6 +52,9 @@ class Session:
         rebuild: Builds the base again under another dtype policy; None for a model of the user's own.
         caching: What is kept of the frozen part; see `decide_caching`.
         devices: What trains; the base was built in its scope.
+        objectives: From a phase and the Keras loss to what the phase minimizes; None minimizes that loss, with mixup.
+        streams: What objectives need beside the training batches, by name: from a phase and its batch size, of all
+            devices, to a stream as `Batches` takes it.
     """
 
     dataset: Dataset
@@ -63,6 +67,8 @@ class Session:
     rebuild: Callable[[str], BuiltBase] | None = None
     caching: Caching = field(default_factory=lambda: Caching(CachePlan(why="it was not decided")))
     devices: Devices = field(default_factory=Devices)
+    objectives: Callable[[Phase, keras.losses.Loss], Objective] | None = None
+    streams: dict[str, Callable[[Phase, int], Stream]] = field(default_factory=dict)
 
     def decide_caching(self, say: Say, decided: CachePlan | None = None, always: bool = False) -> None:
         """Decide what is kept of the frozen part, before anything is trained; or carry out what was decided before.
@@ -108,11 +114,17 @@ class Session:
         return plain
 
     def batches(self, phase: Phase, parts: Parts) -> Callable[[int], Batches]:
-        """From a batch size to what a phase iterates over: kept features where there are some, else pixels."""
+        """From a batch size to what a phase iterates over: cached features where there are some, else pixels."""
         cached = self.caching.plan.head if phase.name == HEAD else self.caching.plan.fine_tune
         if cached:
-            return self.kept_batches(phase.name, parts, phase.epochs)
-        return self.pixel_batches(phase.name, phase.epochs)
+            make = self.kept_batches(phase.name, parts, phase.epochs)
+        else:
+            make = self.pixel_batches(phase.name, phase.epochs)
+
+        def with_streams(batch: int) -> Batches:
+            return replace(make(batch), streams={name: of(phase, batch) for name, of in self.streams.items()})
+
+        return with_streams
 
     def pixel_batches(self, phase: str, epochs: int, views: int | None = None) -> Callable[[int], Batches]:
         """From a batch size to batches of pixels, varied anew in each epoch, or the views that would be kept."""
@@ -128,7 +140,10 @@ class Session:
                 ).batches  # fmt: skip
 
             validation = flow.evaluation_flow(data, held_out, held_out_targets, size, share.piece(batch), share)
-            return Batches(training, len(train) // batch, batch, validation.batches, validation.steps, unit=self.unit)
+            return Batches(
+                training=training, steps=len(train) // batch, batch=batch, validation=validation.batches,
+                unit=self.unit,
+            )  # fmt: skip
 
         return make
 
@@ -147,7 +162,10 @@ class Session:
                 ).batches
 
             validation = evaluation_batches(validation_rows, held_out_targets, share.piece(batch), share)
-            return Batches(training, len(train) // batch, batch, validation.batches, validation.steps, True, self.unit)
+            return Batches(
+                training=training, steps=len(train) // batch, batch=batch, validation=validation.batches, kept=True,
+                unit=self.unit,
+            )  # fmt: skip
 
         return make
 
@@ -171,7 +189,10 @@ class Session:
         return Phase(name, self.recipe, plan)
 
     def objective(self, phase: Phase, parts: Parts) -> Objective:
-        """What a phase minimizes. Texts cannot be blended, a base's features of them can."""
+        """What a phase minimizes, not built yet."""
+        if self.objectives:
+            return self.objectives(phase, self.keras_loss)
+        # Texts cannot be blended, a base's features of them can.
         blends = self.dataset.modality.has_pixels or parts.tap is not None
         return Supervised(self.keras_loss, phase.section.mixup if blends else 0.0)
 
@@ -207,10 +228,7 @@ class Session:
         batch = self.plan.batch_size
         train_rows = evaluation_batches(source.rows(POOLED_TAP, train, 0), targets, batch)
         held_out_rows = evaluation_batches(validation, held_out_targets, batch)
-        row, said = (
-            loop.validate(Batches(lambda epoch, step: None, 0, batch, part.batches, part.steps, kept=True))
-            for part in (train_rows, held_out_rows)
-        )
+        row, said = (loop.validate(Batches(validation=part.batches, kept=True)) for part in (train_rows, held_out_rows))
         row |= {f"val_{name}": value for name, value in said.items()}
         row |= {"inverse_penalty": strength, "seconds": time.perf_counter() - began}
         return PhaseResult(
