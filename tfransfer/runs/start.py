@@ -13,7 +13,8 @@ from tfransfer.data.dataset import Dataset
 from tfransfer.data.index import SPLITS
 from tfransfer.display.progress import Say
 from tfransfer.errors import SettingError
-from tfransfer.recipe import LINEAR_PROBE, write_recipe
+from tfransfer.methods.heads.registry import head_method
+from tfransfer.recipe import write_recipe
 from tfransfer.runs import run_folder
 from tfransfer.runs.manifest import DataRecord, Manifest, versions, write_manifest
 from tfransfer.runs.resume import measures_of, print_of, progress_of
@@ -90,7 +91,7 @@ def say_plan(session: Session, say: Say) -> None:
     second = f", then {plan.fine_tune_epochs} epochs with {', '.join(plan.unfrozen)} unfrozen" if plan.unfrozen else ""
     size = f" at {plan.image_size} pixels" if plan.image_size else ""
     say(f"base: {plan.base}{size}, weights from {plan.weights}, {plan.precision}")
-    head = "a linear probe" if session.recipe.head.method == LINEAR_PROBE else f"{plan.head_epochs} epochs for the head"
+    head = head_method(session.recipe.head.method).in_words(plan.head_epochs)
     say(f"plan: {head}{second}, {plan.batch_size} {session.unit} a step")
     say(session.caching.plan.sentence())
     if predicted := session.caching.plan.predicted():

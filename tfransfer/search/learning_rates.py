@@ -10,7 +10,8 @@ from tfransfer.display.listeners import listeners
 from tfransfer.display.progress import Progress, Say
 from tfransfer.errors import SettingError
 from tfransfer.evaluation import plots
-from tfransfer.recipe import LINEAR_PROBE, Recipe
+from tfransfer.methods.heads.registry import head_method
+from tfransfer.recipe import Recipe
 from tfransfer.runs.settings import make_recipe
 from tfransfer.search.rate_finder import RATES, Tried, lowest, try_rates
 from tfransfer.system.keywords import keywords_of
@@ -112,8 +113,9 @@ def find_learning_rate(
     rates = require_rates(RATES if rates is None else rates)
     if len(rates) < 2:
         raise SettingError(f"rates must be two or more, to choose one; they are {', '.join(f'{r:g}' for r in rates)}.")
-    if chosen.head.method == LINEAR_PROBE:
-        raise SettingError(f"head.method = {LINEAR_PROBE!r} has no learning rate: leave it out, or train with it.")
+    method = head_method(chosen.head.method)
+    if not method.by_steps:
+        raise SettingError(f"head.method = {method.name!r} has no learning rate: leave it out, or train with it.")
     dataset = open_data(data, reading, progress=progress, say=say)
     head_only = replace(chosen.fine_tune, epochs=0, unfreeze=None)
     session = open_session(dataset, suited(replace(chosen, fine_tune=head_only), dataset), None, None, None, say)

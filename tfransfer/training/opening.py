@@ -12,8 +12,9 @@ from tfransfer.data.dataset import Dataset
 from tfransfer.data.sources.kinds import DIGITS
 from tfransfer.display.progress import Say
 from tfransfer.errors import SettingError
+from tfransfer.methods.heads.registry import head_method
 from tfransfer.methods.losses import as_loss
-from tfransfer.recipe import LINEAR_PROBE, Augmentation, Recipe
+from tfransfer.recipe import Augmentation, Recipe
 from tfransfer.tasks.task import find_task
 from tfransfer.training import planning
 from tfransfer.training.devices import Devices
@@ -93,6 +94,8 @@ def _require_fit(base: BuiltBase, dataset: Dataset, recipe: Recipe) -> None:
     if base.kind != dataset.kind:
         hint = f"name another with --base, for example {DEFAULT if dataset.modality.has_pixels else NGRAMS}."
         raise SettingError(f"the base {base.name} takes {base.kind}s, the data holds {dataset.kind}s: {hint}")
-    for name, asked in {"head.method": recipe.head.method, "class_weights": recipe.class_weights}.items():
-        if asked in (LINEAR_PROBE, "balanced") and not find_task(dataset.task).one_class:
-            raise SettingError(f"{name} = {asked!r} is for single-label tasks; these labels are {dataset.task}.")
+    settings = {"head.method": recipe.head.method, "class_weights": recipe.class_weights}
+    single_label = [head_method(recipe.head.method).single_label, recipe.class_weights == "balanced"]
+    for (name, value), limited in zip(settings.items(), single_label, strict=True):
+        if limited and not find_task(dataset.task).one_class:
+            raise SettingError(f"{name} = {value!r} is for single-label tasks; these labels are {dataset.task}.")

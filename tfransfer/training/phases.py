@@ -1,5 +1,6 @@
 """The two phases: the head learns on a frozen base, then the base's top blocks learn too; the better one is kept."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,9 @@ import tensorflow as tf
 
 from tfransfer.display.progress import Progress, Say, quiet, silent
 from tfransfer.errors import OutOfMemoryError
-from tfransfer.recipe import LINEAR_PROBE
+from tfransfer.methods.heads.method import HeadMethod
+from tfransfer.methods.heads.registry import head_method
+from tfransfer.tasks.head import require_head
 from tfransfer.tasks.task import Task
 from tfransfer.training import optimizers
 from tfransfer.training.callbacks import KeepBest, put_back, values_of
@@ -105,10 +108,9 @@ def train_phases(
         if result is not None:
             put_back(parts.trained.weights, result.weights)
         else:
-            if phase.name == HEAD and phase.recipe.head.method == LINEAR_PROBE:
-                result = session.probe(phase, parts)
-            else:
-                result = run_phase(session, phase, parts, hooks)
+            method = head_method(session.recipe.head.method)
+            by_steps = phase.name == FINE_TUNE or method.by_steps
+            result = run_phase(session, phase, parts, hooks) if by_steps else solve_head(session, phase, parts, method)
             hooks.checkpoints.finish(result)
         say(_phase_line(session.task, phase, result))
         results.append(result)
@@ -119,6 +121,26 @@ def train_phases(
         put_back(parts.trained.weights, before)
         say("fine-tuning did not help on validation: it was rolled back, the head phase's model is kept")
     return Kept(results, kept.name)
+
+
+def solve_head(session: Session, phase: Phase, parts: Parts, method: HeadMethod) -> PhaseResult:
+    """The head phase without steps: the head solved on all cached views, as one epoch."""
+    began = time.perf_counter()
+    solved = method.solve(*session.head_data())
+    require_head(session.whole.model).logits.set_weights([solved.kernel, solved.bias])
+    objective = session.objective(phase, parts)
+    loop = Loop(session.whole.model, parts, keras.optimizers.SGD(), objective, session.fresh_metrics, phase)
+    row, validation = (loop.validate(batches) for batches in session.pooled_batches())
+    row |= {f"val_{name}": value for name, value in validation.items()}
+    row |= solved.facts | {"seconds": time.perf_counter() - began}
+    return PhaseResult(
+        name=phase.name,
+        history=[{"epoch": 1, **row}],
+        kept_epoch=1,
+        validation=validation,
+        weights=values_of(parts.trained.weights),
+        batch=phase.plan.batch_size,
+    )
 
 
 def run_phase(

@@ -1,6 +1,5 @@
 """One training: the data, the recipe, the plan and the model together, and what each phase takes of them."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,24 +12,21 @@ from tfransfer.base.build import BuiltBase
 from tfransfer.base.taps import POOLED_TAP, tap_below
 from tfransfer.data import flow
 from tfransfer.data.dataset import Dataset
-from tfransfer.data.index import labels_of
 from tfransfer.display.progress import Say
 from tfransfer.features.batches import evaluation_batches, training_batches
 from tfransfer.features.caching import Caching, Workload, decide, decided_before
 from tfransfer.features.plan import CachePlan
 from tfransfer.features.source import FeatureSource
+from tfransfer.methods.heads.method import HeadData
 from tfransfer.methods.losses import as_loss
 from tfransfer.methods.objective import Objective
 from tfransfer.methods.supervised import Supervised
 from tfransfer.recipe import Recipe
 from tfransfer.tasks.task import Task
-from tfransfer.training import probe
 from tfransfer.training.batches import Batches, Stream
-from tfransfer.training.callbacks import values_of
 from tfransfer.training.devices import Devices
-from tfransfer.training.loop import Loop
 from tfransfer.training.model import Parts, TransferModel, assemble, unfreeze
-from tfransfer.training.phase import HEAD, PHASE_NUMBERS, Phase, PhaseResult
+from tfransfer.training.phase import HEAD, PHASE_NUMBERS, Phase
 from tfransfer.training.plan import Plan
 
 # Steps in one call where a step takes a millisecond: enough to hide the call's own cost.
@@ -210,28 +206,25 @@ class Session:
         """New Keras metrics: the task's and the user's."""
         return self.task.metrics() + (self.metrics() if self.metrics else [])
 
-    def probe(self, phase: Phase, parts: Parts) -> PhaseResult:
-        """The head phase as a linear probe: no steps, the logistic regression solved on all kept views."""
-        began = time.perf_counter()
+    def head_data(self) -> tuple[HeadData, HeadData]:
+        """Training and validation split as a head is solved on them: pooled features, of all cached views."""
         train, held_out, targets, weights, held_out_targets = self._columns()
-        source, views = self._source(), min(self.caching.plan.views, self.plan.head_epochs)
-        features = [source.rows(POOLED_TAP, train, view).take(np.arange(len(train))) for view in range(views)]
-        validation = source.rows(POOLED_TAP, held_out, 0)
-        kernel, bias, strength = probe.solve(
-            np.concatenate(features), np.tile(labels_of(train), views), np.tile(weights, views),
-            validation.take(np.arange(len(held_out))), labels_of(held_out), len(self.dataset.classes),
-        )  # fmt: skip
-        self.whole.model.get_layer("logits").set_weights([kernel, bias])
-        loop = Loop(
-            self.whole.model, parts, keras.optimizers.SGD(), Supervised(self.keras_loss), self.fresh_metrics, phase
+        views = min(self.caching.plan.views, self.plan.head_epochs)
+        features = np.concatenate([self._pooled_features(train, view) for view in range(views)])
+        return (
+            HeadData(features, np.tile(targets, (views, 1)), np.tile(weights, views)),
+            HeadData(self._pooled_features(held_out), held_out_targets, np.ones(len(held_out), np.float32)),
         )
-        batch = self.plan.batch_size
-        train_rows = evaluation_batches(source.rows(POOLED_TAP, train, 0), targets, batch)
-        held_out_rows = evaluation_batches(validation, held_out_targets, batch)
-        row, said = (loop.validate(Batches(validation=part.batches, kept=True)) for part in (train_rows, held_out_rows))
-        row |= {f"val_{name}": value for name, value in said.items()}
-        row |= {"inverse_penalty": strength, "seconds": time.perf_counter() - began}
-        return PhaseResult(
-            name=HEAD, history=[{"epoch": 1, **row}], kept_epoch=1, validation=said,
-            weights=values_of(parts.trained.weights), batch=batch,
-        )  # fmt: skip
+
+    def _pooled_features(self, examples: Any, view: int = 0) -> np.ndarray:
+        return self._source().rows(POOLED_TAP, examples, view).take(np.arange(len(examples)))
+
+    def pooled_batches(self) -> tuple[Batches, Batches]:
+        """To validate a head with: one pass over the pooled features of the training split, and one of validation."""
+        train, held_out, targets, _, held_out_targets = self._columns()
+
+        def one_pass(examples: Any, wanted: np.ndarray) -> Batches:
+            rows = self._source().rows(POOLED_TAP, examples, 0)
+            return Batches(validation=evaluation_batches(rows, wanted, self.plan.batch_size).batches, kept=True)
+
+        return one_pass(train, targets), one_pass(held_out, held_out_targets)

@@ -1,0 +1,14 @@
+"""The head trained by steps of Adam: the loop does it."""
+
+from tfransfer.methods.heads.method import HeadMethod
+
+
+class Adam(HeadMethod):
+    """Gradient steps over the epochs of the head phase, with the settings of its section of the recipe."""
+
+    name = "adam"
+    by_steps = True
+
+    def in_words(self, epochs: int) -> str:
+        """Says how many epochs."""
+        return f"{epochs} epochs for the head"
