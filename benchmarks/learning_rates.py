@@ -26,7 +26,7 @@ GRID = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 
 def trained(data: Dataset, recipe: Recipe, rate: float) -> float:
     """Validation top-1 of the head phase at a learning rate, trained by itself."""
-    session = open_session(data, recipe.with_settings({"head.learning_rate": rate}), None, None, None, silent)
+    session = open_session(data, recipe.with_settings({"head.learning_rate": rate}), silent)
     session.decide_caching(silent, always=True)
     return train_phases(session, lambda phase: (), quiet, silent).results[0].validation["top1"]
 

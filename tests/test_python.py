@@ -154,7 +154,7 @@ def test_out_of_memory_is_tried_once_more_with_half_the_batch(tmp_path, monkeypa
 )
 def test_mixed_precision_trains_and_is_exported_in_float32(name, colours):
     settings = recipe(base=name, weights="random", image_size=32, precision="mixed_bfloat16", head__epochs=1)
-    world = open_session(tr.load_data(colours), settings, None, None, None, silent)
+    world = open_session(tr.load_data(colours), settings, silent)
     kept = phases.train_phases(world, lambda phase: (), quiet, silent)
     assert np.isfinite([row["loss"] for row in kept.history_rows()]).all()
     mixed, plain = world.whole.model, world.model_for_export()

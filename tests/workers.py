@@ -42,7 +42,7 @@ def train(data: Path, out: Path, job: dict) -> None:
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * job.get("logical", 1))
     devices = choose_devices(job.get("devices", "auto"))
     recipe = Recipe().with_settings(SETTINGS | job.get("settings", {}))
-    world = open_session(load_data(data), recipe, None, None, None, silent, devices=devices)
+    world = open_session(load_data(data), recipe, silent, devices=devices)
     workers.decide_together(world, devices, silent, None)
     parts = unfreeze(world.whole, 3)
     world.caching.extract(recipe, quiet, silent, devices)

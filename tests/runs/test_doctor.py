@@ -343,7 +343,7 @@ def test_a_copy_with_the_same_wrong_label_does_not_vouch_for_it():
 def test_what_a_check_extracts_serves_the_training_after_it(drawn, fresh_cache):
     data = tr.load_data(drawn)
     recipe = tr.Recipe(base="mini").with_settings({"features.views": 1, "fine_tune.epochs": 0})
-    session = open_session(data, recipe, None, None, None, silent)
+    session = open_session(data, recipe, silent)
     session.decide_caching(silent)
     assert session.caching.plan.extract == len(data.split("train")) + len(data.split("validation"))
     tr.check(data, base="mini")

@@ -237,7 +237,7 @@ def test_a_training_step_compiles_as_one_for_a_tpu(colour_photos):
     settings = {"base": "mobilenet_v2", "weights": "random", "image_size": 96, "precision": "mixed_bfloat16",
                 "batch_size": 8, "fine_tune.average": 0.9, "features.cache": False}  # fmt: skip
     made = Recipe().with_settings(settings)
-    world = open_session(load_data(colour_photos), made, None, None, None, silent)
+    world = open_session(load_data(colour_photos), made, silent)
     parts = unfreeze(world.whole, "all")
     loop = Loop(
         world.whole.model, parts, keras.optimizers.AdamW(1e-3, global_clipnorm=1.0),

@@ -1,6 +1,7 @@
 """Batches of kept features, in the order in which `data.flow` would have shown the pictures."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
@@ -12,15 +13,29 @@ from tfransfer.features.store import Rows
 _AHEAD = 4
 
 
+@dataclass(frozen=True)
+class Passes:
+    """Which passes over the examples a phase makes, from where it begins or is resumed.
+
+    Attributes:
+        seed: The run's seed and the phase's number: of each pass's order.
+        epochs: The phase's number of them.
+        first_epoch: Epoch to begin with.
+        first_step: Step of that epoch to begin with.
+    """
+
+    seed: tuple[int, int]
+    epochs: int
+    first_epoch: int = 0
+    first_step: int = 0
+
+
 def training_batches(
     views: Sequence[Rows],
     targets: np.ndarray,
     weights: np.ndarray,
     batch: int,
-    seed: tuple[int, int],
-    first_epoch: int,
-    first_step: int,
-    epochs: int,
+    passes: Passes,
     share: Share = ALL,
 ) -> Flow:
     """All examples in a new order each epoch, epoch e from view e mod K; an incomplete last batch is dropped.
@@ -30,10 +45,7 @@ def training_batches(
         targets: float32, shape (n, classes).
         weights: float32, shape (n,).
         batch: Examples per batch of all devices; cut to the number of examples where there are fewer.
-        seed: The run's seed and the phase's number.
-        first_epoch: Epoch to begin with.
-        first_step: Step of that epoch to begin with.
-        epochs: The phase's number of epochs.
+        passes: Over the examples.
         share: This worker's part of each batch; each of its replicas gets one of the batches that come out.
 
     Returns:
@@ -44,9 +56,9 @@ def training_batches(
     steps = count // batch
 
     def batches() -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        for epoch in range(first_epoch, epochs):
-            order = epoch_order(seed, epoch, count).numpy()
-            for step in range(first_step if epoch == first_epoch else 0, steps):
+        for epoch in range(passes.first_epoch, passes.epochs):
+            order = epoch_order(passes.seed, epoch, count).numpy()
+            for step in range(passes.first_step if epoch == passes.first_epoch else 0, steps):
                 for chosen in share.of(order[step * batch : (step + 1) * batch]):
                     yield views[epoch % len(views)].take(chosen), targets[chosen], weights[chosen]
 

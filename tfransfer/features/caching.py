@@ -29,7 +29,7 @@ from tfransfer.system.files import size_text
 _PLAIN_WINS = 0.8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Workload:
     """What a training asks of the frozen part.
 
@@ -171,7 +171,7 @@ def decide(work: Workload, say: Say, always: bool = False) -> Caching:
             needed = _bytes(source, _look(source, wanted, choosing.remembered_engine(memory, settings.engine)))
             if needed <= space:
                 fewer = "" if views == most and taps[0] is (tap or POOLED_TAP) else "no room for more"
-                return _opened(work, source, memory, views, fewer, say, always)
+                return _opened(work, source, memory, views, say, fewer=fewer, always=always)
     return Caching(CachePlan(why=f"they need {size_text(needed)} and the store may take {size_text(space)}"))
 
 
@@ -251,9 +251,9 @@ def _rows(lacking: dict[str, set[str]]) -> int:
 
 
 def _opened(
-    work: Workload, source: FeatureSource, memory: EngineMemory, views: int, fewer: str, say: Say, always: bool
+    work: Workload, source: FeatureSource, memory: EngineMemory, views: int, say: Say, *, fewer: str, always: bool
 ) -> Caching:
-    """Choose the engine where something is to be extracted, and estimate the time."""
+    """Choose the engine where something is to be extracted, and estimate the time; `fewer` says why not more views."""
     wanted = work.wanted(source, views)
     lacking = source.missing(wanted)
     engine, why = None, "cached before"

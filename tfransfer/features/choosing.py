@@ -85,7 +85,7 @@ def open_engine(
         return Choice(compiled, rates, None, "LiteRT reads no texts")
     if setting == AUTO and memory.converted() is None and rows / rates[KERAS] < _CONVERSION_SECONDS:
         return Choice(compiled, rates, None, f"{rows} pictures are too few to convert the base for")
-    return _held_litert(model, pictures, compiled, expected, rates, memory, setting, say)
+    return _compared_litert(_KerasRun(model, compiled, pictures, expected, rates), memory, setting, say)
 
 
 def _why_keras(setting: str) -> str:
@@ -96,33 +96,37 @@ def _why_keras(setting: str) -> str:
     return "measured before" if litert.available() else "LiteRT is not installed"
 
 
-def _held_litert(
-    model: keras.Model,
-    pictures: np.ndarray,
-    compiled: KerasEngine,
-    expected: list[np.ndarray],
-    rates: dict[str, float],
-    memory: EngineMemory,
-    setting: str,
-    say: Say,
-) -> Choice:
+@dataclass(frozen=True)
+class _KerasRun:
+    """What LiteRT is compared with: the Keras engine's outputs of some pictures, and its rate."""
+
+    model: keras.Model
+    engine: KerasEngine
+    pictures: np.ndarray
+    outputs: list[np.ndarray]
+    rates: dict[str, float]
+
+
+def _compared_litert(plain: _KerasRun, memory: EngineMemory, setting: str, say: Say) -> Choice:
     """The LiteRT engine if it converts, agrees with Keras and is faster; else the Keras engine."""
+    rates = plain.rates
     try:
-        engine = litert.LiteRTEngine(_converted(model, memory))
-        difference = largest_difference(engine.run(pictures[:_HELD]), [v[:_HELD] for v in expected])
+        engine = litert.LiteRTEngine(_converted(plain.model, memory))
+        outputs = [values[:_HELD] for values in plain.outputs]
+        difference = largest_difference(engine.run(plain.pictures[:_HELD]), outputs)
     except Exception as error:  # noqa: BLE001  the converter raises many kinds on what it does not know
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         say(f"features: this base does not convert to LiteRT ({reason}); Keras runs it")
         memory.keep(engine=KERAS)
-        return Choice(compiled, rates, None, "the base does not convert to LiteRT")
+        return Choice(plain.engine, rates, None, "the base does not convert to LiteRT")
     if not difference <= _TOLERANCE:
         say(f"features: LiteRT is off by {difference:.1e} of the largest value on this base; Keras runs it")
         memory.keep(engine=KERAS)
-        return Choice(compiled, rates, difference, "LiteRT's values are off")
-    rates[LITERT] = _rate(engine, pictures)
+        return Choice(plain.engine, rates, difference, "LiteRT's values are off")
+    rates[LITERT] = _rate(engine, plain.pictures)
     if setting == AUTO and rates[KERAS] > rates[LITERT]:
         memory.keep(engine=KERAS, rates=rates)
-        return Choice(compiled, rates, difference, "measured")
+        return Choice(plain.engine, rates, difference, "measured")
     memory.keep(engine=LITERT, rates=rates)
     return Choice(engine, rates, difference, "asked for" if setting == LITERT else "measured")
 

@@ -40,6 +40,7 @@ from tfransfer.training.checkpoint import Checkpoint, Checkpoints
 from tfransfer.training.devices import Devices
 from tfransfer.training.opening import open_session, suited
 from tfransfer.training.phases import CallbackFactory, Kept, train_phases
+from tfransfer.training.plan import Plan
 from tfransfer.training.session import Session
 
 
@@ -181,9 +182,8 @@ class Job:
         """Decide what a new run does."""
         survey.say_findings(survey.index_findings(dataset), self.say)
         recipe = suited(self.recipe, dataset)
-        own = self.own
-        session = open_session(dataset, recipe, own.model, own.loss, own.metrics, self.say, devices=self.devices)
-        if own.model is not None:
+        session = self._open(dataset, recipe)
+        if self.own.model is not None:
             require_saving(session.whole.model, session.plan.image_size, session.task.name)
         workers.decide_together(session, self.devices, self.say, None)
         say_plan(session, self.say)
@@ -192,14 +192,20 @@ class Job:
     def _go_on(self, earlier: Earlier, dataset: Dataset) -> Session:
         """Do what was decided when the run was begun."""
         require_same_data(earlier, dataset)
-        own, plan = self.own, earlier.manifest.plan
-        require_model_given(earlier, own.model)
+        require_model_given(earlier, self.own.model)
         require_same_devices(earlier, self.devices)
-        session = open_session(dataset, earlier.recipe, own.model, own.loss, own.metrics, self.say, plan, self.devices)
+        session = self._open(dataset, earlier.recipe, earlier.manifest.plan)
         require_same_base(earlier, session.base)
         require_same_measures(earlier, session)
         workers.decide_together(session, self.devices, self.say, earlier.manifest.features)
         return session
+
+    def _open(self, dataset: Dataset, recipe: Recipe, plan: Plan | None = None) -> Session:
+        own = self.own
+        return open_session(
+            dataset, recipe, self.say, own_model=own.model, loss=own.loss, metrics=own.metrics, plan=plan,
+            devices=self.devices,
+        )  # fmt: skip
 
     def _export(self, run: Run, held: HeldOut | None, resumed: bool) -> None:
         """Make the files that are asked for; in a resumed run, those that it lacks."""

@@ -118,7 +118,7 @@ def find_learning_rate(
         raise SettingError(f"head.method = {method.name!r} has no learning rate: leave it out, or train with it.")
     dataset = open_data(data, reading, progress=progress, say=say)
     head_only = replace(chosen.fine_tune, epochs=0, unfreeze=None)
-    session = open_session(dataset, suited(replace(chosen, fine_tune=head_only), dataset), None, None, None, say)
+    session = open_session(dataset, suited(replace(chosen, fine_tune=head_only), dataset), say)
     session.decide_caching(say, always=True)
     say(session.caching.plan.sentence())
     session.caching.extract(session.recipe, progress, say)

@@ -36,10 +36,11 @@ def suited(recipe: Recipe, dataset: Dataset) -> Recipe:
 def open_session(
     dataset: Dataset,
     recipe: Recipe,
-    own_model: Any,
-    loss: Any,
-    metrics: Callable[[], list[Any]] | None,
     say: Say,
+    *,
+    own_model: Any = None,
+    loss: Any = None,
+    metrics: Callable[[], list[Any]] | None = None,
     plan: Plan | None = None,
     devices: Devices | None = None,
 ) -> Session:
@@ -48,10 +49,10 @@ def open_session(
     Args:
         dataset: With its splits.
         recipe: The user's settings.
+        say: Warned when the built-in base steps in.
         own_model: A keras.Model as base, or None for the one that the recipe names.
         loss: As `pipeline.train` takes it.
         metrics: As `pipeline.train` takes it.
-        say: Warned when the built-in base steps in.
         plan: What was decided when the run was begun; None decides now.
         devices: What trains; None is one device.
 

@@ -13,7 +13,7 @@ from tfransfer.base.taps import POOLED_TAP, tap_below
 from tfransfer.data import flow
 from tfransfer.data.dataset import Dataset
 from tfransfer.display.progress import Say
-from tfransfer.features.batches import evaluation_batches, training_batches
+from tfransfer.features.batches import Passes, evaluation_batches, training_batches
 from tfransfer.features.caching import Caching, Workload, decide, decided_before
 from tfransfer.features.plan import CachePlan
 from tfransfer.features.source import FeatureSource
@@ -78,8 +78,9 @@ class Session:
         plan, base = self.plan, self.base
         tap = tap_below(base.blocks, plan.unfreeze) if plan.fine_tune_epochs and base.module is None else None
         return Workload(
-            self.dataset, base, self.recipe, plan.head_epochs, plan.fine_tune_epochs, plan.batch_size, tap,
-            lambda: unfreeze(self.whole, plan.unfreeze).trained,
+            dataset=self.dataset, base=base, recipe=self.recipe, head_epochs=plan.head_epochs,
+            fine_tune_epochs=plan.fine_tune_epochs, batch_size=plan.batch_size, fine_tune_tap=tap,
+            trained=lambda: unfreeze(self.whole, plan.unfreeze).trained,
         )  # fmt: skip
 
     @property
@@ -153,9 +154,8 @@ class Session:
 
         def make(batch: int) -> Batches:
             def training(first_epoch: int, first_step: int) -> Any:
-                return training_batches(
-                    views, targets, weights, batch, seed, first_epoch, first_step, epochs, share
-                ).batches
+                passes = Passes(seed, epochs, first_epoch, first_step)
+                return training_batches(views, targets, weights, batch, passes, share).batches
 
             validation = evaluation_batches(validation_rows, held_out_targets, share.piece(batch), share)
             return Batches(
