@@ -15,12 +15,16 @@ ROOT = Path(__file__).parent.parent
 COLOURS = ((150, 10, 0), (10, 150, 20), (0, 20, 150), (150, 140, 0))
 
 
+# What takes a minute or more, begun early so that no process is left alone with it at the end.
+LONG_FILES = ("test_hub_base", "test_devices", "test_objectives", "test_every_task", "test_end_to_end")
+
+
 def pytest_collection_modifyitems(items):
-    """Layering and laws come first; the tests of a file run in one process, because they share its fixtures."""
-    items.sort(key=lambda item: (item.path.name != "test_layering.py", item.get_closest_marker("law") is None))
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(ROOT))))
+    """Layering comes first, then files with laws, then the longest ones; each file's tests run in one process."""
+    with_laws = {item.path for item in items if item.get_closest_marker("law")}
+    items.sort(key=lambda item: (
+        item.path.name != "test_layering.py", item.path not in with_laws, item.path.stem not in LONG_FILES
+    ))  # fmt: skip
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -273,6 +273,7 @@ def test_the_best_file_within_a_budget_is_kept_and_the_others_are_not(copied, ru
     assert found._repr_html_().count("<tr>") == 1 + len(found.tried)
 
 
+@pytest.mark.slow
 def test_the_better_of_two_runs_wins_and_gets_the_file(copied, photos, tmp_path):
     (copied.folder / "model.tflite").unlink()
     other = pipeline.train(

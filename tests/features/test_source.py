@@ -187,6 +187,7 @@ print(source.extract(wanted, Slow()), flush=True)
 """
 
 
+@pytest.mark.slow
 def test_killed_extraction_loses_at_most_the_shard_being_written(colour_photos, dataset, tmp_path):
     script = tmp_path / "killed.py"
     script.write_text(KILLED)

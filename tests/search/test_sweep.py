@@ -83,6 +83,7 @@ def test_killed_after_the_first_row_it_goes_on_and_ends_as_if_never_stopped(data
     assert [row | {"seconds": 0} for row in again.rows] == [row | {"seconds": 0} for row in whole.rows]
 
 
+@pytest.mark.slow
 def test_a_sweep_that_goes_on_may_be_larger_and_keeps_its_settings(dataset, tmp_path, monkeypatch):
     place, began, trained = tmp_path / "sweep", [], trial.Trial._train
 

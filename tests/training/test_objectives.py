@@ -109,11 +109,13 @@ def ends(tmp_path_factory):
     return trained(data, folder, ONE | toy, TWO | toy, ONE | toy | pieces)
 
 
+@pytest.mark.slow
 def test_two_devices_agree_with_one(ends):
     assert ends["two"][2] == 2
     check_same(ends, "two")
     assert ends["one"][0][-1] > 0, "the examples that the objective counted"
 
 
+@pytest.mark.slow
 def test_a_batch_in_pieces_agrees_with_a_whole_one(ends):
     check_same(ends, "pieces")

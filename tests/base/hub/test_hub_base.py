@@ -48,7 +48,10 @@ def photos(flower_photos, tmp_path_factory):
     return next(path for path in place.iterdir() if path.is_dir())
 
 
-@pytest.fixture(scope="module", params=["tf_module", pytest.param("tf_keras", marks=pytest.mark.long)])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param("tf_module", marks=pytest.mark.slow), pytest.param("tf_keras", marks=pytest.mark.long)],
+)
 def module(request, mobilenet_v2_weights, tmp_path_factory):
     """MobileNetV2 with its real weights as a module of TF-Hub's reusable kind, written in either of the usual ways."""
     network = keras.applications.MobileNetV2(
@@ -144,6 +147,7 @@ def test_evaluate_predict_and_export_elsewhere(trained, photos, command, monkeyp
     assert (run / "model.tflite").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["tf_module"], indirect=True)
 def test_on_another_machine_the_program_in_a_run_is_loaded_only_when_trusted(
     trained, photos, tmp_path, command, monkeypatch

@@ -315,6 +315,7 @@ def test_a_preset_for_pictures_goes_from_training_to_files(presets, dataset, tmp
     assert tfransfer.load_run(run.folder).evaluate() == run.metrics
 
 
+@pytest.mark.slow
 def test_a_preset_for_texts_goes_from_training_to_a_saved_model(presets, tmp_path, fresh_cache):
     lines = [f"{'good' if n % 2 else 'bad'} film{' a' * (n // 2)},{n % 2}" for n in range(60)]
     (tmp_path / "films.csv").write_text("text,label\n" + "\n".join(lines) + "\n")
