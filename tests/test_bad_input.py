@@ -422,7 +422,7 @@ def write_folder(path):
 def test_a_disk_that_fills_is_said_and_the_previous_file_stays_whole(write, tmp_path):
     path = tmp_path / "out" / "result.keras"
     files.write_text(path, "what was there")
-    with full_disk(4096), pytest.raises(WriteError, match=r"disk is full.*result\.keras.*Make room"):
+    with full_disk(4096), pytest.raises(WriteError, match=r"disk is full.*result\.keras.*Free some space"):
         write(path)
     assert path.read_text() == "what was there"
     assert [p.name for p in path.parent.iterdir()] == ["result.keras"], "nothing half-written is left"
