@@ -129,7 +129,7 @@ def _from_array(array: np.ndarray, size: int) -> np.ndarray:
         low, high = float(array.min()), float(array.max())
         if not (np.isfinite(low) and np.isfinite(high)) or low < 0 or high > 255 or 0 < high <= 1:
             raise DataError(
-                f"pixels must be in [0, 255]; this array has {low:g} to {high:g}. "
+                f"pixels are expected in [0, 255]; this array holds {low:g} to {high:g}. "
                 "Multiply by 255 if it was scaled to [0, 1]."
             )
     return pictures.resize(tf.constant(array), size).numpy()
