@@ -122,10 +122,10 @@ BAD_DATA = {
     empty: ["no pictures below", "one folder per class", "JPEG, PNG, GIF, BMP, WebP"],
     empty_class_folders: ["no pictures below", "one folder per class", "found 2 folders"],
     without_class_folders: ["6 pictures but no folder per class", "put the pictures of each class into a folder"],
-    one_class: ["one class only, 'cat'", "add a folder with pictures of what is not 'cat'"],
+    one_class: ["only one class, 'cat'", "add a folder with pictures of what is not 'cat'"],
     a_class_too_small: ["class 'dog' has 2 different pictures", "at least 3", "add pictures"],
     most_unreadable: ["8 of 12 pictures", "more than half", "cat/000.png", "4 no picture", "check how the files"],
-    a_class_unreadable: ["no readable picture is left in 'dog'", "see the files set aside"],
+    a_class_unreadable: ["no readable picture is left in 'dog'", "see the skipped files"],
 }
 
 
@@ -220,8 +220,8 @@ def test_bad_files_are_set_aside_named_and_counted_and_training_goes_on(partly_b
     assert all(row["detail"] and row["set_aside"] == "true" for row in rows)
     assert run.manifest["data"]["set_aside"] == len(BAD_FILES)
     assert len(run.data.examples) == 14
-    assert "set aside: 2 files (truncated): cat/truncated.jpg, cat/truncated.png" in said
-    assert "set aside: 1 file (too large): dog/huge.png" in said
+    assert "skipped: 2 files (truncated): cat/truncated.jpg, cat/truncated.png" in said
+    assert "skipped: 1 file (too large): dog/huge.png" in said
     assert contents(partly_bad) == before
 
 
@@ -256,7 +256,7 @@ def test_symlink_loop_does_not_hang(data, refused):
     (data / "loop").symlink_to("loop")
     for path in data.glob("dog/*"):
         path.unlink()
-    assert "one class only, 'cat'" in refused(1, "train", data)
+    assert "only one class, 'cat'" in refused(1, "train", data)
 
 
 @pytest.mark.parametrize(
@@ -422,7 +422,7 @@ def write_folder(path):
 def test_a_disk_that_fills_is_said_and_the_previous_file_stays_whole(write, tmp_path):
     path = tmp_path / "out" / "result.keras"
     files.write_text(path, "what was there")
-    with full_disk(4096), pytest.raises(WriteError, match=r"disk is full.*result\.keras.*Make room"):
+    with full_disk(4096), pytest.raises(WriteError, match=r"disk is full.*result\.keras.*Free some space"):
         write(path)
     assert path.read_text() == "what was there"
     assert [p.name for p in path.parent.iterdir()] == ["result.keras"], "nothing half-written is left"

@@ -163,7 +163,7 @@ def test_broken_file_is_listed_and_training_went_on(colours):
     assert issues["blue/broken.jpg"]["kind"] == "truncated"
     assert issues["blue/broken.jpg"]["set_aside"] == "true"
     assert (data / "blue" / "broken.jpg").exists()
-    assert "set aside: 1 file (truncated): blue/broken.jpg" in ran.stderr
+    assert "skipped: 1 file (truncated): blue/broken.jpg" in ran.stderr
 
 
 def test_splits_hold_every_good_file_once(colours):

@@ -103,7 +103,7 @@ def test_the_command_trains_on_prepared_tfds(tmp_path, command, solid_folder):
     assert "no_such_set" in errors
     code, _, errors = command("train", "tfds:tf_flowers", "--split", "train", "--out", tmp_path / "run")
     assert code == 2
-    assert "--split wants NAME=SPLIT" in errors
+    assert "--split expects NAME=SPLIT" in errors
 
 
 def test_arrays_that_are_gone_from_the_cache_are_asked_for(tmp_path, monkeypatch):

@@ -59,7 +59,7 @@ def test_settings_of_find_learning_rate_act_on_data_that_is_loaded(dataset):
 @pytest.mark.parametrize("function", [tr.check, tr.sweep, tr.find_learning_rate])
 def test_how_data_is_read_is_refused_for_data_that_is_loaded(function, dataset, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SettingError, match="loaded already, so label_column would change nothing"):
+    with pytest.raises(SettingError, match="already loaded, so label_column has no effect"):
         function(dataset, base="mini", reading={"label_column": "kind"})
     with pytest.raises(SettingError, match=r"reading takes no 'lable_column'.* Did you mean label_column"):
         function(tmp_path / "x.csv", reading={"lable_column": "kind"})

@@ -395,13 +395,13 @@ def test_law_6_breaks_when_splits_depend_on_the_path(colour_photos, tmp_path, mo
 
 @pytest.mark.slow
 def test_law_6_breaks_when_splits_depend_on_the_number_of_files(colour_photos, tmp_path, monkeypatch):
-    honest, cut = splits.unit_of, splits._cut
+    honest, assign = splits.unit_of, splits._assign
 
     def counting(examples, *rest):
         monkeypatch.setattr(splits, "unit_of", lambda seed, name: honest(seed + len(examples), name))
-        return cut(examples, *rest)
+        return assign(examples, *rest)
 
-    monkeypatch.setattr(splits, "_cut", counting)
+    monkeypatch.setattr(splits, "_assign", counting)
     broken(check_splits, colour_photos, tmp_path)
 
 

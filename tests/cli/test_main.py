@@ -31,7 +31,7 @@ def test_a_base_shows_its_blocks_and_what_belongs_to_the_top_one(command):
     lines = shown.splitlines()
     assert lines[2].split()[:2] == ["1", "block_16"]
     assert lines[-2].split()[:2] == ["17", "expanded_conv"]
-    assert "Conv_1, Conv_1_bn behind block_16 belongs to it" in lines[-1]
+    assert "Conv_1, Conv_1_bn after block_16 is unfrozen with the top block" in lines[-1]
 
 
 def test_a_base_without_clean_block_boundaries_says_so(command):

@@ -168,7 +168,7 @@ def test_class_that_cannot_be_split_without_tearing_equal_files_apart_is_refused
     elks = [replace(e, label=2) for e in (high[0], high[1], low[0])]
     cats = [high[0], middle[0], low[1]]
     dogs = [replace(e, label=1) for e in (high[1], middle[1], low[2])]
-    with pytest.raises(DataError, match=r"class 'elk' cannot have.*tearing.*add pictures"):
+    with pytest.raises(DataError, match=r"class 'elk' cannot be in.*separating.*add pictures"):
         decide(elks + cats + dogs, classes=("cat", "dog", "elk"))
 
 
@@ -237,8 +237,8 @@ def test_content_on_two_sides_is_removed_from_train_named_and_counted(arrange):
     assert "is in test" in leaks["train/cat/b.png"].detail
     assert "is in validation" in leaks["train/cat/c.png"].detail
     assert sorted(dataset.notes) == [
-        "removed 1 pictures from train that also stood in test",
-        "removed 2 pictures from train that also stood in validation",
+        "removed 1 pictures from train that are also in test",
+        "removed 2 pictures from train that are also in validation",
     ]
     assert (root / "train/cat/b.png").is_file()
 
@@ -249,7 +249,7 @@ def test_content_in_validation_and_test_is_kept_in_test_only(decide, fakes):
     given += in_split(cats[6:] + dogs[6:], "test") + [replace(cats[6], path="leak.jpg", split="validation")]
     decided = decide(given)
     assert "leak.jpg" not in sides(decided)
-    assert decided.notes == ("removed 1 pictures from validation that also stood in test",)
+    assert decided.notes == ("removed 1 pictures from validation that are also in test",)
 
 
 def test_a_group_on_two_sides_is_removed_from_train(decide, fakes):
@@ -273,7 +273,7 @@ def test_splits_that_the_user_did_not_make_are_cut_from_train(missing, decide, f
     assert all(counts[split] == 14 for split in made)
     assert all(60 < counts[split] < 140 for split in missing)
     assert counts["train"] == 1000 - sum(counts[s] for s in missing)
-    assert any(all(s in note for s in missing) and "cut from train" in note for note in decided.notes)
+    assert any(all(s in note for s in missing) and "split off from train" in note for note in decided.notes)
     assert {e.label for e in decided.examples if e.split == missing[0]} == {0, 1}
 
 
@@ -361,13 +361,13 @@ def test_splits_that_the_file_lacks_are_cut_from_its_train(data, splits_file):
         ([], "file,class", "expected the columns path, label, split; it has file, class"),
         (["cat/000.png;cat;train"], "path;label;split", "expected the columns path, label, split"),
         (["cat/000.png,cat"], "path,label,split", "line 2.*has fewer"),
-        (["cat/000.png,cat,dev"], "path,label,split", "line 2: 'dev' is none of train, validation, test"),
+        (["cat/000.png,cat,dev"], "path,label,split", "line 2: 'dev' is not one of train, validation, test"),
         (
             ["cat/000.png,cat,train", "cat/001.png,cat,test", "cat/000.png,cat,test"],
             "path,label,split",
-            "line 4: 'cat/000.png' is listed twice, and differently",
+            "line 4: 'cat/000.png' is listed twice with different values",
         ),
-        (["cat/000.png,lynx,train"], "path,label,split", "names classes that the folder does not have: 'lynx'"),
+        (["cat/000.png,lynx,train"], "path,label,split", "lists classes that the data does not have: 'lynx'"),
         (["cat/nowhere.png,cat,train"], "path,label,split", "none of the 1 paths"),
     ],
 )

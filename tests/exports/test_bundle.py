@@ -60,7 +60,7 @@ def test_every_model_in_it_says_here_what_it_said_there(bundle, command):
     code, out, _ = command("verify", bundle)
     assert code == 0, out
     assert out.count("10/10") == 3
-    assert out.count("as it was") == 3
+    assert out.count("as recorded") == 3
 
 
 def test_the_loader_names_the_examples(unpacked, run):

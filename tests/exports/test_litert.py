@@ -293,7 +293,7 @@ def test_where_nothing_keeps_to_the_budget_nothing_is_kept(copied, command):
     (copied.folder / "model.tflite").unlink()
     code, _, err = command("export", copied.folder, "--budget", "1kB", "--to", "tflite")
     assert code == 1
-    assert "none of 1 files keeps to 1kB" in err
+    assert "none of 1 files is within 1kB" in err
     assert not (copied.folder / "model.tflite").exists()
 
 

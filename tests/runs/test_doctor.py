@@ -455,7 +455,7 @@ def test_a_class_too_small_is_diagnosed_and_not_trained_on(data, command):
         path.unlink()
     found = tr.check(data, suspects=False)
     assert {"class-too-small", "not-trainable"} <= {f.kind for f in found.hard}
-    with pytest.raises(DataError, match="no split file can mend this: class 'ash' has 2"):
+    with pytest.raises(DataError, match="no splits file can fix this: class 'ash' has 2"):
         found.fix("clean.csv")
     with pytest.raises(DataError, match="class 'ash' has 2 different pictures"):
         tr.train(found.dataset, out="run")

@@ -152,7 +152,7 @@ def test_mistakes_and_examples_are_galleries(trained):
     assert len(gallery.cards) == 5
     assert all(f'alt="{card.caption[1]}' in gallery._repr_html_() for card in gallery.cards)
     assert repr(gallery) == repr(trained.data.show(5, "validation"))
-    with pytest.raises(tr.TransferError, match="split is one of"):
+    with pytest.raises(tr.TransferError, match="split must be one of"):
         trained.data.show(split="tset")
 
 

@@ -32,20 +32,20 @@ def test_the_command_gives_the_option_the_table_and_the_plot(command, colour_pho
     assert said["option"] == "--set head.learning_rate=0.01"
     assert said["plot"] == str(plot)
     assert [one["learning_rate"] for one in said["tried"]] == [1e-8, 1e-2]
-    assert "at an end of what was tried" in elsewhere
+    assert "at an end of the range" in elsewhere
     assert plot.read_bytes()[1:4] == b"PNG"
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--rates", "1e-3,x"], "--rates wants numbers with commas between"),
+        (["--rates", "1e-3,x"], "--rates expects comma-separated numbers"),
         (["--rates", "1e-3"], "rates must be two or more"),
         (["--rates", "0,1e-3"], "a learning rate must be above 0"),
         (["--base", "min"], "did you mean mini?"),
         (["--set", "head.method=linear-probe"], "has no learning rate"),
         (["--set", "head.epoch=3"], "Did you mean epochs?"),
-        (["--split", "x"], "--split wants NAME=SPLIT"),
+        (["--split", "x"], "--split expects NAME=SPLIT"),
         (["--out", "rates.txt"], "a plot is a .png, .svg or .pdf"),
     ],
 )

@@ -134,10 +134,10 @@ def test_unsaid_depths_and_rates_lie_around_the_defaults(dataset, tmp_path, monk
     ("words", "message"),
     [
         (["--bases", "mini,mobilnet_v2"], "did you mean mobilenet_v2?"),
-        (["--learning-rates", "1e-3,fast"], "--learning-rates wants numbers"),
+        (["--learning-rates", "1e-3,fast"], "--learning-rates expects comma-separated numbers"),
         (["--learning-rates", "-1"], "a learning rate must be above 0"),
         (["--bases", "mini,mobilenet_v2", "--weights", "x.h5"], "say BASE=FILE for each"),
-        (["--weights", "x.h5", "--weights", "y.h5"], "several --weights want BASE=FILE"),
+        (["--weights", "x.h5", "--weights", "y.h5"], "several --weights must each be BASE=FILE"),
         (["--weights", "vgg16=x.h5"], "not among the bases"),
         (["--set", "head.epoch=3"], "Did you mean epochs?"),
         (["--fine-tune-epochs", "0"], "--fine-tune-epochs"),
@@ -168,7 +168,7 @@ def test_the_command_gives_a_table_and_the_command_that_trains_the_best(command,
     best = place / "best.toml"
     assert said["command"] == f"tfransfer train {colour_photos} --recipe {best} --split-seed 3"
     assert [row["unfreeze"] for row in said["rows"]] == [0]
-    assert "on validation, the best first" in elsewhere
+    assert "on validation, best first" in elsewhere
 
 
 def test_the_training_command_reads_the_data_as_the_sweep_did(tmp_path):

@@ -46,7 +46,7 @@ def encoded(content):
         (encoded(picture(1, "TIFF")), 400, "TIFF is not read here"),
         (encoded(bomb(9_000, 9_000)), 413, "limit is 50,000,000"),
         (encoded(bomb(60_000, 60_000)), 413, "pixels"),
-        ({"b64": "!!!"}, 400, "no base64"),
+        ({"b64": "!!!"}, 400, "not base64"),
         ({"b64": 7}, 400, "base64"),
         ({}, 400, "base64"),
         ({"images": GOOD}, 400, "takes"),
@@ -57,11 +57,11 @@ def encoded(content):
         ([], 400, "another shape"),
         (ROW[1:], 400, "another shape"),
         ([*ROW[1:], [[0, 0, 0]] * (SIZE - 1)], 400, "another shape"),
-        ([*ROW[1:], [[0, 0, 256]] * SIZE], 400, "holds something else"),
-        ([*ROW[1:], [[0, 0, -1]] * SIZE], 400, "holds something else"),
-        ([*ROW[1:], [[0, 0, 0.5]] * SIZE], 400, "holds something else"),
-        ([*ROW[1:], [[0, 0, "9"]] * SIZE], 400, "holds something else"),
-        ([*ROW[1:], [[0, 0, 10**30]] * SIZE], 400, "holds something else"),
+        ([*ROW[1:], [[0, 0, 256]] * SIZE], 400, "other values"),
+        ([*ROW[1:], [[0, 0, -1]] * SIZE], 400, "other values"),
+        ([*ROW[1:], [[0, 0, 0.5]] * SIZE], 400, "other values"),
+        ([*ROW[1:], [[0, 0, "9"]] * SIZE], 400, "other values"),
+        ([*ROW[1:], [[0, 0, 10**30]] * SIZE], 400, "other values"),
     ],
 )  # fmt: skip
 def test_bad_instance_is_named_with_the_reason(client, bad, code, reason):
@@ -73,9 +73,9 @@ def test_bad_instance_is_named_with_the_reason(client, bad, code, reason):
 @pytest.mark.parametrize(
     ("body", "code", "reason"),
     [
-        (b"", 400, "no JSON"),
-        (b"{", 400, "no JSON"),
-        (b"\xff\xfe\x00", 400, "no JSON"),
+        (b"", 400, "not JSON"),
+        (b"{", 400, "not JSON"),
+        (b"\xff\xfe\x00", 400, "not JSON"),
         (b"7", 400, "JSON object"),
         (b"[" * 10_000, 400, "deep"),
         (b"{}", 400, "expected either"),
@@ -84,12 +84,12 @@ def test_bad_instance_is_named_with_the_reason(client, bad, code, reason):
         (b'{"instances": {"a": 1}}', 400, "must be a list"),
         (b'{"inputs": {"b64": "aaaa"}}', 400, "must be a list"),
         (b'{"instances": [1], "signature_name": "serving_defualt"}', 400, "Did you mean serving_default"),
-        (b'{"instances": [1], "signature_name": [1]}', 400, "no such signature_name"),
+        (b'{"instances": [1], "signature_name": [1]}', 400, "unknown signature_name"),
         (json.dumps({"instances": [GOOD], "signature_name": "serving_default"}).encode(), 400, "takes pixels"),
         (json.dumps({"instances": [ROW], "signature_name": "serve_bytes"}).encode(), 400, "takes a picture file"),
         (json.dumps({"instances": [GOOD] * 65}).encode(), 400, "the limit is 64"),
         (b'{"instances": [' + b"[]," * 30_000 + b"1]}", 413, "more values"),
-        (b'{"instances": [NaN, 1e999, ' + b"9" * 5000 + b"]}", 400, "no JSON"),
+        (b'{"instances": [NaN, 1e999, ' + b"9" * 5000 + b"]}", 400, "not JSON"),
     ],
 )
 def test_bad_request_is_refused_with_the_reason(client, body, code, reason):
@@ -215,14 +215,14 @@ def test_client_that_hangs_up_leaves_nothing_behind(run):
 
 
 def test_only_so_many_requests_wait_and_others_are_told_to_come_back(run, monkeypatch):
-    go, outputs = threading.Event(), answering.Answering._outputs
+    go, outputs = threading.Event(), answering.BatchingWorker._outputs
 
     def held(self, inputs):
         if inputs and inputs[0].any():  # not the first question, at the start
             go.wait(10)
         return outputs(self, inputs)
 
-    monkeypatch.setattr(answering.Answering, "_outputs", held)
+    monkeypatch.setattr(answering.BatchingWorker, "_outputs", held)
     with serving(run, requests=3) as client, ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(client.ask, "POST", PREDICT, json.dumps({"instances": [GOOD]})) for _ in range(8)]
         try:
@@ -258,9 +258,9 @@ def test_failure_of_the_service_itself_is_told_without_its_inside(run, monkeypat
     def fail(self, inputs):
         if inputs and inputs[0].any():  # not the first question, at the start
             raise RuntimeError("/secret/path")
-        return [self._ask(one).numpy() for one in inputs]
+        return [self._infer(one).numpy() for one in inputs]
 
-    monkeypatch.setattr(answering.Answering, "_outputs", fail)
+    monkeypatch.setattr(answering.BatchingWorker, "_outputs", fail)
     with serving(run) as client:
         status, said = client.predict({"instances": [GOOD]})
         assert status == 500

@@ -1,4 +1,4 @@
-"""`tfransfer bases`: which pretrained bases there are, and their blocks."""
+"""`tfransfer bases`: list the pretrained bases, or one base's blocks."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def bases(name: str | None, as_json: bool) -> None:
         return
     recipe = Recipe(base=name, weights="random")
     if not set("/.:") & set(name) and name != NGRAMS:
-        find_base(name)  # a mistyped name is said at once, without TensorFlow
+        find_base(name)  # refuse a mistyped name before TensorFlow is imported
     load_pipeline()
     from tfransfer.base.open import named_base  # here, because it imports TensorFlow
 
@@ -30,19 +30,19 @@ def bases(name: str | None, as_json: bool) -> None:
 
 
 def list_bases(terminal: Terminal) -> None:
-    """A row per base."""
-    from tfransfer.base.listing import bases  # here, so that nothing is looked for on disk before it is asked for
+    """Print a row per base."""
+    from tfransfer.base.listing import bases  # here, so that --help stays fast
 
     rows = bases()
     columns = ["base", "pixels", "smallest", "features", "parameters", "weights"]
     cells = [
-        [b.name, b.image_size or "texts", b.smallest or "", b.features, b.parameters, _where(b)] for b in rows
+        [b.name, b.image_size or "texts", b.smallest or "", b.features, b.parameters, _weights_source(b)] for b in rows
     ]  # fmt: skip
     terminal.table("", columns, cells)
     terminal.emit({"bases": [vars(b) for b in rows]})
 
 
-def _where(base: Any) -> str:
+def _weights_source(base: Any) -> str:
     if not base.image_size:
         return "none: not pretrained"
     if base.built_in:
@@ -51,11 +51,11 @@ def _where(base: Any) -> str:
 
 
 def show_base(terminal: Terminal, name: str, built: Any) -> None:
-    """A row per block of a base.
+    """Print a row per block of a base.
 
     Args:
-        terminal: Where to.
-        name: As the user wrote it.
+        terminal: Where to print.
+        name: The base as the user wrote it.
         built: The BuiltBase.
     """
     total = len(built.blocks)
@@ -64,17 +64,15 @@ def show_base(terminal: Terminal, name: str, built: Any) -> None:
         for i, b in reversed(list(enumerate(built.blocks)))
     ]
     features = built.model.output_shape[-1]
-    taken = f"{built.image_size} pixels" if built.image_size else "texts"
-    terminal.say(f"{name}: {built.model.count_params():,} parameters, {features} features, {taken}")
+    expects = f"{built.image_size} pixels" if built.image_size else "texts"
+    terminal.say(f"{name}: {built.model.count_params():,} parameters, {features} features, {expects}")
     if built.module is not None:
         _show_module(terminal, built)
     else:
-        terminal.table("", ["--unfreeze", "block", "layers", "parameters", "cut in front of it"], rows, left=2)
+        terminal.table("", ["--unfreeze", "block", "layers", "parameters", "cut before it"], rows, left=2)
     record = BASES.get(name)
     if record is not None and record.family.closing:
-        terminal.say(
-            f"{record.family.closing} behind {built.blocks[-1].name} belongs to it: unfrozen with the top block"
-        )
+        terminal.say(f"{record.family.closing} after {built.blocks[-1].name} is unfrozen with the top block")
     if record is not None and not record.family.clean:
         terminal.say(f"{name} has no clean block boundary: more than one tensor crosses between its blocks")
     keys = ("unfreeze", "block", "layers", "parameters", "cut")
@@ -82,7 +80,7 @@ def show_base(terminal: Terminal, name: str, built: Any) -> None:
 
 
 def _show_module(terminal: Terminal, built: Any) -> None:
-    """Of a TF-Hub module the regular expressions that stand for its blocks, or its variables' names."""
+    """Print the regular expressions that select a TF-Hub module's blocks, or its variable names if it has no blocks."""
     patterns = built.module.block_patterns()
     rows = [
         [len(patterns) - i, name, built.blocks[i].parameters, pattern]
@@ -94,4 +92,4 @@ def _show_module(terminal: Terminal, built: Any) -> None:
         terminal.table("", ["--unfreeze", "block", "parameters", "variables"], rows, left=2)
     else:
         names = ", ".join(built.module.variable_names[:10])
-        terminal.say(f"its variables carry no block numbers; unfreeze all, or by a regular expression: {names}, ...")
+        terminal.say(f"its variables have no block numbers; unfreeze all, or by a regular expression: {names}, ...")

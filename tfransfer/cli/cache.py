@@ -1,4 +1,4 @@
-"""`tfransfer cache`: what is kept between runs."""
+"""`tfransfer cache`: show, verify or clear the cache."""
 
 import sys
 import time
@@ -16,28 +16,28 @@ from tfransfer.system.files import size_text
 @click.argument("action", type=click.Choice(["show", "verify", "clear"]), default="show")
 @JSON
 def cache(action: str, as_json: bool) -> None:
-    """Show, verify or clear what is kept between runs: features, converted bases, read folders."""
+    """Show, verify or clear the cache shared by runs: features, converted bases, folder indexes."""
     terminal = Terminal(as_json)
     {"show": _show_cache, "verify": _verify_cache, "clear": _clear_cache}[action](terminal)
 
 
 def _show_cache(terminal: Terminal) -> None:
-    listed = list(reversed(budget.entries()))
+    entries = list(reversed(budget.entries()))
     rows = [
         [entry.facts.get("base", "?"), entry.facts.get("image_size", "?"), entry.facts.get("kind", "?"),
          "varied" if entry.facts.get("augment") else "clean", entry.facts.get("engine", "?"), entry.rows,
          size_text(entry.size), time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))]
-        for entry in listed
+        for entry in entries
     ]  # fmt: skip
-    terminal.table("", ["base", "pixels", "kept", "views", "engine", "images", "size", "last used"], rows)
-    features, free = sum(entry.size for entry in listed), budget.room(None)
+    terminal.table("", ["base", "pixels", "kind", "views", "engine", "images", "size", "last used"], rows)
+    features, free = sum(entry.size for entry in entries), budget.room(None)
     terminal.say(
-        f"{cache_home()}: {size_text(budget.size_of(cache_home()))}, of it features {size_text(features)}; "
+        f"{cache_home()}: {size_text(budget.size_of(cache_home()))}, features {size_text(features)}; "
         f"features may take {size_text(free)}"
     )
     keys = ("base", "image_size", "kind", "views", "engine", "images", "size", "last_used")
-    shown = [dict(zip(keys, row, strict=True)) | {"bytes": e.size} for row, e in zip(rows, listed, strict=True)]
-    terminal.emit({"folder": str(cache_home()), "collections": shown})
+    collections = [dict(zip(keys, row, strict=True)) | {"bytes": e.size} for row, e in zip(rows, entries, strict=True)]
+    terminal.emit({"folder": str(cache_home()), "collections": collections})
 
 
 def _verify_cache(terminal: Terminal) -> None:
@@ -45,8 +45,8 @@ def _verify_cache(terminal: Terminal) -> None:
     for path, reason in bad:
         terminal.say(f"{path} {reason}")
     images = sum(entry.rows for entry in budget.entries())
-    said = "they are extracted again when they are needed" if bad else "every size and sum is right"
-    terminal.say(f"{images} images kept, {len(bad)} damaged files: {said}")
+    verdict = "they are recomputed when needed" if bad else "all sizes and checksums match"
+    terminal.say(f"{images} images cached, {len(bad)} damaged files: {verdict}")
     terminal.emit({"images": images, "damaged": [str(path) for path, _ in bad]})
     if bad:
         sys.exit(1)

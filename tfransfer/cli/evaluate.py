@@ -19,14 +19,14 @@ from tfransfer.runs.run import load_run
     "--precision",
     type=float,
     metavar="SHARE",
-    help="Choose below which probability to say `not sure`, so that this share of the other answers is right.",
+    help="Choose the probability below which to answer `not sure`, so that this share of the rest is correct.",
 )
 @TRUST
 @JSON
 def evaluate(
     run: Path, data: str | None, predictions: bool, precision: float | None, trust: bool, as_json: bool
 ) -> None:
-    """Score RUN on its recorded validation and test pictures, or on all pictures of a folder DATA."""
+    """Score RUN on its recorded validation and test splits, or on all images of a folder DATA."""
     terminal = Terminal(as_json)
     pipeline = load_pipeline()
     loaded = load_run(run, trust)

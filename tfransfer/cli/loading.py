@@ -1,4 +1,4 @@
-"""What commands import late, because TensorFlow takes ten seconds."""
+"""The late import of the pipeline: TensorFlow takes ten seconds to load."""
 
 from typing import Any
 

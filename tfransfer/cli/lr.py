@@ -1,4 +1,4 @@
-"""`tfransfer lr`: which learning rate suits the head phase."""
+"""`tfransfer lr`: suggest a learning rate for the head phase."""
 
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from tfransfer.recipe import Recipe, parse_setting, read_recipe
 @reading_options
 @SPLIT_SEED
 @SPLITS
-@click.option("--rates", metavar="RATE,...", help="Which to try. [default: 13 from 1e-05 to 0.1]")
+@click.option("--rates", metavar="RATE,...", help="Rates to try. [default: 13 from 1e-05 to 0.1]")
 @click.option("--out", type=PATH, default=Path("lr.png"), metavar="FILE", help="The plot. [default: lr.png]")
 @JSON
 def lr(
@@ -49,12 +49,12 @@ def lr(
     as_json: bool,
     **reading: Any,
 ) -> None:
-    """Suggest a learning rate for the head phase on DATA, which is what `train` takes: it tries 13 of them at once.
+    """Suggest a learning rate for the head phase on DATA (as given to `train`), by training 13 heads at once.
 
-    The base's features are kept, and serve the training. The validation split judges; test data is not read.
+    The base's features are cached, so `train` reuses them. Rates are compared on validation; test data is not read.
     """
     terminal = Terminal(as_json)
-    chosen = numbers(rates, "--rates")
+    tried_rates = numbers(rates, "--rates")
     given = {"base": base, "weights": weights, "image_size": image_size}
     settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     settings |= dict(parse_setting(text) for text in set_)
@@ -65,24 +65,24 @@ def lr(
 
     plots.require_plot_file(out)
     reading["tfds_splits"] = split_choices(reading.pop("splits_"))
-    found = learning_rates.find_learning_rate(
-        data, recipe=recipe, rates=chosen, reading=reading, progress=terminal.progress, say=terminal.say,
+    result = learning_rates.find_learning_rate(
+        data, recipe=recipe, rates=tried_rates, reading=reading, progress=terminal.progress, say=terminal.say,
         **settings,
     )  # fmt: skip
-    show_rates(terminal, found)
-    plots.write_plot(found.plot(), out)
+    show_rates(terminal, result)
+    plots.write_plot(result.plot(), out)
     terminal.say(f"plot: {out}")
-    terminal.emit(found.to_dict() | {"plot": str(out)})
+    terminal.emit(result.to_dict() | {"plot": str(out)})
 
 
-def show_rates(terminal: Terminal, found: Any) -> None:
-    """A row for each rate, and what to do with the best."""
+def show_rates(terminal: Terminal, result: Any) -> None:
+    """Print a row for each rate, and how to train with the best."""
     rows = [
         [f"{one.rate:g}", f"{one.loss:.4f}", f"{one.score:.4f}", one.epoch,
-         "suggested" if one.rate == found.suggestion else ""] for one in found.tried
+         "suggested" if one.rate == result.suggestion else ""] for one in result.tried
     ]  # fmt: skip
-    columns = ["learning rate", "validation loss", f"validation {found.headline}", "epoch", ""]
-    terminal.table(f"head phase on {found.base}", columns, rows)
-    if found.at_an_end:
-        terminal.say("the suggestion is at an end of what was tried: look further with --rates")
-    terminal.say(f"train with {found.option}")
+    columns = ["learning rate", "validation loss", f"validation {result.headline}", "epoch", ""]
+    terminal.table(f"head phase on {result.base}", columns, rows)
+    if result.at_an_end:
+        terminal.say("the suggestion is at an end of the range: try more with --rates")
+    terminal.say(f"train with {result.option}")

@@ -1,4 +1,4 @@
-"""The command line. TensorFlow is imported only by the commands that need it, after their arguments were read."""
+"""The command line. TensorFlow is imported only by commands that need it, after their arguments are parsed."""
 
 import os
 import sys

@@ -15,20 +15,22 @@ from tfransfer.runs.run import load_run
 @click.command()
 @click.argument("run", type=PATH)
 @click.argument("inputs", nargs=-1, required=True)
-@click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="Classes shown per picture.")
+@click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="Classes shown per image.")
 @TRUST
 @JSON
 def predict(run: Path, inputs: tuple[str, ...], top: int, trust: bool, as_json: bool) -> None:
-    """Name what is on pictures: INPUTS are files and folders, or texts for a run on texts. Needs no training data."""
+    """Predict INPUTS: image files and folders, or texts for a run on texts. Needs no training data."""
     terminal = Terminal(as_json)
     pipeline = load_pipeline()
     loaded = load_run(run, trust)
     what = loaded.modality.item
-    said = pipeline.predict(loaded, [Path(one) if loaded.modality.has_pixels else one for one in inputs], top=top)
-    show_predictions(terminal, said, what)
-    bad = [p for p in said if p.error]
-    if bad:
-        terminal.say(f"{len(bad)} of {len(said)} pictures cannot be read")
-    terminal.emit({"predictions": [prediction_dict(p, what) for p in said]})
-    if len(bad) == len(said):
+    predictions = pipeline.predict(
+        loaded, [Path(one) if loaded.modality.has_pixels else one for one in inputs], top=top
+    )
+    show_predictions(terminal, predictions, what)
+    failed = [p for p in predictions if p.error]
+    if failed:
+        terminal.say(f"{len(failed)} of {len(predictions)} pictures cannot be read")
+    terminal.emit({"predictions": [prediction_dict(p, what) for p in predictions]})
+    if len(failed) == len(predictions):
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""`tfransfer report`: a run's report.html."""
+"""`tfransfer report`: write a run's report.html."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from tfransfer.runs.run import load_run
 @TRUST
 @JSON
 def report(run: Path, trust: bool, as_json: bool) -> None:
-    """Write RUN's report.html anew: one file with everything about it. Without the training data it shows no photos."""
+    """Write RUN's report.html, one self-contained file. Without the training data it shows no photos."""
     terminal = Terminal(as_json)
     pipeline = load_pipeline()
     path = pipeline.report(load_run(run, trust), progress=terminal.progress, say=terminal.say)

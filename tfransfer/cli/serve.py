@@ -1,4 +1,4 @@
-"""`tfransfer serve`: a run over HTTP."""
+"""`tfransfer serve`: serve a run over HTTP."""
 
 from pathlib import Path
 
@@ -13,20 +13,20 @@ from tfransfer.serving.limits import HOST, PORT, Limits
 
 @click.command()
 @click.argument("run", type=PATH)
-@click.option("--host", default=HOST, show_default=True, help="Where to listen; others can reach 0.0.0.0.")
-@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0 takes a free one.")
-@click.option("--name", help="Of the model in /v1/models/NAME:predict. [default: the run's folder]")
+@click.option("--host", default=HOST, show_default=True, help="Address to listen on; others can reach 0.0.0.0.")
+@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0 picks a free one.")
+@click.option("--name", help="Model name in /v1/models/NAME:predict. [default: the run's folder]")
 @click.option(
     "--max-body",
     type=float,
     metavar="MB",
     default=Limits.body_mb,
     show_default=True,
-    help="A larger request is refused.",
+    help="Larger requests are refused.",
 )
 @TRUST
 def serve(run: Path, host: str, port: int, name: str | None, max_body: float, trust: bool) -> None:
-    """Serve RUN over HTTP on this machine: TensorFlow Serving's REST shape, and a page to drop a photo on."""
+    """Serve RUN over HTTP on this machine: TensorFlow Serving's REST API, and a page to drop a photo on."""
     limits = Limits(body_mb=max_body)
     loaded = load_run(run, trust)
     terminal = Terminal()

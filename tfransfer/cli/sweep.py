@@ -1,4 +1,4 @@
-"""`tfransfer sweep`: which base, depth and learning rate suit data, by training each combination."""
+"""`tfransfer sweep`: train every combination of base, unfreeze depth and learning rate, and compare them."""
 
 import shlex
 import sys
@@ -29,19 +29,19 @@ from tfransfer.recipe import Recipe, parse_setting, read_recipe
 @click.argument("data")
 @click.option("--unfreeze", metavar="N,...", help="Depths; 0 is the head alone. [default: around each base's own]")
 @click.option("--learning-rates", metavar="RATE,...", help="Of the fine-tune phase. [default: around each base's own]")
-@click.option("--bases", metavar="NAME,...", help="Pretrained bases. [default: the one that `train` takes]")
-@click.option("--weights", multiple=True, metavar="[BASE=]FILE", help="A base's weights, in place of Keras's download.")
+@click.option("--bases", metavar="NAME,...", help="Pretrained bases. [default: that of `train`]")
+@click.option("--weights", multiple=True, metavar="[BASE=]FILE", help="A base's weights, instead of Keras's download.")
 @IMAGE_SIZE
 @RECIPE
 @SET
 @click.option("--head-epochs", type=int, help="Epochs of the first phase. [default: from the size of the data]")
 @click.option("--fine-tune-epochs", type=click.IntRange(1), help="Epochs of the second phase.")
-@click.option("--seed", type=int, help="Of order, augmentation, dropout and the head. [default: 0]")
+@click.option("--seed", type=int, help="Seed of order, augmentation, dropout and the head. [default: 0]")
 @reading_options
 @SPLIT_SEED
 @SPLITS
 @click.option("--out", type=PATH, help="The sweep's folder. [default: sweeps/NAME OF THE DATA]")
-@click.option("--resume", is_flag=True, help="Go on with the sweep that is there; what is done is not done again.")
+@click.option("--resume", is_flag=True, help="Resume the sweep in its folder; finished trainings are not repeated.")
 @JSON
 def sweep(
     data: str,
@@ -58,8 +58,8 @@ def sweep(
 ) -> None:
     """Train every combination of base, unfreeze depth and learning rate on DATA; compare them on validation.
 
-    Each is a training as `train` runs it, but for its evaluation: test data is not read. What the base's frozen part
-    says is kept and shared. A row in sweep.csv is written after each; --resume goes on with a sweep that was stopped.
+    Each training is what `train` would run, without evaluation: test data is not read. The frozen layers' outputs are
+    cached and shared. sweep.csv gets a row after each training; --resume continues a sweep that was stopped.
     """
     terminal = Terminal(as_json)
     names = ("image_size", "head_epochs", "fine_tune_epochs", "seed")
@@ -70,7 +70,7 @@ def sweep(
     load_pipeline()
     from tfransfer.search.sweep import BEST, PLOT, TABLE, sweep  # here, because it imports TensorFlow
 
-    found = sweep(
+    result = sweep(
         data,
         unfreeze=unfreeze.split(",") if unfreeze else None,
         learning_rates=rates,
@@ -85,37 +85,37 @@ def sweep(
         say=terminal.say,
         **settings,
     )
-    show_sweep(terminal, found)
-    again = train_command(data, found.folder / BEST, options)
+    show_sweep(terminal, result)
+    best_command = train_command(data, result.folder / BEST, options)
     for what, name in (("table", TABLE), ("plot", PLOT)):
-        terminal.say(f"{what}: {found.folder / name}")
-    terminal.say(f"train the best one, and evaluate it on test data:\n{again}")
-    terminal.emit({"sweep": str(found.folder), "command": again, "rows": list(found.rows)})
+        terminal.say(f"{what}: {result.folder / name}")
+    terminal.say(f"train the best one and evaluate it on test data:\n{best_command}")
+    terminal.emit({"sweep": str(result.folder), "command": best_command, "rows": list(result.rows)})
 
 
 def _files(given: tuple[str, ...]) -> str | dict[str, str] | None:
-    """From `FILE`, or `BASE=FILE` once or more."""
+    """Parse `FILE`, or `BASE=FILE` given once or more."""
     if len(given) == 1 and "=" not in given[0]:
         return given[0]
     if not all("=" in one for one in given):
-        raise SettingError("several --weights want BASE=FILE each, for example --weights mobilenet_v2=FILE.")
+        raise SettingError("several --weights must each be BASE=FILE, for example --weights mobilenet_v2=FILE.")
     return dict((part for part in one.split("=", 1)) for one in given) or None  # type: ignore[misc]
 
 
-def show_sweep(terminal: Terminal, found: Any) -> None:
-    """A row for each training, the best first."""
-    score = f"validation_{found.headline}"
+def show_sweep(terminal: Terminal, result: Any) -> None:
+    """Print a row for each training, best first."""
+    score = f"validation_{result.headline}"
     rows = [
         [row["base"], row["unfreeze"], "" if row["learning_rate"] is None else f"{row['learning_rate']:g}",
          f"{row[score]:.4f}", f"{row['validation_loss']:.4f}", row["kept"].replace("_", "-"),
-         f"{row['head_epochs']}+{row['fine_tune_epochs']}", f"{row['seconds']:.0f}"] for row in found.rows
+         f"{row['head_epochs']}+{row['fine_tune_epochs']}", f"{row['seconds']:.0f}"] for row in result.rows
     ]  # fmt: skip
-    columns = ["base", "unfreeze", "learning rate", score.replace("_", " "), "loss", "kept", "epochs", "seconds"]
-    terminal.table("on validation, the best first", columns, rows)
+    columns = ["base", "unfreeze", "learning rate", score.replace("_", " "), "loss", "selected", "epochs", "seconds"]
+    terminal.table("on validation, best first", columns, rows)
 
 
 def train_command(data: str, recipe: Path, options: dict[str, Any]) -> str:
-    """What trains with a recipe on data that is read as it was for the sweep."""
+    """The `train` command for a recipe, reading the data as the sweep did."""
     words = ["tfransfer", "train", data, "--recipe", str(recipe)]
     defaults = {"separator": ";", "split_seed": 0}
     for name, value in options.items():

@@ -1,4 +1,4 @@
-"""`tfransfer train`: a model from data."""
+"""`tfransfer train`: train a model on data."""
 
 import os
 import shlex
@@ -35,10 +35,12 @@ from tfransfer.runs import run_folder
 @SPLIT_SEED
 @SPLITS
 @click.option("--out", type=PATH, help="The run's folder. [default: saved_models/NAME OF THE DATA]")
-@click.option("--resume", is_flag=True, help="Go on with the run that is there, if it was stopped; else begin.")
-@click.option("--overwrite", is_flag=True, help="Replace the run that is there, once the new one is finished.")
-@click.option("--export", "exports", metavar="FORMAT,...", help="Besides .keras. [default: savedmodel,tflite]")
-@click.option("--devices", default="auto", show_default=True, metavar="auto|cpu|gpu|gpu:0,1|tpu", help="What trains.")
+@click.option("--resume", is_flag=True, help="Resume the run in its folder if it was stopped; else start.")
+@click.option("--overwrite", is_flag=True, help="Replace the existing run once the new one is finished.")
+@click.option("--export", "exports", metavar="FORMAT,...", help="Formats besides .keras. [default: savedmodel,tflite]")
+@click.option(
+    "--devices", default="auto", show_default=True, metavar="auto|cpu|gpu|gpu:0,1|tpu", help="Where to train."
+)
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard logs to the run's folder.")
 @JSON
 def train(
@@ -56,9 +58,9 @@ def train(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Train on DATA: a folder with one folder of pictures per class, or train/validation/test above them.
+    """Train on DATA: a folder with one subfolder of images per class, or train/validation/test folders above those.
 
-    DATA may also be a table of pictures or texts (.csv, .tsv), tfds:NAME, or `digits`, which is built in:
+    DATA may also be a table of images or texts (.csv, .tsv), tfds:NAME, or `digits`, which is built in:
     scikit-learn's handwritten digits, trained on the built-in base with no network.
     """
     reading = {name: settings.pop(name) for name in READING}
@@ -68,11 +70,11 @@ def train(
     place = run_folder.place_for(name_of(data), out)
     _require_place(place, resume, overwrite)
     pipeline = load_pipeline()
-    opened = pipeline.choose_devices(devices)  # several workers meet before TensorFlow runs anything
-    wanted = None if exports is None else names_in(exports)
-    # Wrong usage is said before the pictures are read.
+    chosen_devices = pipeline.choose_devices(devices)  # several workers meet before TensorFlow runs anything
+    formats = None if exports is None else names_in(exports)
+    # Refuse wrong usage before the data is read.
     pipeline.make_recipe(recipe, settings)
-    pipeline.require_formats(wanted or ())
+    pipeline.require_formats(formats or ())
     loaded = pipeline.load_data(
         data,
         split_seed=split_seed,
@@ -88,24 +90,24 @@ def train(
         recipe=recipe,
         overwrite=overwrite,
         resume=resume,
-        exports=wanted,
+        exports=formats,
         tensorboard=tensorboard,
-        devices=opened,
+        devices=chosen_devices,
         command=shlex.join(["tfransfer", *sys.argv[1:]]),
         progress=terminal.progress,
         say=terminal.say,
         **settings,
     )
-    if not opened.chief:
-        return  # the chief tells what came of it
+    if not chosen_devices.chief:
+        return  # the chief prints the result
     show_run(terminal, run)
-    told = {key: getattr(run.manifest, key) for key in ("kept", "exports", "seconds")}
-    terminal.emit({"run": str(run.folder), "metrics": run.metrics, **told})
+    summary = {key: getattr(run.manifest, key) for key in ("kept", "exports", "seconds")}
+    terminal.emit({"run": str(run.folder), "metrics": run.metrics, **summary})
 
 
 def _require_place(place: Path, resume: bool, overwrite: bool) -> None:
-    """See, before TensorFlow is imported, that a run can be written; of several workers only the first one writes."""
+    """Check before TensorFlow is imported that the run can be written; with several workers only the chief writes."""
     if resume and overwrite:
-        raise SettingError("--resume goes on with the run that is there, --overwrite replaces it: say one of them.")
+        raise SettingError("--resume continues the existing run, --overwrite replaces it: give only one of them.")
     if not resume and not {"TF_CONFIG", "SLURM_PROCID"} & set(os.environ):
         run_folder.require_free(place, overwrite)

@@ -1,1 +1,1 @@
-"""What there is (index), what is wrong with it (audit), where it comes from (folder), how it flows (flow)."""
+"""Data: its sources, the index with splits, the health checks, and the tf.data pipelines."""

@@ -1,4 +1,4 @@
-"""Training pictures, varied: each change is a function of a seed, so that any picture can be made again."""
+"""Augmentation of training pictures, as a function of a seed, so that any picture can be reproduced."""
 
 import math
 
@@ -9,33 +9,33 @@ from tfransfer.recipe import Augmentation
 
 
 def augment(pixels: tf.Tensor, seed: tf.Tensor, settings: Augmentation) -> tf.Tensor:
-    """Vary one picture: mirror, rotate, zoom, stretch, shift, brightness and contrast.
+    """Augment one picture: mirror, rotate, zoom, stretch, shift, brightness and contrast.
 
     Args:
         pixels: uint8, shape (size, size, 3).
         seed: int32 or int64, shape (2,).
-        settings: How much.
+        settings: The strength of each change.
 
     Returns:
         uint8, shape (size, size, 3).
     """
     draws = tf.random.stateless_uniform((8,), seed, -1.0, 1.0)
-    varied = tf.cast(pixels, tf.float32)
+    augmented = tf.cast(pixels, tf.float32)
     mirrored = draws[5] < 0
     if settings.rotate or settings.zoom or settings.shift:
-        varied = _warp(varied, draws[:5], mirrored, settings)
+        augmented = _warp(augmented, draws[:5], mirrored, settings)
     elif settings.flip:
-        varied = tf.cond(mirrored, lambda: varied[:, ::-1], lambda: varied)
+        augmented = tf.cond(mirrored, lambda: augmented[:, ::-1], lambda: augmented)
     if settings.contrast:
-        mean = tf.reduce_mean(varied)
-        varied = (varied - mean) * (1.0 + settings.contrast * draws[6]) + mean
+        mean = tf.reduce_mean(augmented)
+        augmented = (augmented - mean) * (1.0 + settings.contrast * draws[6]) + mean
     if settings.brightness:
-        varied += 255.0 * settings.brightness * draws[7]
-    return tf.ensure_shape(to_uint8(varied), pixels.shape)
+        augmented += 255.0 * settings.brightness * draws[7]
+    return tf.ensure_shape(to_uint8(augmented), pixels.shape)
 
 
 def _warp(pixels: tf.Tensor, draws: tf.Tensor, mirrored: tf.Tensor, settings: Augmentation) -> tf.Tensor:
-    """One affine transform, mirroring included, bilinear, the outside filled by reflection."""
+    """Apply one affine transform, mirroring included: bilinear, outside pixels filled by reflection."""
     size = float(pixels.shape[0])
     angle = draws[0] * settings.rotate * math.pi / 180
     # The logarithms of scale and aspect are drawn, so that enlarging is as likely as shrinking.

@@ -1,4 +1,4 @@
-"""A data set as users hold it: an index that shows itself."""
+"""The dataset that users work with: an index with a notebook display."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,12 @@ class Dataset(Index):
     """Pictures or texts with labels, each in one split; the value that `load_data` returns. See `Index` for fields."""
 
     def show(self, count: int = 12, split: str = "train", seed: int = 0) -> Gallery:
-        """Some examples with their labels, drawn at random; a notebook shows them.
+        """Random examples with their labels, shown in a notebook.
 
         Args:
-            count: How many.
-            split: Of which split.
-            seed: Of the draw.
+            count: Number of examples.
+            split: The split to draw from.
+            seed: Seed of the draw.
         """
         from tfransfer.data.show import gallery  # here, because it imports TensorFlow
 
@@ -30,6 +30,6 @@ class Dataset(Index):
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {len(self.split(name))}" for name in SPLITS)
-        aside = sum(issue.set_aside for issue in self.issues)
-        what = find_task(self.task).in_words(self.classes)
-        return f"Dataset({str(self.root)!r}: {what}; {sizes}; {aside} set aside)"
+        skipped = sum(issue.set_aside for issue in self.issues)
+        classes = find_task(self.task).in_words(self.classes)
+        return f"Dataset({str(self.root)!r}: {classes}; {sizes}; {skipped} skipped)"

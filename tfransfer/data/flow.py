@@ -1,9 +1,9 @@
-"""How examples flow: tf.data pipelines that read, decode, turn upright, resize, augment, batch and prefetch.
+"""tf.data pipelines that read, decode, turn upright, resize, augment, batch and prefetch examples.
 
-Which picture comes when, and how it is varied, is a function of (seed, phase, epoch, example), so that a run can go on
-in the middle of an epoch. Nothing here is cached. An augmented picture is made anew in each epoch; or there are K views
-of each picture, view 0 clean and the others varied, functions of the view's number and the picture's content alone, and
-epoch e sees view e mod K, so that what a frozen base says of a view can be kept.
+The order and the augmentation are functions of (seed, phase, epoch, example), so that a run can resume in the middle of
+an epoch. Nothing is cached here. Either each epoch augments a picture afresh; or each picture has K views, view 0 clean
+and the others augmented, which depend only on the view's number and the picture's content, and epoch e sees view e mod
+K, so that the frozen base's outputs for a view can be cached.
 """
 
 import os
@@ -25,10 +25,10 @@ from tfransfer.recipe import Augmentation
 
 @contextmanager
 def telling_lost_pictures() -> Iterator[None]:
-    """Turn TensorFlow's error for a picture that is gone, or cannot be read any more, into one for people.
+    """Turn TensorFlow's error for a picture that has disappeared or is no longer readable into a DataError.
 
     Raises:
-        DataError: A picture that was read when the data was indexed cannot be read now.
+        DataError: A picture that was readable when the data was indexed cannot be read now.
     """
     try:
         yield
@@ -38,15 +38,15 @@ def telling_lost_pictures() -> Iterator[None]:
         raise DataError(f"a picture that could be read before cannot be read now: {reason}") from error
 
 
-# As many pictures at once as there are cores. TensorFlow would tune this itself, but an iterator that is tuned takes
-# seconds to close (TensorFlow 2.21), once for each epoch's validation.
+# One picture per core. TensorFlow could tune this itself, but a tuned iterator takes seconds to close (TensorFlow
+# 2.21), once for each epoch's validation.
 _PARALLEL = os.cpu_count() or 2
 _AHEAD = 4
 _READ_AT_ONCE = 32
 
 
 def untuned(flow: tf.data.Dataset) -> tf.data.Dataset:
-    """The same pipeline with the numbers of threads and batches ahead as they were given."""
+    """The same pipeline without autotuning, so that the given parallelism and prefetch stay as they are."""
     options = tf.data.Options()
     options.autotune.enabled = False
     return flow.with_options(options)
@@ -54,7 +54,7 @@ def untuned(flow: tf.data.Dataset) -> tf.data.Dataset:
 
 @dataclass(frozen=True)
 class Flow:
-    """Pictures of one split, ready to be iterated.
+    """The pipeline of one split.
 
     Attributes:
         batches: Batches of (uint8 pixels or strings, float32 targets, float32 weights).
@@ -67,17 +67,17 @@ class Flow:
     examples: int
 
 
-# Seeds the kept views, which do not depend on a run's seed: another run finds them again.
+# Seeds the cached views. They do not depend on a run's seed, so that other runs can use them.
 _VIEW_SEED = (20211, 30211)
 
 
 def as_model_input(values: tf.Tensor) -> tf.Tensor:
-    """What a model takes: uint8 pixels as float32; texts, and values that were kept, as they are."""
+    """Convert to a model's input: uint8 pixels to float32; texts and cached features stay as they are."""
     return tf.cast(values, tf.float32) if values.dtype == tf.uint8 else values
 
 
 class _Texts:
-    """A split's texts as a tensor, to be looked up by position. They are not varied."""
+    """A split's texts as a tensor, looked up by position. They are not augmented."""
 
     def __init__(self, dataset: Index, examples: Sequence[Example], size: int) -> None:
         self.texts = tf.constant([e.text or "" for e in examples], tf.string)
@@ -96,7 +96,7 @@ class _Texts:
 
 
 class _Pictures:
-    """A split's pictures as tensors, to be looked up by position."""
+    """A split's pictures as tensors, looked up by position."""
 
     def __init__(self, dataset: Index, examples: Sequence[Example], size: int) -> None:
         self.size = size
@@ -126,7 +126,7 @@ class _Pictures:
         return tf.cond(tf.equal(number, 0), lambda: pixels, lambda: augment.augment(pixels, seed, settings))
 
     def fresh(self, pixels: tf.Tensor, position: tf.Tensor, seed: tf.Tensor, settings: Augmentation) -> tf.Tensor:
-        """An example's pixels varied anew, where the settings vary anything."""
+        """An example's pixels, augmented afresh if the settings augment at all."""
         if not settings.moves:
             return pixels
         return augment.augment(pixels, _fold(seed, self.keys[position]), settings)
@@ -147,8 +147,8 @@ def view_flow(
     Args:
         dataset: Where the examples come from.
         examples: What to read.
-        views: Numbers of the views wanted of each example.
-        settings: How views other than 0 are varied.
+        views: Numbers of the requested views of each example.
+        settings: How views other than 0 are augmented.
         size: Side of the pictures in pixels.
         batch: Pictures per batch.
 
@@ -179,16 +179,16 @@ def epoch_order(seed: tuple[int, int], epoch: tf.Tensor | int, examples: int) ->
 
 
 def model_input(dataset: Index, examples: Sequence[Example], size: int) -> np.ndarray:
-    """What a model is given: pictures, uint8 (n, size, size, 3); or texts, str (n,)."""
+    """A model's input for some examples: pictures, uint8 (n, size, size, 3); or texts, str (n,)."""
     if dataset.modality.has_pixels:
         return pixels_of(dataset, examples, size)
     return np.array([example.text for example in examples])
 
 
 def pixels_of(dataset: Index, examples: Sequence[Example], size: int) -> np.ndarray:
-    """Some pictures as a model sees them: uint8 (n, size, size, 3)."""
-    made = evaluation_flow(dataset, examples, np.zeros((len(examples), 1), np.float32), size, _READ_AT_ONCE)
-    return np.concatenate([pixels.numpy() for pixels, _, _ in made.batches])
+    """The pixels of some examples, as a model sees them: uint8 (n, size, size, 3)."""
+    flow = evaluation_flow(dataset, examples, np.zeros((len(examples), 1), np.float32), size, _READ_AT_ONCE)
+    return np.concatenate([pixels.numpy() for pixels, _, _ in flow.batches])
 
 
 def evaluation_flow(
@@ -201,15 +201,15 @@ def evaluation_flow(
         examples: What to read.
         targets: float32, shape (n, classes).
         size: Side of the pictures in pixels.
-        batch: Pictures per batch, of one replica.
-        share: This worker's part; what only fills a batch up has weight 0.
+        batch: Pictures per batch and replica.
+        share: This worker's part; padding of a batch has weight 0.
     """
     columns = _columns(dataset, examples, size)
-    wanted = tf.constant(targets, tf.float32)
+    target_rows = tf.constant(targets, tf.float32)
     positions, weights = share.evaluated(len(examples), batch)
 
     def load(position: tf.Tensor, weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        return columns.read(position), wanted[position], weight
+        return columns.read(position), target_rows[position], weight
 
     flow = tf.data.Dataset.from_tensor_slices((positions, weights)).map(load, num_parallel_calls=_PARALLEL)
     steps = -(-len(positions) // (batch * share.pieces))
@@ -232,7 +232,7 @@ def training_flow(
     views: int | None = None,
     share: Share = ALL,
 ) -> Flow:
-    """All examples in a new order each epoch, varied; an incomplete last batch is dropped.
+    """All examples, augmented, in a new order each epoch; an incomplete last batch is dropped.
 
     Args:
         dataset: Where the examples come from.
@@ -241,16 +241,16 @@ def training_flow(
         weights: float32, shape (n,).
         size: Side of the pictures in pixels.
         batch: Pictures per batch of all devices; cut to the number of examples where there are fewer.
-        settings: How pictures are varied.
+        settings: How pictures are augmented.
         seed: The run's seed and the phase's number.
         first_epoch: Epoch to begin with.
         first_step: Step of that epoch to begin with.
         epochs: The phase's number of epochs: the flow ends after epoch `epochs - 1`.
-        views: Show view `epoch mod views` of each picture in place of a fresh variation.
-        share: This worker's part of each batch; each of its replicas gets one of the batches that come out.
+        views: Use view `epoch mod views` of each picture instead of fresh augmentation.
+        share: This worker's part of each batch; each of its replicas gets one of the resulting batches.
     """
     columns = _columns(dataset, examples, size)
-    wanted, weight = tf.constant(targets, tf.float32), tf.constant(weights, tf.float32)
+    target_rows, weight_column = tf.constant(targets, tf.float32), tf.constant(weights, tf.float32)
     batch = min(batch, len(examples))
     steps = len(examples) // batch
     root = tf.constant(seed, tf.int64)
@@ -266,7 +266,7 @@ def training_flow(
             pixels = columns.view(pixels, position, epoch % views, settings)
         else:
             pixels = columns.fresh(pixels, position, _fold(root, epoch), settings)
-        return pixels, wanted[position], weight[position]
+        return pixels, target_rows[position], weight_column[position]
 
     flow = tf.data.Dataset.range(first_epoch, epochs).flat_map(order).skip(first_step * batch // share.workers)
     flow = flow.map(load, num_parallel_calls=_PARALLEL).batch(share.piece(batch), drop_remainder=True)
@@ -284,7 +284,7 @@ def class_weights(examples: Sequence[Example], classes: int, how: str) -> np.nda
 
     Args:
         examples: The training split.
-        classes: How many there are.
+        classes: Number of classes.
         how: "none" gives ones; "balanced" gives n / (classes * count of the example's class), as scikit-learn does.
 
     Returns:

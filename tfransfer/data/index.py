@@ -1,4 +1,4 @@
-"""What there is: examples with labels or targets and splits, and what was set aside."""
+"""The index: examples with labels or targets and splits, and the files that were skipped."""
 
 import hashlib
 from collections import Counter
@@ -20,17 +20,17 @@ class Example:
     """One picture, or one text.
 
     Attributes:
-        path: Relative to the dataset's root, with forward slashes; of a text, a name for it.
+        path: Relative to the dataset's root, with forward slashes; for a text, a generated name.
         label: Index into the dataset's classes; 0 in tasks other than single-label.
-        content: Hash of the file's bytes, or of the text (hexadecimal, 128 bits): what is equal has equal contents.
+        content: Hash of the file's bytes or of the text (hexadecimal, 128 bits).
         split: "train", "validation" or "test"; empty until splits are decided.
         orientation: EXIF orientation, 1 (upright) to 8.
-        reader: Who decodes it: TensorFlow itself, or Pillow for formats that TensorFlow lacks or misreads.
+        reader: Its decoder: TensorFlow, or Pillow for formats that TensorFlow lacks or misreads.
         width: Pixels, before the orientation is applied.
         height: Pixels, before the orientation is applied.
-        group: Name of the group that must stay on one side (a patient, a burst); None stands alone.
+        group: Name of a group that must stay in one split (a patient, a burst); None is a group of its own.
         target: 0 or 1 per class (multi-label), or one number (regression); empty for single-label.
-        text: The text itself, where the example is one.
+        text: The text itself; None for a picture.
     """
 
     path: str
@@ -54,20 +54,20 @@ class Example:
 
     @property
     def content_key(self) -> int:
-        """A stable number in [0, 2**63) that seeds the kept views of this content, wherever its file stands."""
+        """A stable number in [0, 2**63) that seeds the cached views of this content, whatever its path."""
         return int(self.content[:16], 16) >> 1
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What a source says of one example, before its picture is opened.
+    """One example as its source describes it, before its picture is opened.
 
     Attributes:
-        path: The picture's file, relative to the source's folder with forward slashes; of a text, a name for it.
+        path: The picture's file, relative to the source's folder with forward slashes; for a text, a generated name.
         target: The class's name, the names of all classes that apply (multi-label), or a number (regression).
-        split: "train", "validation" or "test" where the source decides it, else empty.
+        split: "train", "validation" or "test" if the source decides it, else empty.
         group: As for Example.
-        text: The text itself, where the example is one.
+        text: The text itself; None for a picture.
     """
 
     path: str
@@ -79,7 +79,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What reading one good file told: see Example for the fields."""
+    """What was read from one good file; the fields are those of Example."""
 
     content: str
     orientation: int
@@ -90,13 +90,13 @@ class FileFacts:
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """A file that was set aside or treated specially, and why.
+    """A file that was skipped or treated specially, and why.
 
     Attributes:
         path: Relative to the dataset's root.
         kind: A short name of the problem, e.g. "truncated".
-        detail: One sentence for a person.
-        set_aside: Whether the file is left out of training and evaluation.
+        detail: One sentence for the user.
+        set_aside: Whether the file is skipped in training and evaluation.
     """
 
     path: str
@@ -105,26 +105,26 @@ class Issue:
     set_aside: bool = True
 
     def __post_init__(self) -> None:
-        # A name that is not UTF-8 could be neither shown nor written to a table.
+        # A path that is not UTF-8 could be neither printed nor written to a table.
         object.__setattr__(self, "path", self.path.encode("utf-8", "backslashreplace").decode())
 
 
 @dataclass(frozen=True)
 class Index:
-    """Pictures or texts with labels, each in one split; what the flow reads from. See `Dataset`.
+    """Pictures or texts with labels, each in one split; the input of the pipelines. Users get a `Dataset`.
 
     Attributes:
         root: The folder that example paths are relative to.
         classes: Class names in the order of the model's outputs.
         examples: Every usable example.
-        issues: What was set aside or treated specially.
-        notes: What a user should know about how the splits came about, a sentence each.
+        issues: Files that were skipped or treated specially.
+        notes: What the user should know about how the splits were decided, one sentence each.
         split_seed: The seed of the split's hash.
-        source: What kind of source this is; see `data.sources`.
-        origin: Plain values with which the source can be opened again.
+        source: Kind of source; see `data.sources.kinds`.
+        origin: Plain values that are enough to open the source again.
         task: Name of the task, one of `tasks.task.TASKS`.
         kind: "image" or "text".
-        refusal: Why it cannot be trained on; empty where it can, and always unless it was read with `strict=False`.
+        refusal: Why it cannot be trained on; empty if it can. Only data read with `strict=False` has one.
     """
 
     root: Path
@@ -142,7 +142,7 @@ class Index:
 
     @property
     def modality(self) -> Modality:
-        """What its examples are."""
+        """The modality of its examples."""
         return MODALITIES[self.kind]
 
     def split(self, name: str) -> tuple[Example, ...]:
@@ -150,23 +150,23 @@ class Index:
         return tuple(e for e in self.examples if e.split == name)
 
     def counts(self) -> dict[str, Counter[str]]:
-        """Examples per class, for each split; those of several classes count in each."""
+        """Examples per class, for each split; a multi-label example counts in each of its classes."""
         return {s: Counter(name for e in self.split(s) for name in self.names_of(e)) for s in SPLITS}
 
     def names_of(self, example: Example) -> list[str]:
-        """The classes that apply to an example; of a regression, what is measured."""
+        """The classes that apply to an example; for a regression, the name of the quantity."""
         return find_task(self.task).class_names(example, self.classes)
 
     def label_text(self, example: Example) -> str:
-        """An example's label as tables hold it: a class, several with `;` between them, or a number."""
+        """An example's label as written to tables: a class, several separated by `;`, or a number."""
         return find_task(self.task).label_text(example, self.classes)
 
     def targets(self, examples: Sequence[Example]) -> np.ndarray:
-        """Ground truth of examples as training sees it: float32, shape (n, classes); of a regression (n, 1)."""
+        """Targets of examples for training: float32, shape (n, classes); for a regression (n, 1)."""
         return find_task(self.task).targets(examples, self.classes)
 
     def path_of(self, example: Example) -> str:
-        """Where an example's file is."""
+        """The path of an example's file."""
         return str(self.root / example.path)
 
 

@@ -1,4 +1,4 @@
-"""From the rows of any source to a Dataset: pictures are examined, labels made numbers, splits decided."""
+"""Turn the rows of any source into a Dataset: examine pictures, encode labels, decide splits."""
 
 import hashlib
 import unicodedata
@@ -20,16 +20,16 @@ from tfransfer.tasks.task import SINGLE_LABEL, Task, find_task
 
 @dataclass(frozen=True)
 class Source:
-    """What a source found, before anything is opened.
+    """The contents of a source, before any file is opened.
 
     Attributes:
-        root: What the rows' paths are relative to.
-        rows: An example each.
-        name: What it is called in messages.
-        task: Of its targets.
+        root: The folder that the rows' paths are relative to.
+        rows: One per example.
+        name: Its name in messages.
+        task: The task of its targets.
         kind: "image" or "text".
-        classes: In the order of the model's outputs; empty takes the rows' own, sorted.
-        issues: What was set aside already.
+        classes: In the order of the model's outputs; empty takes those of the rows, sorted.
+        issues: What the source has already skipped.
         notes: What the user should know.
     """
 
@@ -45,7 +45,7 @@ class Source:
 
     @property
     def modality(self) -> Modality:
-        """What its examples are."""
+        """The modality of its examples."""
         return MODALITIES[self.kind]
 
 
@@ -59,47 +59,47 @@ def index(
     say: Say = silent,
     strict: bool = True,
 ) -> Dataset:
-    """Examine what a source found and decide the splits.
+    """Examine a source's examples and decide the splits.
 
     Args:
-        source: What was found.
+        source: The source.
         split_seed: Seed of the hash that decides splits.
-        splits_file: A `splits.csv` to follow instead.
-        max_pixels: Pictures with more are set aside.
-        progress: Shows how far the reading is.
-        say: Told in one line what was set aside.
-        strict: Refuse what cannot be trained on; else the dataset says why it cannot, and has no splits.
+        splits_file: A recorded `splits.csv` to use instead.
+        max_pixels: Pictures with more pixels are skipped.
+        progress: Shows the progress of reading.
+        say: Called with a line for each kind of skipped file.
+        strict: Raise for data that cannot be trained on; else its `refusal` says why, and it has no splits.
 
     Raises:
         DataNotFoundError: `splits_file` does not exist.
         DataError: More than half cannot be read, a class has too few examples, or there is one class only.
     """
-    named = {name for row in source.rows for name in names_in(row.target)}
-    classes = _present(source, named) if find_task(source.task).has_classes else source.classes
+    used = {name for row in source.rows for name in names_in(row.target)}
+    classes = _present(source, used) if find_task(source.task).has_classes else source.classes
     examples, issues = examined(source, classes, max_pixels, progress)
     refusal = ""
     try:
         _require_readable(source, issues)
         _require_use(source, classes, examples)
-        decided = splits.decide(source.name, classes, examples, split_seed, splits_file, source.task)
+        decision = splits.decide(source.name, classes, examples, split_seed, splits_file, source.task)
     except DataError as error:
         if strict:
             raise
-        decided, refusal = splits.Decided(tuple(sorted(examples, key=lambda e: e.path)), [], ()), str(error)
-    issues += decided.issues
+        decision, refusal = splits.SplitDecision(tuple(sorted(examples, key=lambda e: e.path)), [], ()), str(error)
+    issues += decision.issues
     say_issues(issues, say)
     return Dataset(
-        source.root, classes, decided.examples, tuple(issues), (*source.notes, *decided.notes), split_seed,
+        source.root, classes, decision.examples, tuple(issues), (*source.notes, *decision.notes), split_seed,
         task=source.task, kind=source.kind, refusal=refusal,
     )  # fmt: skip
 
 
-def _present(source: Source, named: set[str]) -> tuple[str, ...]:
-    """The classes in order; of those that a source lists, but has no example of, the user is told."""
-    absent = [name for name in source.classes if name not in named]
+def _present(source: Source, used: set[str]) -> tuple[str, ...]:
+    """The classes that have examples, in order; the others are noted for the user."""
+    absent = [name for name in source.classes if name not in used]
     if absent:
-        source.notes.append(f"no example of {', '.join(map(repr, absent[:10]))}, so it is no class")
-    return tuple(name for name in source.classes if name in named) or tuple(sorted(named))
+        source.notes.append(f"no example of {', '.join(map(repr, absent[:10]))}, so it is not a class")
+    return tuple(name for name in source.classes if name in used) or tuple(sorted(used))
 
 
 def index_known(
@@ -109,7 +109,7 @@ def index_known(
     progress: Progress = quiet,
     say: Say = silent,
 ) -> Dataset:
-    """Examine what is to be scored: the classes are known, and no split is decided.
+    """Examine data that is only to be scored: the classes are known, and no splits are decided.
 
     Raises:
         DataError: A class is not known, or more than half cannot be read.
@@ -163,17 +163,17 @@ def _example(row: Row, fact: FileFacts, task: Task, positions: dict[str, int]) -
 
 
 def _read_texts(rows: Sequence[Row]) -> list[FileFacts | Issue]:
-    found: list[FileFacts | Issue] = []
+    facts: list[FileFacts | Issue] = []
     for row in rows:
         if not (row.text or "").strip():
-            found.append(Issue(row.path, "empty", "the text is empty"))
+            facts.append(Issue(row.path, "empty", "the text is empty"))
         else:
-            found.append(FileFacts(text_hash(row.text or ""), 1, "tensorflow", 0, 0))
-    return found
+            facts.append(FileFacts(text_hash(row.text or ""), 1, "tensorflow", 0, 0))
+    return facts
 
 
 def text_hash(text: str) -> str:
-    """The content of a text: spelt with the same characters, however these are composed in Unicode."""
+    """The content hash of a text, the same for all Unicode compositions of the same characters."""
     return hashlib.blake2b(unicodedata.normalize("NFC", text.strip()).encode(), digest_size=16).hexdigest()
 
 
@@ -185,17 +185,17 @@ def _require_use(source: Source, classes: Sequence[str], examples: Sequence[Exam
     what = source.modality.item
     empty = [name for name in classes if not counts[name]]
     if empty:
-        raise DataError(f"no readable {what} is left in {', '.join(map(repr, empty))}: see the files set aside there.")
+        raise DataError(f"no readable {what} is left in {', '.join(map(repr, empty))}: see the skipped files there.")
     if len(classes) < 2 and task.one_class:
         raise DataError(_one_class(source, classes[0] if classes else "", what))
 
 
 def _one_class(source: Source, name: str, what: str) -> str:
-    inside = [p for p in (source.root / name).iterdir() if p.is_dir()] if (source.root / name).is_dir() else []
-    hint = f" Did you mean {source.root / name}, which has {len(inside)} folders?" if len(inside) > 1 else ""
+    subfolders = [p for p in (source.root / name).iterdir() if p.is_dir()] if (source.root / name).is_dir() else []
+    hint = f" Did you mean {source.root / name}, which has {len(subfolders)} folders?" if len(subfolders) > 1 else ""
     more = f"a folder with {what}s" if (source.root / name).is_dir() else f"{what}s"
     return (
-        f"{source.name} has one class only, {name!r}; a classifier needs two or more: add {more} of what is not "
+        f"{source.name} has only one class, {name!r}; a classifier needs two or more: add {more} of what is not "
         f"{name!r}.{hint}"
     )
 
@@ -215,9 +215,9 @@ def _require_readable(source: Source, issues: list[Issue]) -> None:
 
 
 def say_issues(issues: Sequence[Issue], say: Say) -> None:
-    """Tell in one line for each kind what was set aside."""
-    aside = [issue for issue in issues if issue.set_aside]
-    for kind, count in Counter(issue.kind for issue in aside).most_common():
-        names = [issue.path for issue in aside if issue.kind == kind]
+    """Print a line for each kind of skipped file."""
+    skipped = [issue for issue in issues if issue.set_aside]
+    for kind, count in Counter(issue.kind for issue in skipped).most_common():
+        names = [issue.path for issue in skipped if issue.kind == kind]
         more = ", ..." if count > 3 else ""
-        say(f"set aside: {count} {'file' if count == 1 else 'files'} ({kind}): {', '.join(names[:3])}{more}")
+        say(f"skipped: {count} {'file' if count == 1 else 'files'} ({kind}): {', '.join(names[:3])}{more}")

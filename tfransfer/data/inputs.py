@@ -1,4 +1,4 @@
-"""What people hand to `predict`: paths, folders, arrays, PIL images or lists of them, as pixels of one size."""
+"""Read the inputs of `predict`: paths, folders, arrays, PIL images or lists of these, as pixels of one size."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from tfransfer.errors import DataError, DataNotFoundError
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture to be named.
+    """One picture to predict.
 
     Attributes:
         name: Its path, or its number in the list for a picture in memory.
-        pixels: uint8, shape (size, size, 3); None where it cannot be read.
-        issue: What is wrong with it, where it cannot be read.
+        pixels: uint8, shape (size, size, 3); None if it cannot be read.
+        issue: Why it cannot be read.
     """
 
     name: str
@@ -32,14 +32,14 @@ class Picture:
 
 
 def is_single(given: Any) -> bool:
-    """Whether this is one picture: a file's path, a PIL image or an array of three dimensions."""
+    """Whether this is one picture: a file path, a PIL image or an array of at most three dimensions."""
     if isinstance(given, str | Path):
         return not Path(given).is_dir()
     return isinstance(given, Image.Image) or (isinstance(given, np.ndarray) and given.ndim < 4)
 
 
 def read_inputs(given: Any, size: int) -> Iterator[Picture]:
-    """Read anything that holds pictures.
+    """Read pictures of any form.
 
     Args:
         given: A path, a folder, a PIL image, an array (h, w), (h, w, 3 or 4) or (n, h, w, 3) in [0, 255], or a list of
@@ -51,7 +51,7 @@ def read_inputs(given: Any, size: int) -> Iterator[Picture]:
 
     Raises:
         DataNotFoundError: A path does not exist.
-        DataError: An array has another form or range.
+        DataError: An array has another shape or range.
     """
     if isinstance(given, str | Path):
         yield from _from_path(Path(given), size)
@@ -67,17 +67,17 @@ def read_inputs(given: Any, size: int) -> Iterator[Picture]:
             for picture in read_inputs(one, size):
                 yield picture if isinstance(one, str | Path) else Picture(str(number), picture.pixels)
     else:
-        raise DataError(f"pictures are paths, PIL images or arrays; this is {type(given).__name__}.")
+        raise DataError(f"expected paths, PIL images or arrays of pictures; got {type(given).__name__}.")
 
 
 def _from_path(path: Path, size: int) -> Iterator[Picture]:
     if not path.exists():
         raise DataNotFoundError(f"{path} does not exist.")
     if path.is_dir():
-        found = list_pictures(path)
-        if not found:
+        names = list_pictures(path)
+        if not names:
             raise DataError(f"no pictures below {path}; expected {audit.READABLE} files.")
-        for name in found:
+        for name in names:
             yield _from_file(path / name, size)
     else:
         yield _from_file(path, size)
@@ -91,13 +91,13 @@ def _from_file(path: Path, size: int) -> Picture:
 
 
 def read_encoded(encoded: bytes, name: str, size: int, max_pixels: int = audit.MAX_PIXELS) -> Picture:
-    """Read a picture file that is in memory, as the same file on disk is read.
+    """Read a picture file in memory, just like a file on disk.
 
     Args:
         encoded: The file's bytes.
-        name: What it is called in the result.
+        name: Its name in the result.
         size: Side of the model's input in pixels.
-        max_pixels: A picture with more is refused by its header, before it is decoded.
+        max_pixels: A larger picture is refused by its header, before it is decoded.
     """
     facts = audit.examine_bytes(encoded, name, max_pixels) if encoded else Issue(name, "empty", "it has zero bytes")
     if isinstance(facts, Issue):
@@ -122,7 +122,7 @@ def _from_array(array: np.ndarray, size: int) -> np.ndarray:
     if array.ndim == 2:
         array = np.stack([array] * 3, axis=-1)
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
-        raise DataError(f"a picture is an array (height, width, 3); this one is {array.shape}.")
+        raise DataError(f"expected a picture of shape (height, width, 3); got {array.shape}.")
     array = np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array[:, :, :3]
     if array.dtype != np.uint8:
         array = array.astype(np.float32)

@@ -1,4 +1,4 @@
-"""From whatever a user has to a Dataset."""
+"""Load a Dataset from any source."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,31 +41,31 @@ def load_data(
     """Index pictures or texts and decide their splits.
 
     Args:
-        source: A folder with one folder per class, or train/validation/test folders above these; a table (.csv, .tsv,
-            a DataFrame, or a folder with a table per split); "tfds:NAME"; "digits", which are built in; a pair
+        source: A folder with one subfolder per class, or train/validation/test folders above these; a table (.csv,
+            .tsv, a DataFrame, or a folder with a table per split); "tfds:NAME"; "digits", which is built in; a pair
             (pictures or texts, labels) of arrays or lists; a tf.data.Dataset of such pairs, or a TFDS builder.
-        path_column: Of a table: the column with paths of pictures, relative to the table.
-        text_column: Of a table: the column with texts.
-        label_column: Of a table: the column with labels, or several with 0 and 1, with commas between their names.
-        split_column: Of a table: the column with "train", "validation" or "test".
-        separator: Between several classes in one cell of a table.
-        task: Of a table: "single-label", "multi-label" or "regression"; None tells it from the labels.
-        classes: Of arrays: the classes' names, in the order of their numbers.
-        data_dir: Of TFDS: the folder with prepared data.
-        tfds_splits: From "train", "validation" and "test" to TFDS's split syntax.
+        path_column: Tables: column of picture paths, relative to the table.
+        text_column: Tables: column of texts.
+        label_column: Tables: column of labels, or several comma-separated columns of 0 and 1.
+        split_column: Tables: column of "train", "validation" or "test".
+        separator: Tables: separates several classes in one cell.
+        task: Tables: "single-label", "multi-label" or "regression"; None infers it from the labels.
+        classes: Arrays: the class names, in the order of their numbers.
+        data_dir: TFDS: the folder with prepared data.
+        tfds_splits: TFDS: from "train", "validation" and "test" to its split syntax.
         split_seed: Seed of the hash of each file's content that decides its split.
-        splits_file: A recorded `splits.csv` to follow instead.
-        group: From a relative path to the name of a group that must stay on one side, or None.
+        splits_file: A recorded `splits.csv` to use instead.
+        group: From a relative path to the name of a group that must stay in one split, or None.
         group_column: Column of a table, or of `metadata.csv` in the folder, that names such groups.
-        max_pixels: Pictures with more are set aside.
-        progress: Shows how far it is; True shows a bar, None does so in a notebook only.
-        say: Told what was set aside.
-        strict: Refuse data that cannot be trained on; else the dataset's `refusal` says why it cannot.
+        max_pixels: Pictures with more pixels are skipped.
+        progress: Shows progress; True shows a bar, None does so only in a notebook.
+        say: Called with lines about skipped files.
+        strict: Raise for data that cannot be trained on; else the dataset's `refusal` says why it cannot.
 
     Raises:
         DataNotFoundError: It does not exist.
         DataError: It has no usable classes or pictures, or labels that cannot be read.
-        SettingError: How to read it is not clear.
+        SettingError: It is not clear how to read it.
     """
     progress, say = listeners(progress, say)
     columns = Columns(path_column, text_column, label_column, split_column, separator=separator, task=task)
@@ -79,7 +79,7 @@ def load_data(
     )  # fmt: skip
 
 
-# What `reading={...}` may hold, wherever a function takes data that is not loaded yet.
+# The keys of `reading={...}`, wherever a function takes data that is not loaded yet.
 READING = tuple(name for name in keywords_of(load_data) if name not in ("source", "progress", "say", "strict"))
 
 
@@ -92,31 +92,31 @@ def open_data(
     say: Say | None = None,
     strict: bool = True,
 ) -> Dataset:
-    """A Dataset as it is, anything else as `load_data` reads it.
+    """Return a Dataset unchanged; load anything else with `load_data`.
 
     Args:
         data: A Dataset, or what `load_data` takes.
         reading: How the data is read: arguments of `load_data` by name.
-        splits_file: A recorded `splits.csv` to follow, where the data is read here.
-        progress: Shows how far it is.
-        say: Told what was set aside.
-        strict: Refuse data that cannot be trained on.
+        splits_file: A recorded `splits.csv` to use if the data is loaded here.
+        progress: Shows progress.
+        say: Called with lines about skipped files.
+        strict: Raise for data that cannot be trained on.
 
     Raises:
-        SettingError: A name in `reading` is unknown, or the data is loaded already, so that it would have no effect.
+        SettingError: A name in `reading` is unknown, or `reading` is given for loaded data, where it has no effect.
         DataError: It cannot be trained on.
-        TransferError: As of `load_data`.
+        TransferError: As in `load_data`.
     """
     require_known(reading or {}, READING, "reading")
     if isinstance(data, Dataset):
         if reading:
             raise SettingError(
-                f"the data is loaded already, so {', '.join(reading)} would change nothing: give it to load_data."
+                f"the data is already loaded, so {', '.join(reading)} has no effect: pass it to load_data."
             )
         dataset = data
     else:
-        given = ({"splits_file": splits_file} if splits_file else {}) | (reading or {})
-        dataset = load_data(data, progress=progress, say=say, strict=strict, **given)
+        arguments = ({"splits_file": splits_file} if splits_file else {}) | (reading or {})
+        dataset = load_data(data, progress=progress, say=say, strict=strict, **arguments)
     if strict and dataset.refusal:
         raise DataError(dataset.refusal)
     return dataset

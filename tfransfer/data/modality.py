@@ -1,4 +1,4 @@
-"""What an example is, a picture or a text: its names, and what follows from it for every stage."""
+"""The modality of examples, pictures or texts: its names, and what it means for each stage."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ class Modality:
     """A kind of example.
 
     Attributes:
-        name: As manifests have it.
-        noun: What reports call an example.
-        item: What messages and the command line call one.
-        has_pixels: Whether it has pixels: is read from a file, resized, augmented, shown and explained.
+        name: Its name in manifests.
+        noun: An example's name in reports.
+        item: An example's name in messages and on the command line.
+        has_pixels: Whether examples are read from files, resized, augmented, shown and explained.
         default_exports: The formats that `train` writes where none are requested.
-        form_field: What a form of the HTTP service has to hold, as curl takes it.
+        form_field: The form field that the HTTP service expects, in curl's syntax.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Modality:
 
     @property
     def nouns(self) -> str:
-        """Several of them, in a report: "photos"."""
+        """The plural of `noun`: "photos"."""
         return f"{self.noun}s"
 
     @property

@@ -1,7 +1,7 @@
-"""From the bytes of a picture file to pixels: the one decode function of training, prediction and `serve_bytes`.
+"""Decode a picture file's bytes to pixels, in the same way for training, prediction and `serve_bytes`.
 
 The whole picture is stretched to the model's square input (bilinear with antialiasing), as phones and
-`keras.utils.image_dataset_from_directory` do; nothing is cropped away. A JPEG that is much larger than needed is
+`keras.utils.image_dataset_from_directory` do; nothing is cropped. A JPEG that is much larger than needed is
 decoded at 1/2, 1/4 or 1/8 of its size by the JPEG decoder itself. The result is rounded to uint8.
 """
 
@@ -33,7 +33,7 @@ def decode_full(encoded: tf.Tensor, size: int) -> tf.Tensor:
 
     Args:
         encoded: Scalar string: the bytes of a JPEG, PNG or BMP file.
-        size: Side in pixels that each side of the result shall still have, where the picture has it.
+        size: Least side of the result in pixels, if the picture is that large.
 
     Returns:
         uint8, shape (height, width, 3), RGB.
@@ -51,7 +51,7 @@ def _decode_jpeg(encoded: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def _jpeg(encoded: tf.Tensor, ratio: int) -> tf.Tensor:
-    # The accurate transform gives Pillow's pixels bit by bit; TensorFlow's default is off by up to 6 and no faster.
+    # The accurate transform gives Pillow's pixels bit for bit; TensorFlow's default is off by up to 6 and no faster.
     return tf.image.decode_jpeg(encoded, channels=3, ratio=ratio, dct_method="INTEGER_ACCURATE")
 
 
@@ -60,7 +60,7 @@ def _decode_other(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def decode_small(encoded: bytes) -> None:
-    """Decode a whole file, at an eighth of its size where it is a JPEG, only to see that it can be decoded.
+    """Decode a whole file, at an eighth of its size where it is a JPEG, only to check that it can be decoded.
 
     Raises:
         tf.errors.InvalidArgumentError: It cannot.
@@ -98,9 +98,9 @@ def turn_upright(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
         orientation: Scalar int32, the EXIF tag's value, 1 to 8.
 
     Returns:
-        The picture as its photographer saw it; height and width change places for orientations 5 to 8.
+        The picture as its photographer saw it; height and width are swapped for orientations 5 to 8.
     """
-    turn = [
+    turns = [
         lambda: pixels,
         lambda: pixels[:, ::-1],
         lambda: pixels[::-1, ::-1],
@@ -110,13 +110,13 @@ def turn_upright(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
         lambda: tf.transpose(pixels[::-1, ::-1], (1, 0, 2)),
         lambda: tf.transpose(pixels[:, ::-1], (1, 0, 2)),
     ]
-    return tf.ensure_shape(tf.switch_case(orientation - 1, dict(enumerate(turn))), (None, None, 3))
+    return tf.ensure_shape(tf.switch_case(orientation - 1, dict(enumerate(turns))), (None, None, 3))
 
 
 def as_rgb(picture: Image.Image) -> np.ndarray:
     """The pixels of a Pillow picture's first frame, in any colour mode.
 
-    Transparency is dropped, 16-bit grey is scaled to 8 bits. EXIF orientation is left alone.
+    Transparency is dropped, 16-bit grey is scaled to 8 bits. EXIF orientation is not applied.
 
     Returns:
         uint8, shape (height, width, 3), RGB.
@@ -132,7 +132,7 @@ def as_rgb(picture: Image.Image) -> np.ndarray:
 
 
 def as_png(encoded: bytes) -> bytes:
-    """Read any picture that Pillow knows (GIF, WebP, BMP, ...) and write it as PNG, for `decode`."""
+    """Read any picture that Pillow supports (GIF, WebP, BMP, ...) and write it as PNG, for `decode`."""
     with Image.open(io.BytesIO(encoded)) as picture:
         pixels = as_rgb(picture)
     stream = io.BytesIO()
@@ -141,7 +141,7 @@ def as_png(encoded: bytes) -> bytes:
 
 
 def read_as_decodable(path: Any, through_pillow: Any) -> tf.Tensor:
-    """Read a file in a tf.data pipeline; pictures for Pillow come back as PNG.
+    """Read a file in a tf.data pipeline; pictures for Pillow are converted to PNG.
 
     Args:
         path: Scalar string tensor.
@@ -156,5 +156,5 @@ def read_as_decodable(path: Any, through_pillow: Any) -> tf.Tensor:
 
 
 def _as_png(encoded: bytes | np.ndarray) -> bytes:
-    """`as_png` for tf.numpy_function, which gives bytes in a pipeline and an array of one object outside of it."""
+    """`as_png` for tf.numpy_function, which passes bytes in a pipeline and an array of one object outside it."""
     return as_png(encoded if isinstance(encoded, bytes) else encoded.item())

@@ -1,22 +1,22 @@
-"""Which examples stand for a split where all of them would be too many: pure functions on positions."""
+"""Choose a representative sample of a split: pure functions on positions."""
 
 import numpy as np
 
 
 def spread_over(examples: int, limit: int) -> np.ndarray:
-    """Positions of at most `limit` examples, evenly spread over a split of `examples`: int64, rising."""
+    """Positions of at most `limit` examples, evenly spread over a split of `examples`: int64, ascending."""
     return np.unique(np.linspace(0, max(0, examples - 1), min(examples, limit)).astype(np.int64))
 
 
 def evenly_by_class(classes: np.ndarray, limit: int) -> np.ndarray:
-    """Positions of at most `limit` examples, as many of each class as of any other, as far as a class has them.
+    """Positions of at most `limit` examples, with the classes balanced as far as each has enough.
 
     Args:
-        classes: Whole numbers, shape (n,): each example's class.
+        classes: Each example's class, integers, shape (n,).
         limit: At least 1.
 
     Returns:
-        int64, at most (limit,), drawn at random by a fixed seed: the classes take turns.
+        int64, at most (limit,), drawn with a fixed seed, taking the classes in turn.
     """
     order = np.random.default_rng(0).permutation(len(classes))
     classes = classes[order]

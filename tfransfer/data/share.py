@@ -1,4 +1,4 @@
-"""Which part of each batch a worker reads, where several devices work on one batch."""
+"""Each worker's part of a batch, for training on several devices."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ import numpy as np
 class Share:
     """One worker's part of every batch, in equal pieces, one for each of its replicas.
 
-    The workers' parts follow one another, so that together they see just what one device would see.
+    The workers' parts follow one another, so that together they see exactly what one device would see.
 
     Attributes:
-        worker: From 0.
-        workers: How many there are.
-        pieces: Replicas of each worker.
+        worker: This worker's number, from 0.
+        workers: Number of workers.
+        pieces: Replicas per worker.
     """
 
     worker: int = 0
@@ -24,15 +24,15 @@ class Share:
 
     @property
     def replicas(self) -> int:
-        """Of all workers together."""
+        """Replicas of all workers together."""
         return self.workers * self.pieces
 
     def piece(self, batch: int) -> int:
-        """Examples of one replica in a batch of all."""
+        """Examples per replica in a batch of that total size."""
         return batch // self.replicas
 
     def of(self, batch: np.ndarray) -> Iterator[np.ndarray]:
-        """This worker's pieces of a batch of positions, int64 of a length that the replicas divide."""
+        """This worker's pieces of a batch of positions, int64, whose length is a multiple of the replicas."""
         size = self.piece(len(batch))
         first = self.worker * self.pieces
         for number in range(first, first + self.pieces):
@@ -42,18 +42,18 @@ class Share:
         """This worker's positions of an evaluation split, each example once over all workers.
 
         Args:
-            examples: Of the split.
-            batch: Of one replica.
+            examples: Size of the split.
+            batch: Examples per batch and replica.
 
         Returns:
             int64 positions and float32 weights, shape (n,), batch after batch of its replicas. Where there are several
-            replicas, n is a multiple of `batch` and the same for all workers: weights of 0 mark what only fills up.
+            replicas, n is a multiple of `batch` and the same for all workers: padding has weight 0.
         """
         if self.replicas == 1:
             return np.arange(examples), np.ones(examples, np.float32)
-        every = batch * self.replicas
-        filled = np.arange(-(-examples // every) * every).reshape(-1, every)
-        own = np.concatenate([np.concatenate(list(self.of(row))) for row in filled])
+        total = batch * self.replicas
+        padded = np.arange(-(-examples // total) * total).reshape(-1, total)
+        own = np.concatenate([np.concatenate(list(self.of(row))) for row in padded])
         return np.where(own < examples, own, 0), (own < examples).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""A look at some examples of a data set."""
+"""Show examples of a dataset."""
 
 import numpy as np
 
@@ -11,18 +11,18 @@ _SIDE = 224
 
 
 def gallery(dataset: Index, count: int, split: str, seed: int) -> Gallery:
-    """Some examples of a split with their labels, as `Dataset.show` says.
+    """Random examples of a split with their labels; arguments as for `Dataset.show`.
 
     Raises:
         SettingError: There is no such split.
         DataError: A picture that could be read before cannot be read now.
     """
     if split not in SPLITS:
-        raise SettingError(f"split is one of {', '.join(SPLITS)}; it is {split!r}.")
-    every = dataset.split(split)
-    drawn = np.random.default_rng(seed).permutation(len(every))[: max(0, count)]
-    examples = [every[i] for i in sorted(drawn)]
-    title = f"{len(examples)} of {len(every):,} {split} examples"
+        raise SettingError(f"split must be one of {', '.join(SPLITS)}; got {split!r}.")
+    members = dataset.split(split)
+    drawn = np.random.default_rng(seed).permutation(len(members))[: max(0, count)]
+    examples = [members[i] for i in sorted(drawn)]
+    title = f"{len(examples)} of {len(members):,} {split} examples"
     captions = [(dataset.label_text(example), example.path) for example in examples]
     if not dataset.modality.has_pixels or not examples:
         return Gallery(

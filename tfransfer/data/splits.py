@@ -1,8 +1,8 @@
-"""Who is in train, validation and test: decided by content, so that nothing leaks and nothing moves later.
+"""Split examples into train, validation and test by content, so that nothing leaks and nothing moves later.
 
-Each file's content is hashed with the split seed to a number in [0, 1); thresholds on it decide. A file therefore keeps
-its split when others are added, and equal files share one. Groups, and files that share content with a group, stay
-together.
+Each file's content is hashed with the split seed to a number in [0, 1), and thresholds on it give the split. A file
+therefore stays in its split when others are added, and identical files always land in the same split. Groups, and files
+that share content with a group, stay together.
 """
 
 import csv
@@ -24,15 +24,15 @@ from tfransfer.tasks.task import SINGLE_LABEL, find_task
 TEST_SHARE = 0.1
 VALIDATION_SHARE = 0.1
 COLUMNS = ("path", "label", "split")
-# Where examples have no class, or several, all of them are one stratum, which has no name.
+# Examples without a class, or with several, form one stratum without a name.
 _ONE_STRATUM = ("",)
-# Marks the names of groups among the contents, which are hexadecimal.
+# Distinguishes group names from contents, which are hexadecimal.
 _GROUP = "group "
 
 
 @dataclass(frozen=True)
-class Decided:
-    """Examples with their splits, what was set aside on the way, and what the user should know."""
+class SplitDecision:
+    """Examples with their splits, the issues found on the way, and notes for the user."""
 
     examples: tuple[Example, ...]
     issues: list[Issue]
@@ -46,16 +46,16 @@ def decide(
     seed: int,
     file: Path | None = None,
     task: str = SINGLE_LABEL,
-) -> Decided:
-    """Give every example a split.
+) -> SplitDecision:
+    """Assign every example to a split.
 
     Args:
-        root: Named in messages.
+        root: The data's name in messages.
         classes: Class names.
-        examples: With the split that the user's folders name, or an empty one.
+        examples: With the split that the user's data gives, or an empty one.
         seed: The split seed.
-        file: A recorded `splits.csv` to follow instead.
-        task: Only where each example has one class is every class seen to be in every split.
+        file: A recorded `splits.csv` to use instead.
+        task: Only single-label data is checked to have every class in every split.
 
     Raises:
         DataError: A class has too few pictures, or the file does not fit the folder.
@@ -64,16 +64,16 @@ def decide(
     notes: list[str] = []
     issues: list[Issue] = []
     if file is not None:
-        examples = _follow(file, strata, examples, issues, notes)
+        examples = _apply_file(file, strata, examples, issues, notes)
     given = {e.split for e in examples} - {""}
     if not given:
-        examples = _cut(examples, seed, _Shares(TEST_SHARE, VALIDATION_SHARE), SPLITS, strata, notes)
+        examples = _assign(examples, seed, _Shares(TEST_SHARE, VALIDATION_SHARE), SPLITS, strata, notes)
     else:
         examples = _without_leaks(examples, issues, notes)
         missing = [s for s in SPLITS if s not in given]
-        examples = _cut_missing(examples, missing, seed, strata, notes)
+        examples = _assign_missing(examples, missing, seed, strata, notes)
     _require_every_split(root, strata, examples)
-    return Decided(tuple(sorted(examples, key=lambda e: e.path)), issues, tuple(notes))
+    return SplitDecision(tuple(sorted(examples, key=lambda e: e.path)), issues, tuple(notes))
 
 
 def unit_of(seed: int, name: str) -> float:
@@ -83,86 +83,86 @@ def unit_of(seed: int, name: str) -> float:
 
 
 def _clusters(examples: Sequence[Example]) -> dict[str, str]:
-    """From content to the name of the cluster that must stay together (one content, or a group and all it touches)."""
+    """From content to the name of its cluster, which must stay together: one content, or a group and all it touches."""
     joined = DisjointSet(dict.fromkeys(example.content for example in examples))
     for example in examples:
         if example.group is not None:
             joined.add(group := _GROUP + example.group)
             joined.merge(example.content, group)
-    # The first group gives the name, and with it the split: a group's split then depends on the group alone, and stays
-    # when pictures are added to it.
+    # The first group gives the name, and with it the split, so that a group's split depends on the group alone and
+    # does not change when pictures are added to it.
     names = [(members, min(members, key=lambda n: (not n.startswith(_GROUP), n))) for members in joined.subsets()]
     return {member: name for members, name in names for member in members if not member.startswith(_GROUP)}
 
 
 @dataclass(frozen=True)
 class _Shares:
-    """How much of [0, 1) is whose: test has the lowest part, then validation, then train.
+    """The parts of [0, 1): test has the lowest, then validation, then train.
 
-    Test comes first so that its threshold depends on nothing else: where a user brings validation but no test split,
-    the same pictures are cut as test.
+    Test comes first so that its threshold depends on nothing else: if the user's data has a validation but no test
+    split, the same pictures become test.
     """
 
     test: float
     validation: float
 
-    def interval(self, side: str) -> tuple[float, float]:
-        """From where to where a side's part reaches."""
+    def interval(self, split: str) -> tuple[float, float]:
+        """Lower and upper bound of a split's part."""
         end = self.test + self.validation
-        return {"test": (0.0, self.test), "validation": (self.test, end), "train": (end, 1.0)}[side]
+        return {"test": (0.0, self.test), "validation": (self.test, end), "train": (end, 1.0)}[split]
 
-    def side_of(self, unit: float) -> str:
-        """The side that a number in [0, 1) falls on."""
-        return next(side for side in ("test", "validation", "train") if unit < self.interval(side)[1])
+    def split_of(self, unit: float) -> str:
+        """The split that a number in [0, 1) falls into."""
+        return next(split for split in ("test", "validation", "train") if unit < self.interval(split)[1])
 
-    def distance(self, unit: float, side: str) -> float:
-        """How far a number is from a side's part."""
-        low, high = self.interval(side)
+    def distance(self, unit: float, split: str) -> float:
+        """Distance of a number from a split's part."""
+        low, high = self.interval(split)
         return max(low - unit, unit - high, 0.0)
 
 
-def _cut(
+def _assign(
     examples: Sequence[Example],
     seed: int,
     shares: _Shares,
-    sides: Sequence[str],
+    splits: Sequence[str],
     classes: Sequence[str],
     notes: list[str],
 ) -> list[Example]:
-    """Cut test and validation shares by threshold, then see that no class lacks one of `sides`.
+    """Assign splits by threshold, then make sure that every class is in each of `splits`.
 
-    Thresholds on a hash put each cluster on its side whatever else there is, which keeps splits stable when files are
-    added; they leave small classes without a picture on some side, so single clusters are moved then.
+    Thresholds on a hash assign each cluster independently of the others, which keeps splits stable when files are
+    added; they can leave a small class without a picture in some split, so single clusters are moved then.
     """
     clusters = _clusters(examples)
     units = {name: unit_of(seed, name) for name in set(clusters.values())}
-    placed = {name: shares.side_of(unit) for name, unit in units.items()}
+    placed = {name: shares.split_of(unit) for name, unit in units.items()}
     members: dict[str, Counter[int]] = defaultdict(Counter)
     for example in examples:
         members[clusters[example.content]][example.label] += 1
     for label, name in enumerate(classes):
         own = [c for c in members if members[c][label]]
-        if len(own) < len(sides):
-            raise DataError(_too_few(name, own, sides, any(e.group for e in examples)))
-        for lacking in [s for s in sides if s not in {placed[c] for c in own}]:
-            # The nearest one to the threshold is the one that a slightly larger share would have put there, so that
-            # the choice is as stable as the thresholds are.
+        if len(own) < len(splits):
+            raise DataError(_too_few(name, own, splits, any(e.group for e in examples)))
+        for lacking in [s for s in splits if s not in {placed[c] for c in own}]:
+            # The cluster nearest to the threshold is the one that a slightly larger share would have put there, so
+            # the choice is as stable as the thresholds.
             nearest = sorted(own, key=lambda c: (shares.distance(units[c], lacking), c))
             moved = _movable(nearest, members, placed)
             if moved is None:
-                raise DataError(_torn(name))
+                raise DataError(_inseparable(name))
             notes.append(
-                f"{_called(name)} had no picture in {lacking}: {sum(members[moved].values())} nearest the threshold "
-                f"moved there from {placed[moved]}"
+                f"{_class_text(name)} had no picture in {lacking}: the {sum(members[moved].values())} nearest the "
+                f"threshold moved there from {placed[moved]}"
             )
             placed[moved] = lacking
     return [replace(e, split=placed[clusters[e.content]]) for e in examples]
 
 
 def _movable(candidates: Iterable[str], members: dict[str, Counter[int]], placed: dict[str, str]) -> str | None:
-    """The first cluster that may leave its side: of none of its classes is it the last one there.
+    """The first cluster that may leave its split, because it is not the last one there of any of its classes.
 
-    A cluster of several classes could otherwise mend one class and take the side's last picture from another, which
+    Otherwise a cluster with several classes could fix one class and take the split's last picture of another, which
     would then take it back.
     """
 
@@ -173,31 +173,31 @@ def _movable(candidates: Iterable[str], members: dict[str, Counter[int]], placed
     return next((cluster for cluster in candidates if can_leave(cluster)), None)
 
 
-def _torn(name: str) -> str:
+def _inseparable(name: str) -> str:
     return (
-        f"{_called(name)} cannot have pictures in train, validation and test at once without tearing a group or equal "
-        "files apart: add pictures, or decide the splits yourself with train, validation and test folders."
+        f"{_class_text(name)} cannot be in train, validation and test without separating a group or identical files: "
+        "add pictures, or decide the splits yourself with train, validation and test folders."
     )
 
 
-def _called(name: str) -> str:
+def _class_text(name: str) -> str:
     return f"class {name!r}" if name else "the data"
 
 
-def _too_few(name: str, own: Sequence[str], sides: Sequence[str], grouped: bool) -> str:
+def _too_few(name: str, clusters: Sequence[str], splits: Sequence[str], grouped: bool) -> str:
     what = "groups of pictures" if grouped else "different pictures"
-    what = what if len(own) != 1 else what.replace("pictures", "picture")
+    what = what if len(clusters) != 1 else what.replace("pictures", "picture")
     return (
-        f"{_called(name)} has {len(own)} {what}; a split into "
-        f"{', '.join(sides)} needs at least {len(sides)}: add pictures, or remove the folder, or decide the splits "
+        f"{_class_text(name)} has {len(clusters)} {what}; a split into "
+        f"{', '.join(splits)} needs at least {len(splits)}: add pictures, or remove the folder, or decide the splits "
         "yourself with train, validation and test folders."
     )
 
 
-def _cut_missing(
+def _assign_missing(
     examples: list[Example], missing: list[str], seed: int, classes: Sequence[str], notes: list[str]
 ) -> list[Example]:
-    """Cut splits that the user did not make from the user's train split."""
+    """Split off what the user's data lacks from its train split."""
     if not missing or "train" in missing:
         return examples
     train = [e for e in examples if e.split == "train"]
@@ -205,21 +205,21 @@ def _cut_missing(
     labels = sorted({e.label for e in train})
     position = {label: i for i, label in enumerate(labels)}
     local = [replace(e, label=position[e.label]) for e in train]
-    cut = _cut(local, seed, shares, ["train", *missing], [classes[label] for label in labels], notes)
-    notes.append(f"there is no {' and no '.join(missing)} split: cut from train by content, 10% each")
-    kept = [e for e in examples if e.split != "train"]
-    return kept + [replace(e, label=labels[e.label]) for e in cut]
+    assigned = _assign(local, seed, shares, ["train", *missing], [classes[label] for label in labels], notes)
+    notes.append(f"there is no {' and no '.join(missing)} split: split off from train by content, 10% each")
+    others = [e for e in examples if e.split != "train"]
+    return others + [replace(e, label=labels[e.label]) for e in assigned]
 
 
 def _without_leaks(examples: Sequence[Example], issues: list[Issue], notes: list[str]) -> list[Example]:
-    """Take content out of train that is held out elsewhere, and out of validation what is in test."""
+    """Remove from train what is also in validation or test, and from validation what is also in test."""
     clusters = _clusters(examples)
-    sides: dict[str, set[str]] = defaultdict(set)
+    splits: dict[str, set[str]] = defaultdict(set)
     for example in examples:
-        sides[clusters[example.content]].add(example.split)
-    kept, removed = [], Counter[str]()
+        splits[clusters[example.content]].add(example.split)
+    remaining, removed = [], Counter[str]()
     for example in examples:
-        elsewhere = sides[clusters[example.content]]
+        elsewhere = splits[clusters[example.content]]
         held_out = next((s for s in ("test", "validation") if s in elsewhere), example.split)
         if example.split not in ("test", held_out):
             issues.append(
@@ -229,18 +229,18 @@ def _without_leaks(examples: Sequence[Example], issues: list[Issue], notes: list
                     f"the same content (or its group) is in {held_out}; not used in {example.split}",
                 )
             )
-            removed[f"{example.split} that also stood in {held_out}"] += 1
+            removed[f"{example.split} that are also in {held_out}"] += 1
         else:
-            kept.append(example)
+            remaining.append(example)
     notes += [f"removed {n} pictures from {where}" for where, n in removed.items()]
-    return kept
+    return remaining
 
 
 def _require_every_split(root: Path | str, classes: Sequence[str], examples: Iterable[Example]) -> None:
     counts = Counter((e.split, e.label) for e in examples)
     for split in SPLITS:
         if not any(counts[split, label] for label in range(len(classes))):
-            raise DataError(f"no picture below {root} is in the {split} split; put some there, or remove its folder.")
+            raise DataError(f"no picture below {root} is in the {split} split; add some, or remove its folder.")
     untrained = [name for label, name in enumerate(classes) if not counts["train", label]]
     if untrained:
         raise DataError(
@@ -250,7 +250,7 @@ def _require_every_split(root: Path | str, classes: Sequence[str], examples: Ite
 
 
 def write_splits(path: Path, dataset: Dataset) -> None:
-    """Record who is in which split: a CSV file with the columns path, label, split."""
+    """Record each example's split in a CSV file with the columns path, label, split."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -263,7 +263,7 @@ def read_splits(path: Path) -> dict[str, tuple[str, str]]:
 
     Raises:
         DataNotFoundError: The file does not exist.
-        DataError: A column is missing, or a split has another name than train, validation or test.
+        DataError: A column is missing, or a split is not train, validation or test.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
@@ -272,7 +272,7 @@ def read_splits(path: Path) -> dict[str, tuple[str, str]]:
     except FileNotFoundError as error:
         raise DataNotFoundError(f"splits file {path} does not exist.") from error
     except (UnicodeDecodeError, csv.Error, IsADirectoryError) as error:
-        raise DataError(f"splits file {path} is no CSV file: {error}.") from error
+        raise DataError(f"splits file {path} is not a CSV file: {error}.") from error
     expected = f"expected the columns {', '.join(COLUMNS)}"
     if not set(COLUMNS) <= set(columns):
         raise DataError(f"splits file {path}: {expected}; it has {', '.join(columns) or 'none'}.")
@@ -281,23 +281,25 @@ def read_splits(path: Path) -> dict[str, tuple[str, str]]:
         if any(row.get(column) is None for column in COLUMNS):
             raise DataError(f"splits file {path}, line {number}: {expected}; this line has fewer.")
         if row["split"] not in SPLITS:
-            raise DataError(f"splits file {path}, line {number}: {row['split']!r} is none of {', '.join(SPLITS)}.")
+            raise DataError(f"splits file {path}, line {number}: {row['split']!r} is not one of {', '.join(SPLITS)}.")
         if listed.setdefault(row["path"], (row["label"], row["split"])) != (row["label"], row["split"]):
-            raise DataError(f"splits file {path}, line {number}: {row['path']!r} is listed twice, and differently.")
+            raise DataError(
+                f"splits file {path}, line {number}: {row['path']!r} is listed twice with different values."
+            )
     return listed
 
 
-def _follow(
+def _apply_file(
     file: Path, classes: Sequence[str], examples: Sequence[Example], issues: list[Issue], notes: list[str]
 ) -> list[Example]:
     listed = read_splits(file)
     unknown = sorted({label for label, _ in listed.values()} - set(classes))
     if unknown and tuple(classes) != _ONE_STRATUM:
         raise DataError(
-            f"splits file {file} names classes that the folder does not have: {', '.join(map(repr, unknown[:5]))}; "
+            f"splits file {file} lists classes that the data does not have: {', '.join(map(repr, unknown[:5]))}; "
             f"it has {', '.join(map(repr, classes[:10]))}."
         )
-    followed = []
+    assigned = []
     for example in examples:
         if example.path not in listed:
             issues.append(Issue(example.path, "unlisted", f"not in {file}"))
@@ -305,11 +307,11 @@ def _follow(
         label, split = listed[example.path]
         if tuple(classes) != _ONE_STRATUM:
             example = replace(example, label=list(classes).index(label))
-        followed.append(replace(example, split=split))
-    gone = set(listed) - {e.path for e in examples}
-    issues += [Issue(path, "listed but not usable", f"in {file}, but absent or unreadable") for path in sorted(gone)]
-    if not followed:
+        assigned.append(replace(example, split=split))
+    absent = set(listed) - {e.path for e in examples}
+    issues += [Issue(path, "listed but not usable", f"in {file}, but absent or unreadable") for path in sorted(absent)]
+    if not assigned:
         raise DataError(f"none of the {len(listed)} paths in {file} is a readable picture below the folder.")
-    if gone:
-        notes.append(f"{len(gone)} pictures listed in {file} are absent or unreadable")
-    return followed
+    if absent:
+        notes.append(f"{len(absent)} pictures listed in {file} are absent or unreadable")
+    return assigned

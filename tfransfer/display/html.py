@@ -1,4 +1,4 @@
-"""What values look like in a notebook: tables, and pictures with captions, as HTML without scripts."""
+"""HTML without scripts for notebooks: tables, and galleries of captioned images."""
 
 import base64
 import io
@@ -16,7 +16,7 @@ MOST_ROWS = 30
 
 
 def picture_data(pixels: np.ndarray, side: int = 0, quality: int = 82) -> str:
-    """Pixels (height, width, 3), uint8, as the address of an image in JPEG, at most `side` pixels wide and high."""
+    """Pixels (height, width, 3), uint8, as the data URL of a JPEG, at most `side` pixels wide and high."""
     picture = Image.fromarray(pixels)
     if side:
         picture.thumbnail((side, side))
@@ -26,7 +26,7 @@ def picture_data(pixels: np.ndarray, side: int = 0, quality: int = 82) -> str:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], most: int = MOST_ROWS) -> str:
-    """A table with a line above it; of very long ones the first rows, and how many more there are."""
+    """A table with a title; a long one is cut after `most` rows, and says how many more there are."""
     head = "".join(f'<th scope="col" style="text-align:left">{escape(column)}</th>' for column in columns)
     body = "".join(
         "<tr>" + "".join(f'<td style="text-align:left">{escape(number_text(cell))}</td>' for cell in row) + "</tr>"
@@ -41,9 +41,9 @@ class Card:
     """One example in a gallery.
 
     Attributes:
-        caption: Lines.
-        pictures: Address and description of each image.
-        text: The text, where the example is one.
+        caption: Lines under the images.
+        pictures: URL and alternative text of each image.
+        text: The example's text; empty for an image.
     """
 
     caption: tuple[str, ...]
@@ -52,8 +52,8 @@ class Card:
 
     def _html(self) -> str:
         images = "".join(
-            f'<img src="{escape(source)}" alt="{escape(described)}" style="width:11em;margin:0 .3em 0 0">'
-            for source, described in self.pictures
+            f'<img src="{escape(source)}" alt="{escape(description)}" style="width:11em;margin:0 .3em 0 0">'
+            for source, description in self.pictures
         )
         text = f'<blockquote dir="auto" style="max-width:40em">{escape(self.text)}</blockquote>' if self.text else ""
         lines = "<br>".join(escape(line) for line in self.caption)
@@ -65,10 +65,10 @@ class Card:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Examples that a notebook shows; elsewhere `str` gives their captions.
+    """Examples as a notebook shows them; elsewhere `str` gives their captions.
 
     Attributes:
-        title: A sentence.
+        title: One line above the examples.
         cards: The examples.
     """
 

@@ -1,7 +1,7 @@
-"""Who is shown how far long work is in Python: a notebook by itself, a script where it asks.
+"""Progress in Python: a notebook shows it by default, a script on request.
 
-As with Keras and fastai a notebook shows a bar without being asked. It is one output that is updated in place, with no
-widgets to install, so that a saved notebook holds the last state and not thousands of lines.
+As with Keras and fastai, a notebook shows a bar by default. It is one output that is updated in place, with no widgets
+to install, so that a saved notebook holds the last state and not thousands of lines.
 """
 
 import sys
@@ -14,16 +14,16 @@ from typing import Any
 from tfransfer.display.progress import Advance, Progress, Say, quiet, silent
 from tfransfer.display.terminal import Terminal, values_text
 
-# Updates a second, and lines that are shown at most: the first ones and the last ones.
+# Updates per second, and how many of the first and the last lines are shown.
 _RATE, _FIRST, _LAST = 4.0, 20, 60
 
 
 def listeners(progress: Progress | bool | None, say: Say | None) -> tuple[Progress, Say]:
-    """What shows how far work is, and what tells what was found.
+    """The functions that show progress and print messages.
 
     Args:
         progress: A Progress; True shows it, False does not; None shows it in a notebook and not in a script.
-        say: Told a line each; None takes what fits `progress`.
+        say: Called with one line at a time; None takes the one that fits `progress`.
     """
     if callable(progress):
         return progress, say or silent
@@ -50,21 +50,21 @@ class Notebook:
         self._shown = 0.0
 
     def say(self, line: str) -> None:
-        """One line for the user."""
+        """Show one line to the user."""
         self._lines.append(line)
         self._show()
 
     @contextmanager
     def progress(self, what: str, total: int, unit: str) -> Iterator[Advance]:
-        """A bar with rate and values while work goes on; a line when it is done."""
-        began, done, shown = time.perf_counter(), 0, ""
+        """Show a bar with rate and values during the work, and a line at the end."""
+        start, done, shown = time.perf_counter(), 0, ""
 
         def advance(count: int, **values: float) -> None:
             nonlocal done, shown
             done += count
             shown = values_text(values) or shown
             if time.perf_counter() - self._shown > 1 / _RATE:
-                rate = done / max(time.perf_counter() - began, 1e-9)
+                rate = done / max(time.perf_counter() - start, 1e-9)
                 self._bar = _bar(what, done, total, f"{rate:.0f} {unit}/s  {shown}")
                 self._show()
 
@@ -72,26 +72,26 @@ class Notebook:
             yield advance
         finally:
             self._bar = ""
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - start
         rate = f"{done} {unit} in {seconds:.0f} s ({done / max(seconds, 1e-9):.0f}/s)"
         self.say(f"{what}: {rate}{'  ' + shown if shown else ''}")
 
     def _show(self) -> None:
-        from IPython.display import HTML, display  # here, because it is there in a notebook only
+        from IPython.display import HTML, display  # here, because only a notebook has it
 
         lines = self._lines
         if len(lines) > _FIRST + _LAST:
             lines = [*lines[:_FIRST], f"... {len(lines) - _FIRST - _LAST} lines ...", *lines[-_LAST:]]
         text = escape("\n".join(lines))
-        made = HTML(f'<pre style="white-space:pre-wrap;margin:0">{text}</pre>{self._bar}')
+        html = HTML(f'<pre style="white-space:pre-wrap;margin:0">{text}</pre>{self._bar}')
         if self._handle is None:
-            self._handle = display(made, display_id=True)
+            self._handle = display(html, display_id=True)
         else:
-            self._handle.update(made)
+            self._handle.update(html)
         self._shown = time.perf_counter()
 
 
-def _bar(what: str, done: int, total: int, beside: str) -> str:
-    sizes = f'value="{done}" max="{max(total, done, 1)}" style="width:16em"'
-    share = f'<progress {sizes} aria-label="{escape(what)}"></progress>'
-    return f"<div><code>{escape(what)} {share} {done}/{total} {escape(beside)}</code></div>"
+def _bar(what: str, done: int, total: int, suffix: str) -> str:
+    attributes = f'value="{done}" max="{max(total, done, 1)}" style="width:16em"'
+    bar = f'<progress {attributes} aria-label="{escape(what)}"></progress>'
+    return f"<div><code>{escape(what)} {bar} {done}/{total} {escape(suffix)}</code></div>"

@@ -1,11 +1,11 @@
-"""How long work says how far it is, without knowing who listens: the library is quiet, the command line shows bars."""
+"""Callbacks for progress and messages: the library is silent by default, the command line shows bars."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 Advance = Callable[..., None]
-# Called with what is done, how many, and of what; gives a function to be called with the number just done, and with
-# values to show beside it as keywords.
+# Called with a description, a total and a unit; yields a function to call with the number just finished, and with
+# values to show beside the bar as keywords.
 Progress = Callable[[str, int, str], AbstractContextManager[Advance]]
 # Called with one line for the user.
 Say = Callable[[str], None]
@@ -18,4 +18,4 @@ def quiet(what: str, total: int, unit: str) -> Iterator[Advance]:
 
 
 def silent(line: str) -> None:
-    """A Say that says nothing."""
+    """A Say that shows nothing."""

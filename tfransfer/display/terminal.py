@@ -1,4 +1,4 @@
-"""What a person sees: progress bars and tables on a terminal, plain lines elsewhere."""
+"""Terminal output: progress bars and tables on a terminal, plain lines elsewhere."""
 
 import json as json_format
 import sys
@@ -16,7 +16,7 @@ from tfransfer.display.numbers import number_text
 from tfransfer.display.progress import Advance
 
 _ENDLESS = 10_000
-# Metrics are shown in this order; others follow.
+# Metrics in the order they are shown; others follow.
 _SHOWN = ("loss", "top1", "val_loss", "val_top1")
 
 
@@ -30,26 +30,26 @@ class Terminal:
     def __init__(self, json: bool = False) -> None:
         self._result = sys.stdout if json else None
         if json:
-            sys.stdout = sys.stderr  # what Keras prints on a download, too
+            sys.stdout = sys.stderr  # also for what Keras prints on a download
         self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True, emoji=False)
         if not self.console.is_terminal:
-            self.console.width = _ENDLESS  # logs and pipes have no edge to cut paths at
+            self.console.width = _ENDLESS  # logs and pipes have no width at which to cut paths
 
     def say(self, line: str) -> None:
-        """One line for the user."""
+        """Print one line for the user."""
         self.console.print(line, markup=False)
-        self.console.file.flush()  # who watches a log file must not wait for the next kilobytes
+        self.console.file.flush()  # so that a watched log file shows each line at once
 
     def emit(self, value: dict[str, Any]) -> None:
-        """The result as one JSON object on standard output, where that was asked for."""
+        """Write the result as one JSON object to standard output, if that was requested."""
         if self._result is not None:
             self._result.write(json_format.dumps(value, ensure_ascii=False, default=str) + "\n")
             self._result.flush()
 
     @contextmanager
     def progress(self, what: str, total: int, unit: str) -> Iterator[Advance]:
-        """A bar with rate, values and time left on a terminal; one line at the end elsewhere."""
-        began, done, shown = time.perf_counter(), 0, ""
+        """Show a bar with rate, values and time left on a terminal; elsewhere, one line at the end."""
+        start, done, shown = time.perf_counter(), 0, ""
         columns = [
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -63,16 +63,16 @@ class Terminal:
                 nonlocal done, shown
                 done += count
                 shown = values_text(values) or shown
-                rate = f"{done / max(time.perf_counter() - began, 1e-9):.0f} {unit}/s"
+                rate = f"{done / max(time.perf_counter() - start, 1e-9):.0f} {unit}/s"
                 bar.update(task, completed=done, rate=rate, values=shown)
 
             yield advance
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - start
         rate = f"{done} {unit} in {seconds:.0f} s ({done / max(seconds, 1e-9):.0f}/s)"
         self.say(f"{what}: {rate}{'  ' + shown if shown else ''}")
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], left: int = 1) -> None:
-        """A table; all columns but the first `left` are numbers and stand right."""
+        """Print a table; all columns but the first `left` are numbers, aligned right."""
         table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for number, name in enumerate(columns):
             is_text = number < left

@@ -1,1 +1,1 @@
-"""A small local HTTP service for a run: TensorFlow Serving's REST shape, and a page to drop a photo on."""
+"""A small local HTTP service for a run: TensorFlow Serving's REST API, and a page to drop a photo on."""

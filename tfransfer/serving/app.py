@@ -1,4 +1,4 @@
-"""The service as an ASGI application: TensorFlow Serving's addresses, the page and what the page asks."""
+"""The service as an ASGI application: TensorFlow Serving's endpoints, the page and its endpoints."""
 
 import asyncio
 import base64
@@ -25,32 +25,34 @@ from tfransfer import __version__
 from tfransfer.exports.endpoints import output_name
 from tfransfer.runs.run import Run
 from tfransfer.runs.scoring import reading_of
-from tfransfer.serving.answering import Answered, Answering, Asked
+from tfransfer.serving.answering import BatchingWorker, Query, Result
 from tfransfer.serving.gate import Gate, error_response
 from tfransfer.serving.limits import Limits
-from tfransfer.serving.reading import Served, read_picture, read_predict, read_text
+from tfransfer.serving.reading import ServedModel, read_picture, read_predict, read_text
 from tfransfer.tasks.prediction import Prediction
 
 VERSION = "1"
 _TOP = 5
-_PLACES = "GET /, /healthz, /about, /v1/models/NAME, /v1/models/NAME/metadata; POST /classify, /v1/models/NAME:predict"
+_ENDPOINTS = (
+    "GET /, /healthz, /about, /v1/models/NAME, /v1/models/NAME/metadata; POST /classify, /v1/models/NAME:predict"
+)
 _SAFE = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store"}
 
 
 def name_for(run: Run) -> str:
-    """The name of a run's model in addresses: its folder's, with what does not belong there replaced."""
+    """The model's name in URLs: that of the run's folder, with other characters replaced."""
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", run.folder.absolute().name).strip("_.") or "model"
 
 
 def make_app(run: Run, name: str | None = None, limits: Limits | None = None, hosts: Sequence[str] = ()) -> Starlette:
-    """The service for a run, for any ASGI server. The model is loaded, and asked once, at start-up.
+    """The service for a run, for any ASGI server. The model is loaded and run once at startup.
 
     Args:
-        run: Its model answers.
-        name: Of the model, in addresses; None takes that of the run's folder.
+        run: The run whose model is served.
+        name: The model's name in URLs; None takes that of the run's folder.
         limits: What a client may send; None takes the defaults.
-        hosts: What may stand in a request's Host header; none allows all. A service that only this machine shall
-            reach needs them, or a web page could reach it through a name of its own (DNS rebinding).
+        hosts: Allowed values of the Host header; empty allows all. A service for this machine only needs them: without,
+            a web page could reach it through a host name of its own (DNS rebinding).
     """
     service = _Service(run, name or name_for(run), limits or Limits())
     one, version = "/v1/models/{name}", "/versions/{version}"
@@ -85,50 +87,50 @@ async def _refused(request: Request, error: Any) -> Response:
 
 
 async def _bad_form(request: Request, error: Exception) -> Response:
-    return error_response(400, f"the body is no form (multipart/form-data): {error}.")
+    return error_response(400, f"the body is not a form (multipart/form-data): {error}.")
 
 
 async def _not_found(request: Request, error: Any) -> Response:
-    # Starlette's own words are no help.
+    # Starlette's own message does not help.
     return error_response(
-        404, f"there is nothing here. There are {_PLACES}." if error.detail == "Not Found" else error.detail
+        404, f"unknown address; expected {_ENDPOINTS}." if error.detail == "Not Found" else error.detail
     )
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    """What went wrong stands in the server's log; it is no business of the client."""
-    return error_response(500, "the service failed to answer this; its log says why.")
+    """Keep the cause out of the answer; it is in the server's log."""
+    return error_response(500, "the service failed; the cause is in its log.")
 
 
 class _Service:
-    """What the addresses do."""
+    """The endpoints."""
 
     def __init__(self, run: Run, name: str, limits: Limits) -> None:
         self._run, self._reading = run, reading_of(run, _TOP)
-        self.served = Served(name, run.kind, run.image_size, limits)
-        self._answering: Answering | None = None
+        self.served = ServedModel(name, run.kind, run.image_size, limits)
+        self._worker: BatchingWorker | None = None
         page = resources.files("tfransfer.serving").joinpath("page.html").read_text(encoding="utf-8")
         self._page = HTMLResponse(page, headers=_SAFE | {"Content-Security-Policy": _policy(page)})
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        """Load the model and ask it once, so that the first client does not wait for that."""
-        self._answering = Answering(self._run.model)
-        self._answering.start()
-        await asyncio.wrap_future(self._answering.submit(partial(Asked, _blank(self.served))))
+        """Load the model and run it once, so that the first client does not wait for that."""
+        self._worker = BatchingWorker(self._run.model)
+        self._worker.start()
+        await asyncio.wrap_future(self._worker.submit(partial(Query, _blank(self.served))))
         yield
-        self._answering.stop()
+        self._worker.stop()
 
-    async def _ask(self, prepare: Callable[[], Asked]) -> Answered:
-        if self._answering is None:
-            raise RuntimeError("the application was not started: its server must support ASGI's lifespan.")
-        answered = await asyncio.wrap_future(self._answering.submit(prepare))
-        if not np.isfinite(answered.outputs).all():
-            raise HTTPException(500, "the model's output is not finite: its weights, or what was sent, are beyond it.")
-        return answered
+    async def _run_model(self, prepare: Callable[[], Query]) -> Result:
+        if self._worker is None:
+            raise RuntimeError("the application was not started: use a server that supports ASGI's lifespan.")
+        result = await asyncio.wrap_future(self._worker.submit(prepare))
+        if not np.isfinite(result.outputs).all():
+            raise HTTPException(500, "the model's output is not finite: the weights or the input are out of range.")
+        return result
 
     async def page(self, request: Request) -> Response:
-        """The page where a photo is dropped."""
+        """The page."""
         return self._page
 
     async def health(self, request: Request) -> Response:
@@ -136,7 +138,7 @@ class _Service:
         return JSONResponse({"status": "ok"})
 
     async def about(self, request: Request) -> Response:
-        """What is served, for the page and for people."""
+        """Describe the served model."""
         limits = self.served.limits
         return JSONResponse(
             {
@@ -157,33 +159,33 @@ class _Service:
         )
 
     async def classify(self, request: Request) -> Response:
-        """Name what is on one picture (form field `file`), or what a text says (form field `text`)."""
+        """Classify one picture (form field `file`) or text (form field `text`)."""
         async with request.form(max_files=1, max_fields=4) as form:
             prepare = await self._prepare(form)
-        answered = await self._ask(prepare)
-        return JSONResponse(self._read(self._reading.of("", answered.outputs[0])), headers=_SAFE)
+        result = await self._run_model(prepare)
+        return JSONResponse(self._read(self._reading.of("", result.outputs[0])), headers=_SAFE)
 
-    async def _prepare(self, form: FormData) -> Callable[[], Asked]:
+    async def _prepare(self, form: FormData) -> Callable[[], Query]:
         if not self.served.modality.has_pixels:
             text = form.get("text")
             if not isinstance(text, str):
                 raise HTTPException(400, "expected a form with the field text.")
-            return lambda: Asked(np.array([read_text(text, "text", self.served)], object))
+            return lambda: Query(np.array([read_text(text, "text", self.served)], object))
         file = form.get("file")
         if not isinstance(file, UploadFile):
             raise HTTPException(400, "expected a form (multipart/form-data) with a picture in the field file.")
         encoded, name = await file.read(), (file.filename or "file")[:100]
-        return lambda: Asked(read_picture(encoded, name, self.served)[np.newaxis])
+        return lambda: Query(read_picture(encoded, name, self.served)[np.newaxis])
 
-    def _read(self, said: Prediction) -> dict[str, Any]:
-        if said.value is not None:
-            return {"value": said.value}
-        read: dict[str, Any] = {"label": said.label, "top": said.top}
-        if not said.sure:
-            read["sure"] = False
-        if said.applies is not None:
-            read["applies"] = list(said.applies)
-        return read
+    def _read(self, prediction: Prediction) -> dict[str, Any]:
+        if prediction.value is not None:
+            return {"value": prediction.value}
+        answer: dict[str, Any] = {"label": prediction.label, "top": prediction.top}
+        if not prediction.sure:
+            answer["sure"] = False
+        if prediction.applies is not None:
+            answer["applies"] = list(prediction.applies)
+        return answer
 
     async def predict(self, request: Request) -> Response:
         """TensorFlow Serving's `:predict`."""
@@ -192,17 +194,17 @@ class _Service:
         if verb != "predict":
             raise HTTPException(404, f"there is no :{verb[:50]} here, only :predict.")
         body = await request.body()
-        answered = await self._ask(partial(read_predict, body, self.served))
-        key = "predictions" if answered.asked.rows else "outputs"
-        return JSONResponse({key: answered.outputs.tolist()})
+        result = await self._run_model(partial(read_predict, body, self.served))
+        key = "predictions" if result.query.rows else "outputs"
+        return JSONResponse({key: result.outputs.tolist()})
 
     async def status(self, request: Request) -> Response:
         """TensorFlow Serving's model status."""
         if ":" in request.path_params.get("version", request.path_params["name"]):
-            raise HTTPException(405, "this address is asked by POST.", {"Allow": "POST"})
+            raise HTTPException(405, "this address takes POST.", {"Allow": "POST"})
         self._require_model(request)
-        right = {"error_code": "OK", "error_message": ""}
-        return JSONResponse({"model_version_status": [{"version": VERSION, "state": "AVAILABLE", "status": right}]})
+        ok = {"error_code": "OK", "error_message": ""}
+        return JSONResponse({"model_version_status": [{"version": VERSION, "state": "AVAILABLE", "status": ok}]})
 
     async def metadata(self, request: Request) -> Response:
         """TensorFlow Serving's model metadata."""
@@ -227,35 +229,35 @@ class _Service:
             raise HTTPException(404, f"there is no version {version[:100]!r} here, only {VERSION!r}.")
 
 
-def _blank(served: Served) -> np.ndarray:
+def _blank(served: ServedModel) -> np.ndarray:
     if not served.modality.has_pixels:
         return np.array([""], object)
     return np.zeros((1, served.size, served.size, 3), np.uint8)
 
 
-def _input(name: str, served: Served) -> dict[str, Any]:
+def _input(name: str, served: ServedModel) -> dict[str, Any]:
     if name == "images":
         return _tensor(name, "DT_UINT8", (served.size, served.size, 3))
     return _tensor(name, "DT_STRING", ())
 
 
 def _tensor(name: str, dtype: str, shape: Sequence[int]) -> dict[str, Any]:
-    """A TensorInfo in protobuf's JSON; its first dimension is free."""
+    """A TensorInfo in protobuf's JSON; the batch dimension is -1."""
     dims = [{"size": str(size), "name": ""} for size in (-1, *shape)]
     return {name: {"dtype": dtype, "tensor_shape": {"dim": dims, "unknown_rank": False}, "name": name}}
 
 
 def _policy(page: str) -> str:
     """Content-Security-Policy: the page's own script and style, nothing from elsewhere."""
-    sums = {
-        tag: base64.b64encode(hashlib.sha256(_inside(page, tag).encode()).digest()).decode()
+    hashes = {
+        tag: base64.b64encode(hashlib.sha256(_content_of(page, tag).encode()).digest()).decode()
         for tag in ("script", "style")
     }
     return (
-        f"default-src 'none'; script-src 'sha256-{sums['script']}'; style-src 'sha256-{sums['style']}'; "
+        f"default-src 'none'; script-src 'sha256-{hashes['script']}'; style-src 'sha256-{hashes['style']}'; "
         "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 
 
-def _inside(page: str, tag: str) -> str:
+def _content_of(page: str, tag: str) -> str:
     return page.split(f"<{tag}>")[1].split(f"</{tag}>")[0]

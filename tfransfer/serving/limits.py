@@ -1,4 +1,4 @@
-"""Where the service is, and what one client may ask of it, so that no request can take all of the machine."""
+"""The service's address, and limits on requests, so that none of them can exhaust the machine."""
 
 import math
 from dataclasses import dataclass, fields
@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from tfransfer.errors import SettingError
 
 HOST, PORT = "127.0.0.1", 8501
-# Bodies of this many requests of full size may be in memory at one time; smaller ones are bounded by their number.
+# Full-size bodies that may be in memory at one time; smaller ones are bounded by the number of requests.
 _WHOLE_BODIES = 10
 
 
@@ -16,11 +16,11 @@ class Limits:
 
     Attributes:
         body_mb: Size of a request's body, in MB of 1,000,000 bytes.
-        body_seconds: Time that a client has for sending its body.
+        body_seconds: Time that a client has to send its body.
         megapixels: Pixels of a picture, read from its header before it is decoded.
         characters: Length of a text.
         instances: Pictures or texts in one request.
-        requests: Requests that are received, wait or are answered at one time; what comes on top is told to come back.
+        requests: Requests that are received, wait or are answered at one time; further ones get status 503.
         connections: Open connections, idle ones included.
     """
 

@@ -1,6 +1,6 @@
-"""From what a client sent to pictures of the model's size, or texts; TensorFlow Serving's JSON and plain files.
+"""Parse requests, TensorFlow Serving's JSON and plain files, into pictures of the model's size or texts.
 
-The shapes are those of TensorFlow Serving's REST API (https://www.tensorflow.org/tfx/serving/api_rest): "instances" in
+The formats are those of TensorFlow Serving's REST API (https://www.tensorflow.org/tfx/serving/api_rest): "instances" in
 rows, "inputs" as a column, bytes as {"b64": "..."}.
 """
 
@@ -16,10 +16,10 @@ from starlette.exceptions import HTTPException
 from tfransfer.data.inputs import read_encoded
 from tfransfer.data.modality import MODALITIES, Modality
 from tfransfer.errors import did_you_mean
-from tfransfer.serving.answering import Asked
+from tfransfer.serving.answering import Query
 from tfransfer.serving.limits import Limits
 
-# The names that an exported SavedModel has, too: signature -> its input.
+# As in an exported SavedModel: signature -> name of its input.
 _PICTURES = {"serving_default": "images", "serve_bytes": "encoded"}
 _TEXTS = {"serving_default": "text"}
 # Brackets and keys around the values of a request.
@@ -27,11 +27,11 @@ _AROUND = 100
 
 
 @dataclass(frozen=True)
-class Served:
-    """What the service serves.
+class ServedModel:
+    """The served model.
 
     Attributes:
-        name: Of the model, in addresses.
+        name: The model's name in URLs.
         kind: "image" or "text".
         size: Side of the model's input in pixels; 0 for texts.
         limits: What a client may send.
@@ -44,7 +44,7 @@ class Served:
 
     @property
     def modality(self) -> Modality:
-        """What is sent."""
+        """The modality of the input."""
         return MODALITIES[self.kind]
 
     @property
@@ -53,7 +53,7 @@ class Served:
         return _PICTURES if self.modality.has_pixels else _TEXTS
 
 
-def read_predict(body: bytes, served: Served) -> Asked:
+def read_predict(body: bytes, served: ServedModel) -> Query:
     """Read the body of a `:predict` request.
 
     Raises:
@@ -71,11 +71,13 @@ def read_predict(body: bytes, served: Served) -> Asked:
         _refuse(f'"{keys[0]}" must be a list with at least one {served.modality.item}.')
     if len(given) > served.limits.instances:
         _refuse(f"{len(given)} instances in one request; the limit is {served.limits.instances}.")
-    read = [_value(one, f"{keys[0]}[{i}]", signature, name, served) for i, one in enumerate(given)]
-    return Asked(np.stack(read) if served.modality.has_pixels else np.array(read, object), rows=keys == ["instances"])
+    values = [_value(one, f"{keys[0]}[{i}]", signature, name, served) for i, one in enumerate(given)]
+    return Query(
+        np.stack(values) if served.modality.has_pixels else np.array(values, object), rows=keys == ["instances"]
+    )
 
 
-def read_picture(encoded: bytes, where: str, served: Served) -> np.ndarray:
+def read_picture(encoded: bytes, where: str, served: ServedModel) -> np.ndarray:
     """A picture file as pixels, uint8 (size, size, 3), upright.
 
     Raises:
@@ -89,11 +91,11 @@ def read_picture(encoded: bytes, where: str, served: Served) -> np.ndarray:
     return picture.pixels
 
 
-def read_text(text: str, where: str, served: Served) -> str:
+def read_text(text: str, where: str, served: ServedModel) -> str:
     """A text that is within its limit and can be encoded.
 
     Raises:
-        HTTPException: 413 where it is too long, 400 where it holds half a character.
+        HTTPException: 413 where it is too long, 400 where it contains half a surrogate pair.
     """
     limit = served.limits.characters
     if len(text) > limit:
@@ -101,7 +103,7 @@ def read_text(text: str, where: str, served: Served) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        _refuse(f"{where}: it holds half of a surrogate pair, which is no character.")
+        _refuse(f"{where}: it contains half of a surrogate pair, which is not a character.")
     return text
 
 
@@ -109,57 +111,57 @@ def _refuse(message: str, status: int = 400) -> Never:
     raise HTTPException(status, message)
 
 
-def _object(body: bytes, served: Served) -> dict[str, Any]:
-    # Small brackets make large Python objects: more than any right request has are not parsed.
-    pieces = sum(body.count(mark) for mark in (b"[", b"{", b":"))
-    of_one = served.size * (served.size + 1) + 5 if served.modality.has_pixels else served.limits.characters
-    if pieces > served.limits.instances * of_one + _AROUND:
-        _refuse("the JSON has more values than a request of full size.", 413)
+def _object(body: bytes, served: ServedModel) -> dict[str, Any]:
+    # Brackets become large Python objects: a body with more of them than any valid request has is not parsed.
+    tokens = sum(body.count(mark) for mark in (b"[", b"{", b":"))
+    per_instance = served.size * (served.size + 1) + 5 if served.modality.has_pixels else served.limits.characters
+    if tokens > served.limits.instances * per_instance + _AROUND:
+        _refuse("the JSON has more values than the largest valid request.", 413)
     try:
         request = json.loads(body)
     except RecursionError:
         _refuse("the body is nested too deep.")
     except ValueError as error:
-        _refuse(f"the body is no JSON: {error}.")
+        _refuse(f"the body is not JSON: {error}.")
     if not isinstance(request, dict):
         _refuse('the body must be a JSON object, for example {"instances": [...]}.')
     return request
 
 
-def _signature(request: dict[str, Any], served: Served) -> str | None:
+def _signature(request: dict[str, Any], served: ServedModel) -> str | None:
     name = request.get("signature_name") or None
     if name is not None and (not isinstance(name, str) or name not in served.signatures):
         known = ", ".join(served.signatures)
         hint = did_you_mean(name, served.signatures) if isinstance(name, str) else ""
-        _refuse(f"there is no such signature_name; there are {known}.{hint}")
+        _refuse(f"unknown signature_name; expected one of {known}.{hint}")
     return name
 
 
-def _value(given: Any, where: str, signature: str | None, name: str | None, served: Served) -> Any:
-    """One instance; `name` is its input's, where the request says it."""
+def _value(given: Any, where: str, signature: str | None, name: str | None, served: ServedModel) -> Any:
+    """Parse one instance; `name` is that of its input, if the request gives it."""
     if name is None and isinstance(given, dict) and len(given) == 1 and "b64" not in given:
         ((name, given),) = given.items()
-    wanted = served.signatures if signature is None else {signature: served.signatures[signature]}
-    if name is not None and name not in wanted.values():
-        _refuse(f"{where}: no input is called {name[:50]!r}; expected {' or '.join(wanted.values())}.")
+    expected = served.signatures if signature is None else {signature: served.signatures[signature]}
+    if name is not None and name not in expected.values():
+        _refuse(f"{where}: no input is called {name[:50]!r}; expected {' or '.join(expected.values())}.")
     if not served.modality.has_pixels:
         return _text(given, where, served)
     is_file = isinstance(given, dict)
-    if ("encoded" if is_file else "images") not in ({name} if name else wanted.values()):
+    if ("encoded" if is_file else "images") not in ({name} if name else expected.values()):
         if is_file:
-            _refuse(f"{where}: serving_default takes pixels, not files; name no signature, or serve_bytes.")
+            _refuse(f"{where}: serving_default takes pixels, not files; leave out signature_name or use serve_bytes.")
         _refuse(f'{where}: serve_bytes takes a picture file as {{"b64": "..."}}.')
     return read_picture(_from_base64(given, where), where, served) if is_file else _pixels(given, where, served.size)
 
 
-def _text(given: Any, where: str, served: Served) -> str:
+def _text(given: Any, where: str, served: ServedModel) -> str:
     if isinstance(given, dict):
         try:
             given = _from_base64(given, where).decode()
         except UnicodeDecodeError:
             _refuse(f"{where}: its bytes are not UTF-8.")
     if not isinstance(given, str):
-        _refuse(f"{where}: expected a text, it is {_kind(given)}.")
+        _refuse(f"{where}: expected a text, got {_kind(given)}.")
     return read_text(given, where, served)
 
 
@@ -170,19 +172,19 @@ def _from_base64(given: dict[str, Any], where: str) -> bytes:
     try:
         return base64.b64decode("".join(encoded.split()), validate=True)
     except ValueError:
-        _refuse(f"{where}: this is no base64.")
+        _refuse(f"{where}: this is not base64.")
 
 
 def _pixels(given: Any, where: str, size: int) -> np.ndarray:
     expected = f"{where}: expected pixels [{size}, {size}, 3], whole numbers from 0 to 255"
     if not isinstance(given, list):
-        _refuse(f'{expected}, or {{"b64": "..."}}; it is {_kind(given)}.')
+        _refuse(f'{expected}, or {{"b64": "..."}}; got {_kind(given)}.')
     if not _is_square(given, size):
-        _refuse(f"{expected}; it has another shape.")
+        _refuse(f"{expected}; this has another shape.")
     try:
         flat = bytes(chain.from_iterable(chain.from_iterable(given)))
     except (TypeError, ValueError):
-        _refuse(f"{expected}; it holds something else.")
+        _refuse(f"{expected}; this has other values.")
     return np.frombuffer(flat, np.uint8).reshape(size, size, 3)
 
 
@@ -193,6 +195,6 @@ def _is_square(rows: list[Any], size: int) -> bool:
 
 
 def _kind(given: Any) -> str:
-    """What JSON calls a value."""
+    """The JSON type of a value, in words."""
     names = {list: "a list", dict: "an object", str: "a string", bool: "true or false", type(None): "null"}
     return names.get(type(given), "a number")

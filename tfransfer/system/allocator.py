@@ -1,14 +1,14 @@
-"""Memory that TensorFlow frees between two operations is kept for the next one, where the C library allows it to ask.
+"""Let glibc keep the memory that TensorFlow frees between two operations.
 
 glibc hands the large blocks of a training step back to the system and fetches them again, page by page, hundreds of
-times a step. Growing its heaps by larger pieces ends that: fine-tune steps of MobileNetV2's top blocks took two thirds
-of the time (2 cores, TensorFlow 2.21). Elsewhere nothing is done.
+times a step. Growing its heaps in larger pieces avoids that: fine-tune steps of MobileNetV2's top blocks took two
+thirds of the time (2 cores, TensorFlow 2.21). Other C libraries are left alone.
 """
 
 import ctypes
 import sys
 
-# mallopt's name for the bytes by which a heap grows beyond what was asked for, and is not trimmed below (malloc.h).
+# mallopt's parameter for the bytes a heap grows beyond a request, and is not trimmed below (malloc.h).
 _M_TOP_PAD = -2
 _BYTES = 64 << 20
 

@@ -1,4 +1,4 @@
-"""Where what can be computed again is kept between runs: `TFRANSFER_CACHE`, else the user's cache folder."""
+"""The cache folder, for what can be computed again: `TFRANSFER_CACHE`, else the user's cache folder."""
 
 import os
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import platformdirs
 
 VARIABLE = "TFRANSFER_CACHE"
-# What to do where it cannot be written to.
-REMEDY = f"Name another folder for the cache with the variable {VARIABLE}."
+# Advice where it is not writable.
+REMEDY = f"Set the variable {VARIABLE} to a writable folder."
 
 
 def cache_home() -> Path:

@@ -24,7 +24,7 @@ def size_text(size: float) -> str:
 
 
 def lines(names: Iterable[str]) -> str:
-    """A text with a line for each name, as `labels.txt` has one for each class."""
+    """A text with one name per line, like the classes in `labels.txt`."""
     return "".join(f"{name}\n" for name in names)
 
 
@@ -39,7 +39,7 @@ _NOT_WRITABLE = (
     errno.ELOOP,
 )
 _OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# TensorFlow, HDF5 and zipfile report a full disk in words of their own.
+# TensorFlow, HDF5 and zipfile report a full disk with their own messages.
 _OUT_OF_SPACE_WORDS = (
     "no space left",
     "file too large",
@@ -51,7 +51,7 @@ _OUT_OF_SPACE_WORDS = (
 
 
 _WRITING = ".writing-"
-OUT_REMEDY = "Name a folder that you may write to with --out."
+OUT_REMEDY = "Give a writable folder with --out."
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def telling_write_failures(path: Path, remedy: str = OUT_REMEDY) -> Iterator[Non
 
     Args:
         path: The file or folder that is being written.
-        remedy: What to do where it may not be written.
+        remedy: What the user should do where it is not writable.
     """
     try:
         yield
@@ -84,19 +84,19 @@ def _disk_full(path: Path) -> str:
     free = shutil.disk_usage(parent).free
     return (
         f"the disk is full (or a size limit was reached) while writing {path}: {size_text(free)} free. "
-        "What was there before is whole. Make room and run the command again."
+        "Earlier files are intact. Free some space and run the command again."
     )
 
 
 @contextmanager
 def whole(path: Path, remedy: str = OUT_REMEDY) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it to `path` at the end, or remove it if the block fails.
+    """Yield a temporary path beside `path`; rename it to `path` at the end, or remove it if the block fails.
 
     Works for a file or a folder: whatever the block makes at the temporary path. An existing target is replaced.
 
     Args:
-        path: Where the finished file or folder shall stand.
-        remedy: What to do where it may not be written.
+        path: Where the finished file or folder goes.
+        remedy: What the user should do where it is not writable.
 
     Yields:
         The temporary path, which does not exist yet and has the suffix of `path`.
@@ -106,34 +106,34 @@ def whole(path: Path, remedy: str = OUT_REMEDY) -> Iterator[Path]:
     """
     with telling_write_failures(path, remedy):
         path.parent.mkdir(parents=True, exist_ok=True)
-        room = Path(tempfile.mkdtemp(prefix=_WRITING, dir=path.parent))
+        scratch = Path(tempfile.mkdtemp(prefix=_WRITING, dir=path.parent))
         try:
-            temporary = room / path.name
+            temporary = scratch / path.name
             yield temporary
-            _put(temporary, path, room)
+            _put(temporary, path, scratch)
         finally:
-            shutil.rmtree(room, ignore_errors=True)
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def is_half(path: Path) -> bool:
-    """Whether a path is what `whole` writes to, which only a killed process leaves behind."""
+    """Whether a path is a temporary folder of `whole`, which only a killed process leaves behind."""
     return path.name.startswith(_WRITING)
 
 
 def remove_halves(folder: Path) -> None:
-    """Remove what a killed process was writing to a folder with `whole`."""
-    for room in folder.glob(f"{_WRITING}*"):
-        shutil.rmtree(room, ignore_errors=True)
+    """Remove the temporary folders of `whole` that a killed process left in a folder."""
+    for scratch in folder.glob(f"{_WRITING}*"):
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _put(temporary: Path, path: Path, room: Path) -> None:
+def _put(temporary: Path, path: Path, scratch: Path) -> None:
     if temporary.is_dir():
-        replaced = room / "replaced"
+        replaced = scratch / "replaced"
         if path.exists():
             path.rename(replaced)
         try:
             temporary.rename(path)
-        except BaseException:  # a signal, too
+        except BaseException:  # also a signal
             if replaced.exists():
                 replaced.rename(path)
             raise
@@ -156,11 +156,11 @@ def write_text(path: Path, text: str, remedy: str = OUT_REMEDY) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The value that a JSON file in UTF-8 holds.
+    """Read a UTF-8 JSON file.
 
     Raises:
         OSError: It cannot be read.
-        ValueError: It is no JSON, or nested deeper than Python follows.
+        ValueError: It is not JSON, or nested too deeply for Python.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -174,7 +174,7 @@ def write_json(path: Path, value: Any, remedy: str = OUT_REMEDY) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """What json cannot write by itself: paths, NumPy numbers and arrays."""
+    """Convert what json cannot write: paths, NumPy numbers and arrays."""
     converters: list[tuple[str, Callable[[Any], Any]]] = [("tolist", lambda v: v.tolist()), ("__fspath__", str)]
     for attribute, convert in converters:
         if hasattr(value, attribute):

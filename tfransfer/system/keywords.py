@@ -1,4 +1,4 @@
-"""Keywords of public functions: one that is unknown is refused with the nearest known one, on any Python."""
+"""Refuse unknown keyword arguments of public functions, and suggest the nearest known one."""
 
 import functools
 import inspect
@@ -12,16 +12,16 @@ Result = TypeVar("Result")
 
 
 def keywords_of(function: Callable[..., object]) -> tuple[str, ...]:
-    """The names of the arguments that a function takes by keyword."""
+    """The names of a function's arguments that can be passed by keyword."""
     parameters = inspect.signature(function).parameters.values()
     return tuple(p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD))
 
 
 def known_keywords(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Let a function refuse keywords that it does not take with a SettingError that names the nearest one.
+    """Decorate a function to raise a SettingError for unknown keywords, with the nearest known one.
 
     Args:
-        function: One without `**` arguments.
+        function: A function without `**` arguments.
     """
     known = keywords_of(function)
 
@@ -34,15 +34,15 @@ def known_keywords(function: Callable[Parameters, Result]) -> Callable[Parameter
 
 
 def require_known(given: Iterable[str], known: Iterable[str], place: str) -> None:
-    """Check that each given name is a known one.
+    """Check that all given names are known.
 
     Args:
-        given: What the user wrote.
-        known: What is accepted.
-        place: Where, for the message.
+        given: Names the user wrote.
+        known: Accepted names.
+        place: Function or section, for the message.
 
     Raises:
-        SettingError: One is unknown.
+        SettingError: A name is unknown.
     """
     known = [name for name in known if name != "self"]
     for name in given:

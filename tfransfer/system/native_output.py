@@ -1,4 +1,4 @@
-"""What native libraries write to standard error when they start is kept off the user's terminal."""
+"""Hide what native libraries write to standard error when they start."""
 
 import os
 import sys
@@ -8,13 +8,13 @@ from contextlib import contextmanager
 
 @contextmanager
 def hidden_native_output() -> Iterator[None]:
-    """Send file descriptor 2 nowhere for a while; Python's own errors still come through as exceptions."""
+    """Send file descriptor 2 to the null device within a block; Python's errors still arrive as exceptions."""
     sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    saved, devnull = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(devnull, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(devnull)

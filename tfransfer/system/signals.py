@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: a training comes to a place where its state is whole, saves it, and stops."""
+"""SIGINT and SIGTERM: training runs on to a point where its state is consistent, saves it, and stops."""
 
 import signal
 import threading
@@ -10,25 +10,25 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(KeyboardInterrupt):
-    """A run was asked to stop, and has. Its message says how to go on. No `except Exception` takes it for an error."""
+    """A run stopped on request. Its message says how to resume. `except Exception` does not catch it."""
 
 
 class Stopping:
-    """Whether somebody asked to stop. Outside `patient` blocks a signal stops at once."""
+    """Whether a stop was requested. Outside `patient` blocks a signal stops at once."""
 
     def __init__(self) -> None:
         self.wanted = False
-        # Whether there is something to go on with.
+        # Whether there is something to resume from.
         self.begun = False
         self._patient = False
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take SIGINT and SIGTERM in place of what took them before; elsewhere than in the main thread, nothing."""
+        """Handle SIGINT and SIGTERM within a block; outside the main thread, do nothing."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._take) for number in _SIGNALS}
+        before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
         try:
             yield
         finally:
@@ -37,14 +37,14 @@ class Stopping:
 
     @contextmanager
     def patient(self) -> Iterator[None]:
-        """A block that looks at `wanted` itself. Whoever asks a second time does not want to wait for that."""
+        """A block that checks `wanted` itself. A second signal stops at once: the user does not want to wait."""
         self._patient = True
         try:
             yield
         finally:
             self._patient = False
 
-    def _take(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         again, self.wanted = self.wanted, True
         if again or not self._patient:
             raise Stopped("stopped")

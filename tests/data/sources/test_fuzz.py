@@ -313,7 +313,7 @@ def test_a_link_to_what_never_ends_is_set_aside_at_once(target, tmp_path):
     fact = audit.examine(tmp_path, "endless.png")
     assert isinstance(fact, Issue)
     assert fact.kind == "unreadable"
-    assert "no ordinary file" in fact.detail
+    assert "not a regular file" in fact.detail
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:

@@ -163,7 +163,7 @@ def test_missing_files_repeated_rows_and_missing_labels_are_named_and_counted(ta
         ("red/005.png", "no label"), ("blue/000.png", "no picture"),
     }  # fmt: skip
     assert len(data.examples) == 38
-    assert "set aside: 1 file (contradiction): red/001.png" in said
+    assert "skipped: 1 file (contradiction): red/001.png" in said
     contradiction = next(issue for issue in data.issues if issue.kind == "contradiction")
     assert contradiction.detail == "table.csv, line 44: listed with another label or split in table.csv, line 3 already"
 
@@ -185,9 +185,9 @@ def test_pandas_frames_are_tables(photos, monkeypatch):
         (lambda rows: rows, {"label_column": "labl"}, r"no column 'labl'; it has path, label. Did you mean label\?"),
         (lambda rows: [{"a": r["path"], "label": r["label"]} for r in rows], {}, "--path-column or --text-column"),
         (lambda rows: [{"path": r["path"], "word": "x"} for r in rows], {}, "Name it with --label-column"),
-        (lambda rows: [r | {"split": "holdout"} for r in rows], {}, "line 2: split 'holdout' is none of train"),
+        (lambda rows: [r | {"split": "holdout"} for r in rows], {}, "line 2: split 'holdout' is not one of train"),
         (lambda rows: [r | {"path": "no/" + r["path"]} for r in rows], {}, "40 of the 40 pictures in .* do not exist"),
-        (lambda rows: [r | {"label": "red"} for r in rows], {}, "one class only, 'red'"),
+        (lambda rows: [r | {"label": "red"} for r in rows], {}, "only one class, 'red'"),
         (lambda rows: [r | {"label": "0.5"} for r in rows], {}, "all numbers in .* are equal"),
         (lambda rows: [r | {"label": "a\nb"} for r in rows], {}, "has a line break in its name"),
         (lambda rows: rows, {"task": "regression"}, "line 2: label must be a number; it is 'red'"),

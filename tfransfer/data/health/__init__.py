@@ -1,1 +1,1 @@
-"""The health of data: damaged files, duplicates, leaks, odd pictures."""
+"""Data health checks: damaged files, duplicates, leaks, odd pictures."""

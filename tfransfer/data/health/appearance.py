@@ -1,4 +1,4 @@
-"""How pictures look: one pass over all of them at thumbnail size, and what is odd about single ones."""
+"""Thumbnails of all pictures in one pass, and findings about single pictures."""
 
 import os
 import statistics
@@ -33,18 +33,18 @@ _PLAIN_MODES = ("RGB", "L", "P", "RGBA", "RGBX")
 # Standard deviation of a thumbnail's pixels in [0, 255]. The flattest of 3,670 photos of flowers has 17.
 _FLAT = 4.0
 _TINY_SIDE, _HUGE_PIXELS, _LONG = 32, 24_000_000, 4.0
-# What is tiny or huge is so beside the others: a set may be of nothing else.
+# Tiny and huge are relative to the other pictures: all of a dataset may be small.
 _SMALLER, _LARGER = 0.5, 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one picture looks like.
+    """Appearance of one picture.
 
     Attributes:
-        format: As Pillow calls it.
-        mode: The file's colour mode, as Pillow calls it; "transparent" where some of it can be seen through.
-        frames: More than 1 in an animation.
+        format: Pillow's name of it.
+        mode: Pillow's name of the colour mode; "transparent" if a part of the picture is.
+        frames: Number of frames; more than 1 in an animation.
         deviation: Largest standard deviation of a colour channel of the thumbnail, in [0, 128].
         thumbnail: uint8, shape (32, 32), grey, upright.
     """
@@ -57,7 +57,7 @@ class Look:
 
 
 def look(path: Path, orientation: int = 1) -> Look | None:
-    """Look at one picture that the audit found readable; None where Pillow cannot read it, or not any more.
+    """Read the appearance of one picture that passed the audit; None if Pillow cannot read it (any more).
 
     Args:
         path: The file.
@@ -70,7 +70,7 @@ def look(path: Path, orientation: int = 1) -> Look | None:
             if _is_transparent(picture):
                 mode = "transparent"
             small = Image.fromarray(pictures.as_rgb(picture)).resize((SIDE, SIDE), Image.Resampling.BOX)
-    except Exception:  # noqa: BLE001  Pillow's decoders raise many kinds; the audit has judged the file already
+    except Exception:  # noqa: BLE001  Pillow's decoders raise many kinds; the audit has reported the file already
         return None
     pixels = np.asarray(_upright(small, orientation))
     deviation = float(pixels.reshape(-1, 3).std(axis=0).max())
@@ -90,25 +90,25 @@ def _upright(picture: Image.Image, orientation: int) -> Image.Image:
 
 
 def look_at_all(dataset: Dataset, progress: Progress = quiet) -> list[Look | None]:
-    """Look at every example's picture on all cores, in order; memory is a kilobyte for each picture."""
+    """Read every example's appearance, in order, on all cores; takes a kilobyte of memory per picture."""
     examples = dataset.examples
     pieces = [examples[i : i + _PIECE] for i in range(0, len(examples), _PIECE)]
 
     def of_piece(piece: Sequence[Example]) -> list[Look | None]:
         return [look(dataset.root / e.path, e.orientation) for e in piece]
 
-    found = []
+    looks = []
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count() or 2) as pool:
-        warnings.simplefilter("ignore")  # what Pillow warns of was judged by the audit
+        warnings.simplefilter("ignore")  # the audit has dealt with what Pillow warns of
         with progress("looking at pictures", len(examples), "pictures") as advance:
-            for one in chain.from_iterable(pool.map(of_piece, pieces)):
-                found.append(one)
+            for appearance in chain.from_iterable(pool.map(of_piece, pieces)):
+                looks.append(appearance)
                 advance(1)
-    return found
+    return looks
 
 
 def size_findings(dataset: Dataset) -> list[Finding]:
-    """What the headers said: turned, tiny, huge and elongated pictures. Nothing is opened."""
+    """Findings from the headers' sizes: turned, tiny, huge and elongated pictures. No file is opened."""
     examples = [e for e in dataset.examples if e.width and e.height]
     if not examples:
         return []
@@ -131,26 +131,26 @@ def _of_size(example: Example, usual_side: float, usual_area: float) -> Iterator
 
 
 def look_findings(dataset: Dataset, looks: Sequence[Look | None]) -> list[Finding]:
-    """What looking at single pictures told: wrong suffixes, odd colour modes, animations, near-uniform pictures."""
+    """Findings about single pictures: wrong suffixes, odd colour modes, animations, near-uniform pictures."""
     pairs = zip(dataset.examples, looks, strict=True)
-    return [finding for e, seen in pairs if seen is not None for finding in _of_look(e.path, seen)]
+    return [finding for e, appearance in pairs if appearance is not None for finding in _of_look(e.path, appearance)]
 
 
-def _of_look(path: str, seen: Look) -> Iterator[Finding]:
+def _of_look(path: str, appearance: Look) -> Iterator[Finding]:
     suffix = Path(path).suffix.lower()
-    known = _SUFFIXES.get(seen.format)
-    if known and suffix and suffix not in known:
-        yield Finding("wrong-extension", f"called {suffix}, but it is {seen.format}", (path,))
-    if seen.mode == "transparent":
-        yield Finding("colour-mode", "parts of it are transparent; what lies under them is used", (path,))
-    elif seen.mode not in _PLAIN_MODES:
-        yield Finding("colour-mode", f"its colour mode is {seen.mode}; it is converted to 8-bit RGB", (path,))
-    if seen.frames > 1:
-        yield Finding("animated", f"it has {seen.frames} frames, of which the first is used", (path,))
-    if seen.deviation < _FLAT:
-        yield Finding("near-uniform", f"its colours differ by {seen.deviation:.1f} of 255 only", (path,))
+    expected = _SUFFIXES.get(appearance.format)
+    if expected and suffix and suffix not in expected:
+        yield Finding("wrong-extension", f"called {suffix}, but it is {appearance.format}", (path,))
+    if appearance.mode == "transparent":
+        yield Finding("colour-mode", "parts of it are transparent; the colours under them are used", (path,))
+    elif appearance.mode not in _PLAIN_MODES:
+        yield Finding("colour-mode", f"its colour mode is {appearance.mode}; it is converted to 8-bit RGB", (path,))
+    if appearance.frames > 1:
+        yield Finding("animated", f"it has {appearance.frames} frames, of which the first is used", (path,))
+    if appearance.deviation < _FLAT:
+        yield Finding("near-uniform", f"its colours vary by only {appearance.deviation:.1f} of 255", (path,))
 
 
-def is_distinctive(example: Example, seen: Look | None) -> bool:
-    """Whether there is enough on a picture to tell it from another one like it."""
-    return seen is not None and seen.deviation >= 2 * _FLAT and min(example.width, example.height) >= SIDE
+def is_distinctive(example: Example, appearance: Look | None) -> bool:
+    """Whether a picture has enough detail to be compared with others."""
+    return appearance is not None and appearance.deviation >= 2 * _FLAT and min(example.width, example.height) >= SIDE

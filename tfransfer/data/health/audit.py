@@ -1,4 +1,4 @@
-"""What is wrong with a picture file: each is opened, hashed and decoded once, by the decoder that training will use."""
+"""Audit picture files: open, hash and decode each once, with the decoder that training will use."""
 
 import hashlib
 import io
@@ -22,12 +22,12 @@ from tfransfer.display.progress import Progress, quiet
 from tfransfer.system.files import size_text
 
 MAX_PIXELS = 100_000_000
-# As much as that many pixels take in a file that is not compressed.
+# The size of an uncompressed file with that many pixels.
 MAX_BYTES = 4 * MAX_PIXELS
 _EXIF_ORIENTATION = 0x0112
 _TENSORFLOW_READS = ("JPEG", "MPO", "PNG")
 _PILLOW_READS = ("GIF", "BMP", "WEBP")
-# Files that a thread is given at once: what waits for its turn takes memory, a kilobyte a piece.
+# Files per task of a thread: each waiting task takes a kilobyte of memory.
 _PIECE = 16
 READABLE = "JPEG, PNG, GIF, BMP, WebP"
 
@@ -38,7 +38,7 @@ def examine(root: Path, path: str, max_pixels: int = MAX_PIXELS) -> FileFacts | 
     Args:
         root: The dataset's folder.
         path: The file, relative to `root`.
-        max_pixels: Pictures with more are refused before they are decoded.
+        max_pixels: Larger pictures are refused before they are decoded.
 
     Returns:
         The file's facts, or what is wrong with it.
@@ -50,7 +50,7 @@ def examine(root: Path, path: str, max_pixels: int = MAX_PIXELS) -> FileFacts | 
     try:
         status = (root / path).stat()
         if not stat.S_ISREG(status.st_mode):
-            return Issue(path, "unreadable", "no ordinary file; what it is might never end")
+            return Issue(path, "unreadable", "not a regular file: reading it might never end")
         if status.st_size > MAX_BYTES:
             return Issue(path, "too large", f"{size_text(status.st_size)}, the limit is {size_text(MAX_BYTES)}")
         encoded = (root / path).read_bytes()
@@ -62,7 +62,7 @@ def examine(root: Path, path: str, max_pixels: int = MAX_PIXELS) -> FileFacts | 
 
 
 def examine_bytes(encoded: bytes, path: str, max_pixels: int = MAX_PIXELS) -> FileFacts | Issue:
-    """Like `examine`, for a file's bytes that are already read; `path` only names it."""
+    """Like `examine`, for bytes that are already read; `path` is only their name."""
     try:
         with Image.open(io.BytesIO(encoded)) as picture:
             kind, (width, height) = picture.format or "?", picture.size
@@ -85,7 +85,7 @@ def examine_bytes(encoded: bytes, path: str, max_pixels: int = MAX_PIXELS) -> Fi
 
 
 def _orientation(picture: Image.Image) -> int:
-    """The EXIF orientation; 1 where there is none or EXIF is damaged, which is no reason to lose the picture."""
+    """The EXIF orientation; 1 if there is none or EXIF is damaged, which is no reason to lose the picture."""
     try:
         value = picture.getexif().get(_EXIF_ORIENTATION, 1)
     except Exception:  # noqa: BLE001  Pillow's EXIF reader raises many kinds on damaged blocks
@@ -94,13 +94,13 @@ def _orientation(picture: Image.Image) -> int:
 
 
 def _decoding(encoded: bytes, kind: str) -> tuple[Literal["tensorflow", "pillow"] | None, str]:
-    """Which decoder reads the whole file, or what the last one said."""
+    """The decoder that reads the whole file, or the last one's error."""
     if kind in _TENSORFLOW_READS:
         try:
             pictures.decode_small(encoded)
             return "tensorflow", ""
         except tf.errors.InvalidArgumentError:
-            pass  # Pillow may still read it, and names the problem in fewer words
+            pass  # Pillow may still read it, and has shorter messages
     try:
         pictures.as_png(encoded)
         return "pillow", ""
@@ -111,34 +111,34 @@ def _decoding(encoded: bytes, kind: str) -> tuple[Literal["tensorflow", "pillow"
 def examine_all(
     root: Path, paths: Iterable[str], max_pixels: int = MAX_PIXELS, progress: Progress = quiet
 ) -> dict[str, FileFacts | Issue]:
-    """Examine many files on all cores; files that were examined by an earlier run, and are the same, are not opened.
+    """Examine many files on all cores; files that have not changed since an earlier run are not opened.
 
     Args:
         root: The dataset's folder.
         paths: Files, relative to `root`.
         max_pixels: As for `examine`.
-        progress: Told of each file done.
+        progress: Shows the number of files done.
 
     Returns:
-        By path, in the order given.
+        Facts or issue by path, in the given order.
     """
-    listed = list(paths)
-    memory = RememberedFacts(root, max_pixels)
-    stamps = {path: memory.stamp(path) for path in listed}
-    found: dict[str, FileFacts | Issue | None] = {path: memory.recall(path, stamps[path]) for path in listed}
-    unknown = [path for path in listed if found[path] is None]
+    ordered = list(paths)
+    cached = RememberedFacts(root, max_pixels)
+    stamps = {path: cached.stamp(path) for path in ordered}
+    results: dict[str, FileFacts | Issue | None] = {path: cached.recall(path, stamps[path]) for path in ordered}
+    uncached = [path for path in ordered if results[path] is None]
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count() or 2) as pool:
-        warnings.simplefilter("ignore")  # Pillow warns of large pictures and damaged EXIF; both are judged here
-        with progress("reading pictures", len(unknown), "pictures") if unknown else nullcontext(_nobody) as advance:
-            pieces = [unknown[i : i + _PIECE] for i in range(0, len(unknown), _PIECE)]
+        warnings.simplefilter("ignore")  # Pillow warns of large pictures and damaged EXIF; both are dealt with here
+        with progress("reading pictures", len(uncached), "pictures") if uncached else nullcontext(_ignore) as advance:
+            pieces = [uncached[i : i + _PIECE] for i in range(0, len(uncached), _PIECE)]
             facts = pool.map(lambda piece: [examine(root, path, max_pixels) for path in piece], pieces)
-            for path, fact in zip(unknown, chain.from_iterable(facts), strict=True):
-                found[path] = fact
-                memory.keep(path, stamps[path], fact)
+            for path, fact in zip(uncached, chain.from_iterable(facts), strict=True):
+                results[path] = fact
+                cached.keep(path, stamps[path], fact)
                 advance(1)
-    memory.save()
-    return {path: fact for path, fact in found.items() if fact is not None}
+    cached.save()
+    return {path: fact for path, fact in results.items() if fact is not None}
 
 
-def _nobody(count: int) -> None:
-    """Nobody is told."""
+def _ignore(count: int) -> None:
+    """Progress that shows nothing."""

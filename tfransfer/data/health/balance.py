@@ -1,4 +1,4 @@
-"""What the number of examples of each class says: classes that are too small, and classes of very uneven size."""
+"""Findings from class sizes: classes that are too small, and imbalance."""
 
 from collections import Counter, defaultdict
 
@@ -7,7 +7,7 @@ from tfransfer.data.health.findings import Finding
 from tfransfer.data.index import SPLITS
 from tfransfer.tasks.task import find_task
 
-# Below this, the figures of a class on a tenth of its examples say nothing.
+# Below this, a class's metrics on a tenth of its examples mean nothing.
 _FEW = 20
 # How many times larger than the smallest the largest class may be.
 _UNEVEN = 10
@@ -26,15 +26,15 @@ def balance_findings(dataset: Dataset) -> list[Finding]:
 
 
 def _small(dataset: Dataset, sizes: dict[str, int]) -> list[Finding]:
-    found = []
-    decided = any(example.split for example in dataset.examples)
+    findings = []
+    has_splits = any(example.split for example in dataset.examples)
     for name, count in sizes.items():
-        if find_task(dataset.task).one_class and count < len(SPLITS) and not decided:
+        if find_task(dataset.task).one_class and count < len(SPLITS) and not has_splits:
             needed = f"a split into {', '.join(SPLITS)} needs at least {len(SPLITS)}"
-            found.append(Finding("class-too-small", f"class {name!r} has {count} different examples; {needed}"))
+            findings.append(Finding("class-too-small", f"class {name!r} has {count} different examples; {needed}"))
         elif count < _FEW:
-            found.append(Finding("small-class", f"class {name!r} has {count} different examples, fewer than {_FEW}"))
-    return found
+            findings.append(Finding("small-class", f"class {name!r} has {count} different examples, fewer than {_FEW}"))
+    return findings
 
 
 def _uneven(dataset: Dataset, sizes: dict[str, int]) -> list[Finding]:

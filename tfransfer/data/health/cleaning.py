@@ -1,4 +1,4 @@
-"""A cleaned split: the usable examples without those that contradict themselves, copies of one picture on one side."""
+"""Clean a split: drop examples with contradicting labels, and put copies of a picture into one split."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -19,12 +19,12 @@ _REMOVED = ("contradiction", "near-contradiction")
 
 @dataclass(frozen=True)
 class Cleaned:
-    """What a cleaned split is.
+    """A cleaned split.
 
     Attributes:
-        dataset: Its examples, with their splits.
-        removed: Paths of the examples that were taken out.
-        moved: Paths of those that changed sides.
+        dataset: The remaining examples, with their splits.
+        removed: Paths of the dropped examples.
+        moved: Paths of the examples in another split than before.
     """
 
     dataset: Dataset
@@ -33,49 +33,49 @@ class Cleaned:
 
 
 def cleaned(dataset: Dataset, findings: Iterable[Finding], groups: Sequence[Group]) -> Cleaned:
-    """Take out what contradicts itself, and put what is nearly the same on one side.
+    """Drop contradicting examples, and put near duplicates into one split.
 
     Args:
-        dataset: With its splits.
-        findings: Of a check.
-        groups: Of examples that are the same, exactly or nearly.
+        dataset: The dataset with its splits.
+        findings: Findings of a check.
+        groups: Groups of exact and near duplicates.
 
     Raises:
         DataError: The data has no splits, or a class would be missing from one.
     """
     if dataset.refusal:
-        raise DataError(f"no split file can mend this: {dataset.refusal}")
+        raise DataError(f"no splits file can fix this: {dataset.refusal}")
     bad = {path for finding in findings if finding.kind in _REMOVED for path in finding.paths}
-    kept = [e for e in dataset.examples if e.path not in bad]
-    sides = _sides(kept, groups)
-    placed = tuple(replace(e, split=sides.get(e.path, e.split)) for e in kept)
-    moved = tuple(new.path for old, new in zip(kept, placed, strict=True) if old.split != new.split)
-    result = replace(dataset, examples=placed)
+    remaining = [e for e in dataset.examples if e.path not in bad]
+    splits = _splits(remaining, groups)
+    examples = tuple(replace(e, split=splits.get(e.path, e.split)) for e in remaining)
+    moved = tuple(new.path for old, new in zip(remaining, examples, strict=True) if old.split != new.split)
+    result = replace(dataset, examples=examples)
     _require_every_class(result)
     return Cleaned(result, tuple(sorted(bad & {e.path for e in dataset.examples})), moved)
 
 
-def _sides(examples: Sequence[Example], groups: Sequence[Group]) -> dict[str, str]:
-    """By path, the side on which most of a cluster is; of equally many, train."""
+def _splits(examples: Sequence[Example], groups: Sequence[Group]) -> dict[str, str]:
+    """By path, the split that has most of its cluster; train on a tie."""
     clusters = _clusters(examples, groups)
-    sides: dict[str, Counter[str]] = defaultdict(Counter)
+    splits: dict[str, Counter[str]] = defaultdict(Counter)
     for example in examples:
-        sides[clusters[example.path]][example.split] += 1
-    chosen = {name: max(counts, key=lambda s: (counts[s], -SPLITS.index(s))) for name, counts in sides.items()}
+        splits[clusters[example.path]][example.split] += 1
+    chosen = {name: max(counts, key=lambda s: (counts[s], -SPLITS.index(s))) for name, counts in splits.items()}
     return {e.path: chosen[clusters[e.path]] for e in examples}
 
 
 def _clusters(examples: Sequence[Example], groups: Sequence[Group]) -> dict[str, Any]:
-    """By path, what stands for all that must be on one side: near duplicates, equal contents, the user's own groups."""
+    """By path, its cluster: all that must be in one split, as duplicates, near duplicates or the user's groups."""
     joined = DisjointSet(("path", e.path) for e in examples)
     for example in examples:
         for other in [("content", example.content), ("group", example.group)]:
             if other[1] is not None:
                 joined.add(other)
                 joined.merge(("path", example.path), other)
-    kept = {e.path for e in examples}
+    paths = {e.path for e in examples}
     for group in groups:
-        members = [e.path for e in group.examples if e.path in kept]
+        members = [e.path for e in group.examples if e.path in paths]
         for path in members[1:]:
             joined.merge(("path", path), ("path", members[0]))
     return {e.path: joined["path", e.path] for e in examples}
@@ -85,7 +85,7 @@ def _require_every_class(dataset: Dataset) -> None:
     present = {(e.split, e.label) for e in dataset.examples}
     lacking = [s for s in SPLITS if not any(e.split == s for e in dataset.examples)]
     if lacking:
-        raise DataError(f"nothing is left in the {lacking[0]} split once copies are on one side: add examples.")
+        raise DataError(f"nothing is left in the {lacking[0]} split once copies share a split: add examples.")
     untrained = [name for i, name in enumerate(dataset.classes) if ("train", i) not in present]
     if untrained and find_task(dataset.task).one_class:
         raise DataError(f"no example of {untrained[0]!r} would be left in train: add examples, or remove the class.")

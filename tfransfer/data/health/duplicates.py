@@ -1,4 +1,4 @@
-"""Which examples are there twice: exactly, by their content, or nearly, by what they look like or what they say."""
+"""Find duplicates: exact ones by content, near ones by appearance or wording."""
 
 import re
 import unicodedata
@@ -19,11 +19,11 @@ from tfransfer.tasks.task import find_task
 
 @dataclass(frozen=True)
 class Group:
-    """Examples that are the same.
+    """Examples that are duplicates of each other.
 
     Attributes:
         examples: Two or more, sorted by path.
-        exact: Whether their contents are equal to the last bit.
+        exact: Whether their contents are identical.
     """
 
     examples: tuple[Example, ...]
@@ -31,12 +31,12 @@ class Group:
 
 
 def exact_groups(examples: Iterable[Example]) -> list[Group]:
-    """Examples of equal content."""
+    """Groups of examples with identical content."""
     return _groups(examples, lambda e: e.content, exact=True)
 
 
 def near_texts(examples: Iterable[Example]) -> list[Group]:
-    """Texts that differ in case, spaces and punctuation only."""
+    """Groups of texts that differ only in case, spaces and punctuation."""
     alike = _groups(examples, lambda e: _plain(e.text or ""), exact=False)
     return [group for group in alike if len({e.content for e in group.examples}) > 1]
 
@@ -53,37 +53,37 @@ def _groups(examples: Iterable[Example], key: Callable[[Example], str], exact: b
 
 
 def near_pictures(examples: Sequence[Example], looks: Sequence[Look | None]) -> list[Group]:
-    """Pictures that are nearly the same, with their exact copies.
+    """Groups of pictures that are nearly the same, with their exact copies.
 
     Args:
-        examples: All of a dataset.
-        looks: At each of them.
+        examples: All examples of a dataset.
+        looks: Their appearances.
     """
     first = {e.content: i for i, e in reversed(list(enumerate(examples))) if is_distinctive(e, looks[i])}
-    chosen = sorted(first.values())
-    if len(chosen) < 2:
+    distinct = sorted(first.values())
+    if len(distinct) < 2:
         return []
-    thumbnails = np.stack([seen.thumbnail for i in chosen if (seen := looks[i]) is not None])
-    same = defaultdict(list)
+    thumbnails = np.stack([appearance.thumbnail for i in distinct if (appearance := looks[i]) is not None])
+    copies = defaultdict(list)
     for example in examples:
-        same[example.content].append(example)
-    found = []
-    for cluster in clusters(len(chosen), alike_pairs(thumbnails)):
-        members = [e for i in cluster for e in same[examples[chosen[i]].content]]
-        found.append(Group(tuple(sorted(members, key=lambda e: e.path)), exact=False))
-    return found
+        copies[example.content].append(example)
+    groups = []
+    for cluster in clusters(len(distinct), alike_pairs(thumbnails)):
+        members = [e for i in cluster for e in copies[examples[distinct[i]].content]]
+        groups.append(Group(tuple(sorted(members, key=lambda e: e.path)), exact=False))
+    return groups
 
 
 def clusters(count: int, pairs: np.ndarray) -> list[list[int]]:
-    """What hangs together by pairs, of `count` things: lists of two positions or more."""
-    joined = DisjointSet(range(count))
+    """Connected components of `count` positions linked by pairs: lists of two positions or more."""
+    components = DisjointSet(range(count))
     for one, other in pairs.tolist():
-        joined.merge(one, other)
-    return [sorted(members) for members in joined.subsets() if len(members) > 1]
+        components.merge(one, other)
+    return [sorted(members) for members in components.subsets() if len(members) > 1]
 
 
 def duplicate_findings(dataset: Dataset, groups: Iterable[Group]) -> list[Finding]:
-    """A group says one thing if it is of one label on one side, and more if it contradicts itself or leaks."""
+    """Findings about groups: contradictions and leaks, else a plain duplicate."""
     return [finding for group in groups for finding in _of_group(dataset, group)]
 
 
@@ -91,11 +91,11 @@ def _of_group(dataset: Dataset, group: Group) -> list[Finding]:
     near, what = ("", "the same") if group.exact else ("near-", "nearly the same")
     paths = tuple(e.path for e in group.examples)
     labels = sorted({dataset.label_text(e) for e in group.examples})
-    sides = sorted({e.split for e in group.examples})
-    found = []
+    splits = sorted({e.split for e in group.examples})
+    findings = []
     if len(labels) > 1 and find_task(dataset.task).has_classes:
-        named = " and ".join(map(repr, labels))
-        found.append(Finding(f"{near}contradiction", f"{what}, but labelled {named}", paths))
-    if len(sides) > 1:
-        found.append(Finding(f"{near}leak", f"{what}, but in {' and '.join(sides)}", paths))
-    return found or [Finding(f"{near}duplicate", f"{len(paths)} are {what}", paths)]
+        label_text = " and ".join(map(repr, labels))
+        findings.append(Finding(f"{near}contradiction", f"{what}, but labelled {label_text}", paths))
+    if len(splits) > 1:
+        findings.append(Finding(f"{near}leak", f"{what}, but in {' and '.join(splits)}", paths))
+    return findings or [Finding(f"{near}duplicate", f"{len(paths)} are {what}", paths)]

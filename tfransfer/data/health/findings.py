@@ -1,4 +1,4 @@
-"""What a check of the data can find: each kind with how grave it is and what to do about it."""
+"""The kinds of findings of a data check, with their severity and advice."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class FindingKind:
     """A kind of finding.
 
     Attributes:
-        severity: HARD where data is lost, labels contradict each other or scores are too good; SOFT where a person
+        severity: HARD where data is lost, labels contradict each other or scores are too good; SOFT where the user
             may want to look.
         advice: What to do, a few words.
     """
@@ -31,7 +31,7 @@ KINDS = {
     "name": FindingKind(HARD, "rename it in UTF-8"),
     "unreadable": FindingKind(HARD, "make it readable, or delete the link"),
     "empty": FindingKind(HARD, _COPY_AGAIN),
-    "no-picture": FindingKind(HARD, "delete it, or give it its right suffix"),
+    "no-picture": FindingKind(HARD, "delete it, or give it the right suffix"),
     "damaged": FindingKind(HARD, _COPY_AGAIN),
     "truncated": FindingKind(HARD, _COPY_AGAIN),
     "too-large": FindingKind(HARD, "make it smaller"),
@@ -39,27 +39,27 @@ KINDS = {
     "no-class": FindingKind(HARD, "move it into the folder of its class"),
     "missing": FindingKind(HARD, "correct the path in the table"),
     "no-label": FindingKind(HARD, "label it, or remove the line"),
-    "no-split": FindingKind(HARD, "name its split, or remove the line"),
-    "listed-but-not-usable": FindingKind(HARD, "bring it back, or remove it from the splits file"),
-    "leak": FindingKind(HARD, "delete the copy in train; it is left out of training meanwhile"),
-    "contradiction": FindingKind(HARD, "decide which label is right, delete the others"),
-    "near-leak": FindingKind(HARD, "keep them on one side: --fix writes such splits"),
-    "near-contradiction": FindingKind(HARD, "decide which label is right, delete the others"),
+    "no-split": FindingKind(HARD, "give its split, or remove the line"),
+    "listed-but-not-usable": FindingKind(HARD, "restore it, or remove it from the splits file"),
+    "leak": FindingKind(HARD, "delete the copy in train; until then, training skips it"),
+    "contradiction": FindingKind(HARD, "decide which label is correct, delete the others"),
+    "near-leak": FindingKind(HARD, "put them into one split: --fix writes such splits"),
+    "near-contradiction": FindingKind(HARD, "decide which label is correct, delete the others"),
     "class-too-small": FindingKind(HARD, "add examples, or remove the class"),
     "not-trainable": FindingKind(HARD, "see the message"),
-    "unlisted": FindingKind(SOFT, "none, if it was left out on purpose"),
-    "empty-class": FindingKind(SOFT, "fill the folder, or remove it"),
+    "unlisted": FindingKind(SOFT, "none, if you left it out on purpose"),
+    "empty-class": FindingKind(SOFT, "add pictures, or remove the folder"),
     "duplicate": FindingKind(SOFT, "delete all but one"),
     "near-duplicate": FindingKind(SOFT, "keep the best one"),
-    "wrong-extension": FindingKind(SOFT, "rename it; it is read all the same"),
-    "colour-mode": FindingKind(SOFT, "see that it looks right when saved as 8-bit RGB"),
-    "animated": FindingKind(SOFT, "only the first picture of it is used"),
+    "wrong-extension": FindingKind(SOFT, "rename it; it is read anyway"),
+    "colour-mode": FindingKind(SOFT, "check that it looks right when saved as 8-bit RGB"),
+    "animated": FindingKind(SOFT, "only its first frame is used"),
     "turned": FindingKind(SOFT, "none here; serve_bytes of a SavedModel needs upright photos"),
     "tiny": FindingKind(SOFT, "find a larger version"),
     "huge": FindingKind(SOFT, "make it smaller: it slows every epoch that reads it"),
     "elongated": FindingKind(SOFT, "crop it: it is squeezed into a square"),
-    "near-uniform": FindingKind(SOFT, "look at it: there is hardly anything on it"),
-    "near-empty": FindingKind(SOFT, "look at it: there is no word in it"),
+    "near-uniform": FindingKind(SOFT, "look at it: it shows hardly anything"),
+    "near-empty": FindingKind(SOFT, "look at it: it has no words"),
     "imbalance": FindingKind(SOFT, "add examples of the rare classes, or train with --class-weights balanced"),
     "small-class": FindingKind(SOFT, "add examples"),
 }
@@ -67,13 +67,13 @@ KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something about the data that a person should know.
+    """Something about the data that the user should know.
 
     Attributes:
         kind: A key of KINDS.
-        detail: One sentence for a person.
-        paths: The files, or names of the texts, that it is about; empty where it is about the data as a whole.
-        set_aside: Whether these are left out of training and evaluation.
+        detail: One sentence for the user.
+        paths: The files or names of texts that it concerns; empty if it concerns the data as a whole.
+        set_aside: Whether these are skipped in training and evaluation.
     """
 
     kind: str
@@ -104,11 +104,11 @@ class Finding:
 
 
 def from_issues(dataset: Dataset, splits_file: Path | None = None) -> list[Finding]:
-    """What reading the data said already.
+    """Findings from the issues met while reading the data.
 
     Args:
-        dataset: With its issues.
-        splits_file: That was followed: what it does not list is left out on purpose, whatever is wrong with it.
+        dataset: The dataset with its issues.
+        splits_file: The splits file that was used: what it does not list is left out on purpose, whatever its issue.
     """
     listed = None if splits_file is None else set(read_splits(splits_file))
     return [_from_issue(issue, listed) for issue in dataset.issues]
@@ -122,6 +122,6 @@ def _from_issue(issue: Issue, listed: set[str] | None) -> Finding:
 
 
 def ordered(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Hard before soft, then as KINDS has them, then by path."""
+    """Sort findings: hard before soft, then in the order of KINDS, then by path."""
     rank = {kind: number for number, kind in enumerate(KINDS)}
     return tuple(sorted(findings, key=lambda f: (f.severity == SOFT, rank[f.kind], f.paths)))

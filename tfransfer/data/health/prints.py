@@ -1,10 +1,10 @@
-"""Perceptual hashes of thumbnails, and the pairs of pictures that are nearly the same.
+"""Perceptual hashes of thumbnails, and pairs of near duplicates.
 
-It takes two steps. Signs of the low frequencies of a thumbnail's cosine transform make a 63-bit print (pHash: Zauner
-2010, "Implementation and benchmarking of perceptual image hash functions"); prints that differ in a few bits, also to
-the mirrored picture's, are candidates. Candidates whose thumbnails correlate are near duplicates: the same photo saved,
-resized, re-coloured or slightly cropped again. On flower_photos every pair above 0.95 is one, and the best pair of
-different photos is at 0.87.
+This takes two steps. The signs of the low frequencies of a thumbnail's cosine transform are a 63-bit print (pHash:
+Zauner 2010, "Implementation and benchmarking of perceptual image hash functions"); pictures whose prints differ in a
+few bits, also after mirroring one, are candidates. Candidates whose thumbnails correlate are near duplicates: the same
+photo saved, resized, re-coloured or slightly cropped again. On flower_photos every pair above 0.95 is a near duplicate,
+and the highest correlation of different photos is 0.87.
 """
 
 import numpy as np
@@ -16,12 +16,12 @@ _FREQUENCIES = 8
 _RADIUS = 10
 _ALIKE = 0.95
 _BANDS, _BAND_BITS = 4, 16
-# Where a print has more neighbours than this, being alike says nothing; it also bounds the time.
+# A print with more neighbours than this does not tell pictures apart; the limit also bounds the time.
 _MOST_NEIGHBOURS = 32
 
 
 def alike_pairs(thumbnails: np.ndarray) -> np.ndarray:
-    """Pairs of thumbnails that show the same, perhaps mirrored.
+    """Pairs of thumbnails that show the same picture, perhaps mirrored.
 
     Args:
         thumbnails: uint8, shape (n, 32, 32), grey.
@@ -32,23 +32,23 @@ def alike_pairs(thumbnails: np.ndarray) -> np.ndarray:
     prints = picture_prints(thumbnails)
     direct = near_pairs(prints, prints, _RADIUS)
     mirrored = near_pairs(prints, prints ^ _MIRROR, _RADIUS)
-    kept = [
+    verified = [
         _verified(thumbnails, direct, flip=False),
         _verified(thumbnails, mirrored, flip=True),
     ]
-    return np.unique(np.concatenate(kept), axis=0)
+    return np.unique(np.concatenate(verified), axis=0)
 
 
 def _verified(thumbnails: np.ndarray, pairs: np.ndarray, flip: bool, piece: int = 20_000) -> np.ndarray:
-    """Those of the candidates whose thumbnails correlate."""
-    kept = [np.empty((0, 2), np.int64)]
+    """The candidates whose thumbnails correlate."""
+    verified = [np.empty((0, 2), np.int64)]
     for start in range(0, len(pairs), piece):
         part = pairs[start : start + piece]
         one, other = _standardised(thumbnails[part[:, 0]]), _standardised(thumbnails[part[:, 1]])
         if flip:
             other = other[:, :, ::-1]
-        kept.append(part[(one * other).mean(axis=(1, 2)) > _ALIKE])
-    return np.concatenate(kept)
+        verified.append(part[(one * other).mean(axis=(1, 2)) > _ALIKE])
+    return np.concatenate(verified)
 
 
 def _standardised(thumbnails: np.ndarray) -> np.ndarray:
@@ -58,7 +58,7 @@ def _standardised(thumbnails: np.ndarray) -> np.ndarray:
 
 
 def _cosines() -> np.ndarray:
-    """The cosine transform's first rows, float32, shape (8, 32)."""
+    """The first rows of the cosine transform, float32, shape (8, 32)."""
     places = (np.arange(SIDE) + 0.5) / SIDE
     return np.cos(np.pi * np.arange(_FREQUENCIES)[:, None] * places).astype(np.float32)
 
@@ -80,7 +80,7 @@ def picture_prints(thumbnails: np.ndarray) -> np.ndarray:
     for start in range(0, len(thumbnails), 4096):
         values = rows @ thumbnails[start : start + 4096].astype(np.float32) @ rows.T
         bits = values.reshape(len(values), -1) > 0
-        bits[:, 0] = False  # the mean says how bright it is, not what is on it
+        bits[:, 0] = False  # the mean is the brightness, not the content
         prints[start : start + 4096] = np.packbits(bits, axis=1).view(">u8").ravel()
     return prints
 
@@ -88,18 +88,18 @@ def picture_prints(thumbnails: np.ndarray) -> np.ndarray:
 def near_pairs(prints: np.ndarray, others: np.ndarray, radius: int) -> np.ndarray:
     """Pairs of prints that differ in at most `radius` bits.
 
-    Prints are cut into four bands; pairs with a band that differs in one bit at most are compared, which misses no pair
-    up to 7 bits apart, and few up to 10.
+    Prints are divided into four bands; pairs with a band that differs in at most one bit are compared. This misses no
+    pair up to 7 bits apart, and few up to 10.
 
     Args:
         prints: uint64, shape (n,).
-        others: uint64, shape (n,): what they are compared to; the same, or of the same pictures changed.
+        others: uint64, shape (n,): prints to compare with: the same ones, or those of the same pictures transformed.
         radius: Bits.
 
     Returns:
         Positions, int64, shape (pairs, 2), the first smaller than the second.
     """
-    found = [np.empty(0, np.int64)]
+    codes_per_band = [np.empty(0, np.int64)]
     count = len(prints)
     for band in range(_BANDS):
         shift = np.uint64(band * _BAND_BITS)
@@ -110,15 +110,15 @@ def near_pairs(prints: np.ndarray, others: np.ndarray, radius: int) -> np.ndarra
             other = order[other]
             near = (np.bitwise_count(prints[one] ^ others[other]) <= radius) & (one != other)
             low, high = np.minimum(one, other)[near], np.maximum(one, other)[near]
-            found.append(np.unique(low * count + high))
-    codes = np.unique(np.concatenate(found))
+            codes_per_band.append(np.unique(low * count + high))
+    codes = np.unique(np.concatenate(codes_per_band))
     return np.stack([codes // max(count, 1), codes % max(count, 1)], axis=1)
 
 
-def _joined(keys: np.ndarray, listed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _joined(keys: np.ndarray, ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Positions of each key and of the equal ones in a sorted list, at most _MOST_NEIGHBOURS each."""
-    begin = np.searchsorted(listed, keys, "left")
-    lengths = np.minimum(np.searchsorted(listed, keys, "right") - begin, _MOST_NEIGHBOURS)
+    begin = np.searchsorted(ordered, keys, "left")
+    lengths = np.minimum(np.searchsorted(ordered, keys, "right") - begin, _MOST_NEIGHBOURS)
     one = np.repeat(np.arange(len(keys)), lengths)
     within = np.arange(len(one)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     return one, np.repeat(begin, lengths) + within

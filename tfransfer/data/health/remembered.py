@@ -1,7 +1,7 @@
-"""What reading a folder's files told, remembered between runs, so that a second run on the same photos starts at once.
+"""Cache the facts about a folder's files between runs, so that a second run on the same photos starts at once.
 
-As in `git`, a file whose size and times of change are the same is taken to be the same file. What was changed
-just before it was read is read again, because a later change could then leave the same time.
+As in `git`, a file with the same size and change times is taken to be unchanged. A file that was changed just before it
+was read is read again, because a later change could then leave the same time.
 """
 
 import hashlib
@@ -27,16 +27,16 @@ Stamp = tuple[int, int, int]
 
 
 class RememberedFacts:
-    """Facts of one folder's files by path, each with the file's size and times of change.
+    """Cached facts about one folder's files by path, each with the file's size and change times.
 
     Args:
         root: The folder.
-        max_pixels: As the audit takes it; another limit is another memory.
+        max_pixels: The audit's limit; facts found under another limit are not used.
     """
 
     def __init__(self, root: Path, max_pixels: int) -> None:
-        self.root, self._began = root, time.time()
-        self._decides = [_FORMAT, max_pixels, tf.__version__, PIL.__version__]
+        self.root, self._start = root, time.time()
+        self._conditions = [_FORMAT, max_pixels, tf.__version__, PIL.__version__]
         name = hashlib.blake2b(os.fsencode(root.resolve()), digest_size=12).hexdigest()
         self.file = cache_home() / "index" / f"{name}.json"
         self._known: dict[str, list[Any]] = self._load()
@@ -44,14 +44,14 @@ class RememberedFacts:
 
     def _load(self) -> dict[str, list[Any]]:
         try:
-            said = read_json(self.file)
-            files = dict(said["files"])
-            return files if said["decides"] == self._decides and said["blake2b"] == _sum(files) else {}
+            content = read_json(self.file)
+            files = dict(content["files"])
+            return files if content["decides"] == self._conditions and content["blake2b"] == _checksum(files) else {}
         except (OSError, ValueError, KeyError, TypeError):
-            return {}  # a memory that cannot be read is none
+            return {}  # an unreadable cache counts as empty
 
     def stamp(self, path: str) -> Stamp | None:
-        """Size, and times of change of a file and of its entry; None where it cannot be asked."""
+        """A file's size, modification time and status change time; None if they cannot be read."""
         try:
             status = os.stat(self.root / path)
         except (OSError, ValueError):
@@ -59,7 +59,7 @@ class RememberedFacts:
         return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
     def recall(self, path: str, stamp: Stamp | None) -> FileFacts | Issue | None:
-        """What was found the last time, if the file is the same."""
+        """The cached facts or issue, if the file is unchanged."""
         known = self._known.get(path)
         if known is None or stamp is None or tuple(known[:3]) != stamp:
             return None
@@ -71,21 +71,21 @@ class RememberedFacts:
         return fact
 
     def keep(self, path: str, stamp: Stamp | None, fact: FileFacts | Issue) -> None:
-        """Remember what was found now."""
-        settled = stamp is not None and min(abs(self._began - t / 1e9) for t in stamp[1:]) > _SETTLED_SECONDS
+        """Cache a file's facts or issue."""
+        settled = stamp is not None and min(abs(self._start - t / 1e9) for t in stamp[1:]) > _SETTLED_SECONDS
         if stamp is not None and settled and (isinstance(fact, FileFacts) or fact.kind not in ("unreadable", "name")):
             self._fresh[path] = [*stamp, _FACTS if isinstance(fact, FileFacts) else _ISSUE, *astuple(fact)]
 
     def save(self) -> None:
-        """Write the memory, where anything in it changed; a cache that cannot be written costs time, not the run."""
+        """Write the cache if anything changed; a failure to write is ignored, as it only costs time later."""
         if self._fresh == self._known:
             return
         try:
-            said = {"decides": self._decides, "blake2b": _sum(self._fresh), "files": self._fresh}
-            write_text(self.file, json.dumps(said))
+            content = {"decides": self._conditions, "blake2b": _checksum(self._fresh), "files": self._fresh}
+            write_text(self.file, json.dumps(content))
         except (OSError, WriteError):
             return
 
 
-def _sum(files: dict[str, list[Any]]) -> str:
+def _checksum(files: dict[str, list[Any]]) -> str:
     return hashlib.blake2b(json.dumps(files).encode(), digest_size=16).hexdigest()

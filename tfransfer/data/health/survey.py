@@ -1,4 +1,4 @@
-"""What an index says of the data without a second look at any file: cheap enough to come before each training."""
+"""Findings from the index alone, without opening any file: cheap enough to run before each training."""
 
 from collections import Counter
 from pathlib import Path
@@ -10,28 +10,28 @@ from tfransfer.display.progress import Say
 
 
 def index_findings(dataset: Dataset, splits_file: Path | None = None) -> list[Finding]:
-    """Everything that was set aside, exact duplicates, sizes, classes.
+    """Skipped files, exact duplicates, odd sizes and class sizes.
 
     Args:
-        dataset: As it was read.
-        splits_file: That was followed, if any.
+        dataset: The dataset as it was read.
+        splits_file: The splits file that was used, if any.
     """
-    found = from_issues(dataset, splits_file)
-    found += duplicates.duplicate_findings(dataset, duplicates.exact_groups(dataset.examples))
-    found += balance.balance_findings(dataset)
-    found += appearance.size_findings(dataset) if dataset.modality.has_pixels else _wordless(dataset)
+    findings = from_issues(dataset, splits_file)
+    findings += duplicates.duplicate_findings(dataset, duplicates.exact_groups(dataset.examples))
+    findings += balance.balance_findings(dataset)
+    findings += appearance.size_findings(dataset) if dataset.modality.has_pixels else _wordless(dataset)
     if dataset.refusal:
-        found.append(Finding("not-trainable", dataset.refusal))
-    return found
+        findings.append(Finding("not-trainable", dataset.refusal))
+    return findings
 
 
 def _wordless(dataset: Dataset) -> list[Finding]:
-    bare = [e.path for e in dataset.examples if not any(c.isalnum() for c in e.text or "")]
-    return [Finding("near-empty", "there is no letter and no digit in it", (path,)) for path in bare]
+    paths = [e.path for e in dataset.examples if not any(c.isalnum() for c in e.text or "")]
+    return [Finding("near-empty", "it has no letters and no digits", (path,)) for path in paths]
 
 
 def say_findings(findings: list[Finding], say: Say) -> None:
-    """A line for each kind; what was set aside has been said when it was read."""
+    """Print a line for each kind; skipped files were reported when they were read."""
     new = [finding for finding in findings if not finding.set_aside]
     for kind, count in Counter(finding.kind for finding in new).items():
         first = next(finding for finding in new if finding.kind == kind)
