@@ -115,6 +115,11 @@ class _Shares:
         """The split that a number in [0, 1) falls into."""
         return next(split for split in ("test", "validation", "train") if unit < self.interval(split)[1])
 
+    def size(self, split: str) -> float:
+        """The share of a split."""
+        low, high = self.interval(split)
+        return high - low
+
     def distance(self, unit: float, split: str) -> float:
         """Distance of a number from a split's part."""
         low, high = self.interval(split)
@@ -129,48 +134,116 @@ def _assign(
     classes: Sequence[str],
     notes: list[str],
 ) -> list[Example]:
-    """Assign splits by threshold, then make sure that every class is in each of `splits`.
+    """Assign splits by threshold, then give each class its share of each split, and one picture at least.
 
     Thresholds on a hash assign each cluster independently of the others, which keeps splits stable when files are
-    added; they can leave a small class without a picture in some split, so single clusters are moved then.
+    added. Alone they would leave chance to decide how many pictures of a class are tested: of 60, any number from 1 to
+    12. So clusters near a threshold are moved until every class has its share to within one example, as far as groups
+    allow; the moves are the ones that slightly other thresholds would have made.
     """
     clusters = _clusters(examples)
-    units = {name: unit_of(seed, name) for name in set(clusters.values())}
-    placed = {name: shares.split_of(unit) for name, unit in units.items()}
     members: dict[str, Counter[int]] = defaultdict(Counter)
     for example in examples:
         members[clusters[example.content]][example.label] += 1
+    placement = _Placement({name: unit_of(seed, name) for name in members}, members, shares)
+    own: dict[int, list[str]] = defaultdict(list)
+    for cluster, labels in members.items():
+        for label in labels:
+            own[label].append(cluster)
     for label, name in enumerate(classes):
-        own = [c for c in members if members[c][label]]
-        if len(own) < len(splits):
-            raise DataError(_too_few(name, own, splits, any(e.group for e in examples)))
-        for lacking in [s for s in splits if s not in {placed[c] for c in own}]:
-            # The cluster nearest to the threshold is the one that a slightly larger share would have put there, so
-            # the choice is as stable as the thresholds.
-            nearest = sorted(own, key=lambda c: (shares.distance(units[c], lacking), c))
-            moved = _movable(nearest, members, placed)
+        if len(own[label]) < len(splits):
+            raise DataError(_too_few(name, own[label], splits, any(e.group for e in examples)))
+        placement.give_share(label, own[label])
+    for label, name in enumerate(classes):
+        for lacking in [s for s in splits if not placement.counts[s][label]]:
+            moved, before = placement.give_one(own[label], lacking)
             if moved is None:
                 raise DataError(_inseparable(name))
             notes.append(
                 f"{_class_text(name)} had no picture in {lacking}: the {sum(members[moved].values())} nearest the "
-                f"threshold moved there from {placed[moved]}"
+                f"threshold moved there from {before}"
             )
-            placed[moved] = lacking
-    return [replace(e, split=placed[clusters[e.content]]) for e in examples]
+    return [replace(e, split=placement.splits[clusters[e.content]]) for e in examples]
 
 
-def _movable(candidates: Iterable[str], members: dict[str, Counter[int]], placed: dict[str, str]) -> str | None:
-    """The first cluster that may leave its split, because it is not the last one there of any of its classes.
+class _Placement:
+    """Clusters in splits: placed by threshold, then moved.
 
-    Otherwise a cluster with several classes could fix one class and take the split's last picture of another, which
-    would then take it back.
+    Args:
+        units: Numbers in [0, 1) by cluster.
+        members: How many examples of each label a cluster has.
+        shares: The parts of [0, 1).
     """
 
-    def can_leave(cluster: str) -> bool:
-        others = [other for other in members if other != cluster and placed[other] == placed[cluster]]
-        return all(any(members[other][label] for other in others) for label in members[cluster])
+    def __init__(self, units: dict[str, float], members: dict[str, Counter[int]], shares: _Shares) -> None:
+        self._units, self._members, self._shares = units, members, shares
+        self.splits = {cluster: shares.split_of(unit) for cluster, unit in units.items()}
+        self.counts: dict[str, Counter[int]] = {split: Counter() for split in SPLITS}
+        for cluster, split in self.splits.items():
+            self.counts[split].update(members[cluster])
+        self._sizes = sum(self.counts.values(), Counter[int]())
 
-    return next((cluster for cluster in candidates if can_leave(cluster)), None)
+    def give_share(self, label: int, own: Sequence[str]) -> None:
+        """Move clusters until each split has its share of a label to within one example, or no move helps."""
+        tried = set()
+        while pair := self._unequal(label):
+            if pair in tried:
+                return
+            tried.add(pair)
+            for cluster in self._nearest(own, *pair):
+                if self._unequal(label) != pair:
+                    break
+                if self._can_leave(cluster) and self._cost(cluster, pair[1]) < 0:
+                    self._move(cluster, pair[1])
+                    tried.clear()
+
+    def give_one(self, own: Sequence[str], lacking: str) -> tuple[str | None, str]:
+        """Move one cluster to a split that lacks its label: the cluster, None if none can leave, and where it was."""
+        nearest = sorted(own, key=lambda c: (self._shares.distance(self._units[c], lacking), c))
+        moved = next((cluster for cluster in nearest if self._can_leave(cluster)), None)
+        if moved is None:
+            return None, ""
+        before = self.splits[moved]
+        self._move(moved, lacking)
+        return moved, before
+
+    def _excess(self, label: int, split: str) -> float:
+        """Examples of a label that a split has beyond its share."""
+        return self.counts[split][label] - self._shares.size(split) * self._sizes[label]
+
+    def _unequal(self, label: int) -> tuple[str, str] | None:
+        """The splits with the most too many and the most too few of a label, where either is out by an example."""
+        excess = {split: self._excess(label, split) for split in SPLITS if self._shares.size(split)}
+        over, under = max(excess, key=lambda s: excess[s]), min(excess, key=lambda s: excess[s])
+        return (over, under) if excess[over] > 1 - 1e-9 or excess[under] < -1 + 1e-9 else None
+
+    def _nearest(self, own: Sequence[str], over: str, under: str) -> list[str]:
+        """Clusters of one split, those first that are nearest to the other's part."""
+        there = [cluster for cluster in own if self.splits[cluster] == over]
+        return sorted(there, key=lambda c: (self._shares.distance(self._units[c], under), c))
+
+    def _can_leave(self, cluster: str) -> bool:
+        """Whether a cluster is the last one of none of its classes in its split.
+
+        Otherwise a cluster with several classes could fix one class and take the split's last picture of another, which
+        would then take it back.
+        """
+        there = self.counts[self.splits[cluster]]
+        return all(there[label] > count for label, count in self._members[cluster].items())
+
+    def _cost(self, cluster: str, split: str) -> float:
+        """What moving a cluster to another split adds to the squared differences from its labels' shares."""
+        now, cost = self.splits[cluster], 0.0
+        for label, count in self._members[cluster].items():
+            for one in {now, split}:
+                excess = self._excess(label, one)
+                cost += (excess + count * ((one == split) - (one == now))) ** 2 - excess**2
+        return cost
+
+    def _move(self, cluster: str, split: str) -> None:
+        self.counts[self.splits[cluster]].subtract(self._members[cluster])
+        self.counts[split].update(self._members[cluster])
+        self.splits[cluster] = split
 
 
 def _inseparable(name: str) -> str:
