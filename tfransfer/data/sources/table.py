@@ -188,8 +188,8 @@ def lines_source(lines: Sequence[Line], columns: Columns, name: str, root: Path)
         if isinstance(target, Unusable):
             issues.append(Issue(path, "no label", f"{line.place}: {target.reason}"))
             continue
-        side = line.split or (_split_of(line, split) if split else "")
-        row = Row(path, target, side, (line.cells[group] or None) if group else None, None if is_file else cell)
+        split_name = line.split or (_split_of(line, split) if split else "")
+        row = Row(path, target, split_name, (line.cells[group] or None) if group else None, None if is_file else cell)
         usable.append((line, row))
     usable = _with_split(usable, issues)
     if is_file:

@@ -137,8 +137,8 @@ def _builder(name: str, data_dir: Path | None) -> Any:
 
 def _prepared_as(data_dir: Path | None, word: str) -> list[str]:
     root = (data_dir or Path()).expanduser()
-    found = sorted(file.parent.relative_to(root).parts for file in (root / word).glob("**/dataset_info.json"))
-    return [f"{'/'.join(parts[:-1])}:{parts[-1]}" for parts in found if len(parts) > 1]
+    versions = sorted(file.parent.relative_to(root).parts for file in (root / word).glob("**/dataset_info.json"))
+    return [f"{'/'.join(parts[:-1])}:{parts[-1]}" for parts in versions if len(parts) > 1]
 
 
 def _first_line(error: Exception) -> str:
