@@ -119,9 +119,9 @@ def a_class_unreadable(data):
 
 
 BAD_DATA = {
-    empty: ["no pictures below", "one folder per class", "JPEG, PNG, GIF, BMP, WebP"],
-    empty_class_folders: ["no pictures below", "one folder per class", "found 2 folders"],
-    without_class_folders: ["6 pictures but no folder per class", "put the pictures of each class into a folder"],
+    empty: ["no pictures below", "one subfolder per class", "JPEG, PNG, GIF, BMP, WebP"],
+    empty_class_folders: ["no pictures below", "one subfolder per class", "found 2 folders"],
+    without_class_folders: ["6 pictures but no subfolder per class", "put the pictures of each class into a subfolder"],
     one_class: ["only one class, 'cat'", "add a folder with pictures of what is not 'cat'"],
     a_class_too_small: ["class 'dog' has 2 different pictures", "at least 3", "add pictures"],
     most_unreadable: ["8 of 12 pictures", "more than half", "cat/000.png", "4 no picture", "check how the files"],

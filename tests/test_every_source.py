@@ -119,7 +119,7 @@ def test_arrays_that_are_gone_from_the_cache_are_asked_for(tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (3, "it is int"),
+        (3, "got int"),
         ((np.zeros((4, SIZE, SIZE, 3)), [0, 1]), "need as many targets"),
         ((np.full((4, SIZE, SIZE, 3), 0.5), [0, 1, 0, 1]), r"\[0, 255\]"),
     ],

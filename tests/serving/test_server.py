@@ -30,7 +30,7 @@ def test_which_addresses_only_this_machine_reaches(host, local):
 @pytest.mark.parametrize("local", [True, False])
 def test_address_that_others_reach_comes_with_a_warning(run, local):
     said = []
-    server._tell(run, "colours", "http://10.0.0.1:80", local, said.append)
+    server._announce(run, "colours", "http://10.0.0.1:80", local, said.append)
     assert ("no password" in " ".join(said)) != local
 
 

@@ -28,7 +28,9 @@ from tfransfer.recipe import Recipe, parse_setting, read_recipe
 @click.command()
 @click.argument("data")
 @click.option("--unfreeze", metavar="N,...", help="Depths; 0 is the head alone. [default: around each base's own]")
-@click.option("--learning-rates", metavar="RATE,...", help="Of the fine-tune phase. [default: around each base's own]")
+@click.option(
+    "--learning-rates", metavar="RATE,...", help="Rates of the fine-tune phase. [default: around each base's own]"
+)
 @click.option("--bases", metavar="NAME,...", help="Pretrained bases. [default: that of `train`]")
 @click.option("--weights", multiple=True, metavar="[BASE=]FILE", help="A base's weights, instead of Keras's download.")
 @IMAGE_SIZE

@@ -129,12 +129,12 @@ def index_known(
 def examined(
     source: Source, classes: Sequence[str], max_pixels: int, progress: Progress
 ) -> tuple[list[Example], list[Issue]]:
-    """Examples of the rows that can be read, and what was set aside."""
+    """Examples of the rows that can be read, and issues for the others."""
     if not source.modality.has_pixels:
         facts = _read_texts(source.rows)
     else:
-        found = audit.examine_all(source.root, dict.fromkeys(row.path for row in source.rows), max_pixels, progress)
-        facts = [found[row.path] for row in source.rows]
+        results = audit.examine_all(source.root, dict.fromkeys(row.path for row in source.rows), max_pixels, progress)
+        facts = [results[row.path] for row in source.rows]
     bad = list(dict.fromkeys(fact for fact in facts if isinstance(fact, Issue)))
     task, positions = find_task(source.task), {name: number for number, name in enumerate(classes)}
     examples = [

@@ -76,7 +76,7 @@ def test_class_folder_without_pictures_is_said(animals):
     (animals / "elk").mkdir()
     dataset = load_data(animals)
     assert dataset.classes == ("cat", "dog")
-    assert any("'elk' holds no" in note for note in dataset.notes)
+    assert any("'elk' has no" in note for note in dataset.notes)
 
 
 def test_pictures_in_formats_that_are_not_read_are_named(animals):
@@ -213,13 +213,13 @@ def test_metadata_without_file_names_is_refused(animals):
 
 def test_metadata_that_fits_no_picture_is_refused(animals):
     write_metadata(animals, "file_name,patient", ["000.png,p1", "001.png,p2"])
-    with pytest.raises(DataError, match=r"none of the 12 pictures.*'cat/000\.png'.*it has '000\.png'"):
+    with pytest.raises(DataError, match=r"none of the 12 pictures.*'cat/000\.png'.*got '000\.png'"):
         load_data(animals, group_column="patient")
 
 
 def test_metadata_that_is_no_text_is_refused(animals):
     (animals / "metadata.csv").write_bytes(b"file_name,patient\n\xff\xfe\x00")
-    with pytest.raises(DataError, match=r"metadata\.csv is no CSV file in UTF-8"):
+    with pytest.raises(DataError, match=r"metadata\.csv is not a CSV file in UTF-8"):
         load_data(animals, group_column="patient")
 
 

@@ -184,14 +184,14 @@ def test_pandas_frames_are_tables(photos, monkeypatch):
         (lambda rows: [r | {"label": ""} for r in rows], {}, "the label column 'label' is empty in all 40 lines"),
         (lambda rows: rows, {"label_column": "labl"}, r"no column 'labl'; it has path, label. Did you mean label\?"),
         (lambda rows: [{"a": r["path"], "label": r["label"]} for r in rows], {}, "--path-column or --text-column"),
-        (lambda rows: [{"path": r["path"], "word": "x"} for r in rows], {}, "Name it with --label-column"),
+        (lambda rows: [{"path": r["path"], "word": "x"} for r in rows], {}, "Give it with --label-column"),
         (lambda rows: [r | {"split": "holdout"} for r in rows], {}, "line 2: split 'holdout' is not one of train"),
         (lambda rows: [r | {"path": "no/" + r["path"]} for r in rows], {}, "40 of the 40 pictures in .* do not exist"),
         (lambda rows: [r | {"label": "red"} for r in rows], {}, "only one class, 'red'"),
         (lambda rows: [r | {"label": "0.5"} for r in rows], {}, "all numbers in .* are equal"),
         (lambda rows: [r | {"label": "a\nb"} for r in rows], {}, "has a line break in its name"),
         (lambda rows: rows, {"task": "regression"}, "line 2: label must be a number; it is 'red'"),
-        (lambda rows: [r | {"b": 2, "c": 1} for r in rows], {"label_column": "b,c"}, "b must be 0 or 1; it is '2'"),
+        (lambda rows: [r | {"b": 2, "c": 1} for r in rows], {"label_column": "b,c"}, "b must be 0 or 1; got '2'"),
     ],
 )  # fmt: skip
 def test_a_table_that_cannot_be_used_is_told_why(table, change, options, message):
@@ -210,9 +210,9 @@ def test_whole_numbers_that_may_be_measurements_are_asked_about(table):
     ("content", "message"),
     [
         (b"", "is empty"),
-        (b"path,label\n", "no line below its names"),
+        (b"path,label\n", "no lines below its header"),
         (b"path,path\na,b\n", "two columns 'path'"),
-        (b"path,label\na\n", "line 2: expected 2 cells, there are 1"),
+        (b"path,label\na\n", "line 2: expected 2 cells, got 1"),
         (b"\xff\xfe\x00", "cannot be read as a table in UTF-8"),
         (b'path,label\n"a,b\n', "expected 2 cells"),
     ],
@@ -243,5 +243,5 @@ def test_settings_that_contradict_each_other_are_refused(table, options, message
 
 
 def test_columns_of_a_folder_are_refused(photos):
-    with pytest.raises(SettingError, match="belong to a table"):
+    with pytest.raises(SettingError, match="apply to tables"):
         load_data(photos, label_column="label")

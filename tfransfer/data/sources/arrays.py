@@ -1,4 +1,4 @@
-"""NumPy arrays and tf.data.Datasets as a source: pixels are unpacked once as PNG, texts are kept as they are."""
+"""NumPy arrays and tf.data.Datasets as a source: pixels are unpacked once as PNG, texts are stored as they are."""
 
 import hashlib
 import sys
@@ -13,7 +13,7 @@ from tfransfer.data.sources.unpacked import Contents, PixelEncoder, Unpacked, Wr
 from tfransfer.errors import DataError, did_you_mean
 from tfransfer.tasks.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
-_CALLED = {"val": "validation", "valid": "validation"}
+_SPLIT_ALIASES = {"val": "validation", "valid": "validation"}
 
 
 def is_arrays(value: Any) -> bool:
@@ -26,7 +26,7 @@ def _is_array_or_list(value: Any) -> bool:
 
 
 def is_tf_dataset(value: Any) -> bool:
-    """Whether this is a tf.data.Dataset, or a dict of them; TensorFlow is not imported to say so."""
+    """Whether this is a tf.data.Dataset, or a dict of them; does not import TensorFlow."""
     if isinstance(value, Mapping):
         return bool(value) and not any(isinstance(one, Mapping) or not is_tf_dataset(one) for one in value.values())
     data = getattr(sys.modules.get("tensorflow"), "data", None)
@@ -43,7 +43,7 @@ def open_arrays(
             different sizes; or n texts.
         targets: Class numbers or names, shape (n,) or (n, 1); rows of 0 and 1, shape (n, classes): single-label where
             every row is one-hot, else multi-label; or floats, shape (n,), for a regression.
-        classes: Names in the order of the class numbers or columns, or every name that may occur.
+        classes: Names in the order of the class numbers or columns, or all names that may occur.
         splits: "train", "validation", "test" or "" for each example.
 
     Raises:
@@ -51,36 +51,41 @@ def open_arrays(
         WriteError: The cache cannot be written to.
     """
     examples = _examples(pictures)
-    found = _resolve(targets, classes)
-    sides = [_CALLED.get(s, s) for s in splits] if splits is not None else [""] * len(examples)
-    for what, count in (("targets", len(found.values)), ("splits", len(sides))):
+    resolved = _resolve(targets, classes)
+    split_names = [_SPLIT_ALIASES.get(s, s) for s in splits] if splits is not None else [""] * len(examples)
+    for what, count in (("targets", len(resolved.values)), ("splits", len(split_names))):
         if count != len(examples):
             raise DataError(f"{len(examples)} pictures or texts need as many {what}; there are {count}.")
-    _require_splits(sides)
-    facts = {"examples": _hash(examples), "targets": found.values, "splits": sides, "classes": found.classes}
+    _require_splits(split_names)
+    facts = {
+        "examples": _hash(examples),
+        "targets": resolved.values,
+        "splits": split_names,
+        "classes": resolved.classes,
+    }
 
     def fill(writer: Writer) -> Contents:
         encoder = PixelEncoder()
-        rows = [_row(writer, encoder, *given) for given in zip(examples, found.values, sides, strict=True)]
-        return Contents(tuple(rows), found.classes, found.task, found.notes)
+        rows = [_row(writer, encoder, *given) for given in zip(examples, resolved.values, split_names, strict=True)]
+        return Contents(tuple(rows), resolved.classes, resolved.task, resolved.notes)
 
-    return unpack("arrays", facts | {"task": found.task}, fill)
+    return unpack("arrays", facts | {"task": resolved.task}, fill)
 
 
 def open_tf_dataset(dataset: Any, classes: Sequence[str] | None = None) -> Unpacked:
-    """Unpack a tf.data.Dataset, read once from beginning to end; the same content in another order is kept once.
+    """Unpack a tf.data.Dataset, read once from beginning to end; the same content in another order is stored once.
 
     Args:
         dataset: Of (picture, label), (text, label) or a dict with the keys "image" or "text", and "label"; batched or
             not; or a dict of such datasets by split. Pictures and labels are as for `open_arrays`.
-        classes: As for `open_arrays`; None takes the names that Keras's `..._dataset_from_directory` notes.
+        classes: As for `open_arrays`; None takes `class_names`, which Keras's `..._dataset_from_directory` sets.
 
     Raises:
         DataError: The dataset is infinite or empty, or holds something else.
         WriteError: The cache cannot be written to.
     """
     given = dataset if isinstance(dataset, Mapping) else {"": dataset}
-    parts: dict[str, Any] = {_CALLED.get(split, split): one for split, one in given.items()}
+    parts: dict[str, Any] = {_SPLIT_ALIASES.get(split, split): one for split, one in given.items()}
     _require_splits(list(parts))
     if len(parts) == 1:
         parts = {"": next(iter(parts.values()))}
@@ -96,9 +101,9 @@ def open_tf_dataset(dataset: Any, classes: Sequence[str] | None = None) -> Unpac
         encoder.finish()
         if not rows:
             raise DataError("the tf.data.Dataset is empty; expected pictures or texts with their labels.")
-        found = _resolve(targets, names)
-        written = tuple(Row(r.path, v, r.split, text=r.text) for r, v in zip(rows, found.values, strict=True))
-        return Contents(written, found.classes, found.task, found.notes)
+        resolved = _resolve(targets, names)
+        complete = tuple(Row(r.path, v, r.split, text=r.text) for r, v in zip(rows, resolved.values, strict=True))
+        return Contents(complete, resolved.classes, resolved.task, resolved.notes)
 
     return unpack_by_content("arrays", fill)
 
@@ -109,33 +114,35 @@ def _row(writer: Writer, encoder: PixelEncoder, example: Any, target: Any, split
     return Row(writer.picture(encoder.png(example), ".png"), target, split)
 
 
-def _require_splits(sides: list[str]) -> None:
-    unknown = sorted(set(map(str, sides)) - {"", *SPLITS})
+def _require_splits(splits: list[str]) -> None:
+    unknown = sorted(set(map(str, splits)) - {"", *SPLITS})
     if unknown:
-        raise DataError(f"{unknown[0]!r} is no split; expected {', '.join(SPLITS)}.{did_you_mean(unknown[0], SPLITS)}")
-    if any(sides) and "train" not in sides and len(set(sides)) > 1:
-        raise DataError(f"none of the splits {', '.join(sorted(set(sides)))} is train: name the one to learn from.")
+        raise DataError(
+            f"{unknown[0]!r} is not a split; expected {', '.join(SPLITS)}.{did_you_mean(unknown[0], SPLITS)}"
+        )
+    if any(splits) and "train" not in splits and len(set(splits)) > 1:
+        raise DataError(f"none of the splits {', '.join(sorted(set(splits)))} is train: rename the one to train on.")
 
 
 def _examples(given: Any) -> list[Any]:
-    """Texts, or arrays of one picture each; nothing is copied."""
+    """Texts, or one array per picture; nothing is copied."""
     array = None if isinstance(given, list | tuple) else np.asarray(given)
-    listed = list(given) if array is None else array.tolist() if array.dtype.kind in "OSU" else None
-    if listed is None:
+    examples = list(given) if array is None else array.tolist() if array.dtype.kind in "OSU" else None
+    if examples is None:
         if array is None or array.ndim not in (3, 4):
             raise DataError(
-                "pictures are an array (n, height, width) or (n, height, width, channels), or a list of pictures; "
-                f"this array is {np.shape(given)}."
+                "expected pictures as an array (n, height, width) or (n, height, width, channels), or as a list; "
+                f"got an array {np.shape(given)}."
             )
-        listed = list(array)
-    if not listed:
+        examples = list(array)
+    if not examples:
         raise DataError("there are no pictures or texts: the array or list is empty.")
-    texts = sum(isinstance(one, str | bytes) for one in listed)
-    if texts == len(listed):
-        return [_text(one, number) for number, one in enumerate(listed)]
+    texts = sum(isinstance(example, str | bytes) for example in examples)
+    if texts == len(examples):
+        return [_text(example, number) for number, example in enumerate(examples)]
     if texts:
-        raise DataError(f"expected pictures only or texts only; {texts} of {len(listed)} are texts.")
-    return listed
+        raise DataError(f"expected pictures only or texts only; {texts} of {len(examples)} are texts.")
+    return examples
 
 
 def _text(value: str | bytes, number: int) -> str:
@@ -144,7 +151,7 @@ def _text(value: str | bytes, number: int) -> str:
         text.encode()
     except UnicodeError as error:
         raise DataError(
-            f"text number {number} is no text in UTF-8: {error}. Decode it first; pictures are arrays of pixels, as "
+            f"text number {number} is not UTF-8: {error}. Decode it first; pictures must be arrays of pixels, as "
             "tf.io.decode_image gives them."
         ) from error
     return text
@@ -169,7 +176,7 @@ class _Targets:
 
 
 def _resolve(given: Any, classes: Sequence[str] | None) -> _Targets:
-    """What targets mean, in the words of a Row."""
+    """Convert targets to those of Rows, and find their task."""
     names = _class_names(classes)
     try:
         array = np.asarray(given)
@@ -181,24 +188,24 @@ def _resolve(given: Any, classes: Sequence[str] | None) -> _Targets:
     if array.ndim != 1:
         raise _no_targets(f"{array.dtype} of shape {array.shape}")
     if array.dtype.kind in "OSU":
-        return _named(array.tolist(), names)
+        return _by_name(array.tolist(), names)
     if array.dtype.kind == "f":
         if not np.isfinite(array).all():
             raise _no_targets(f"{np.count_nonzero(~np.isfinite(array))} that are NaN or infinite: leave them out")
         whole = bool((array == np.rint(array)).all())
         if not names:
-            # Keras's binary labels are floats too.
+            # Keras's binary labels are floats, too.
             note = "the targets are whole numbers as floats and taken as a regression; for classes give integers"
             return _Targets(REGRESSION, (), [float(v) for v in array], (note,) if whole else ())
         if not whole:
             raise _no_targets(f"numbers that are not whole, such as {array[array != np.rint(array)][0]:g}, and classes")
-    return _numbered(array.astype(np.int64), names)
+    return _by_number(array.astype(np.int64), names)
 
 
-def _no_targets(found: str) -> DataError:
+def _no_targets(actual: str) -> DataError:
     return DataError(
-        "targets are class numbers or names (n,), rows of 0 and 1 (n, classes), or floats (n,) for a regression; "
-        f"these hold {found}."
+        "expected targets that are class numbers or names (n,), rows of 0 and 1 (n, classes), or floats (n,) for a "
+        f"regression; got {actual}."
     )
 
 
@@ -206,38 +213,40 @@ def _class_names(classes: Sequence[str] | None) -> tuple[str, ...]:
     names = tuple(map(str, classes)) if classes is not None else ()
     wrong = next((n for n in names if not n or len(n.splitlines()) > 1 or names.count(n) > 1), None)
     if wrong is not None:
-        raise DataError(f"class names are different lines of text; {wrong!r} is empty, has a line break or is twice.")
+        raise DataError(
+            f"class names must be distinct lines of text; {wrong!r} is empty, has a line break or is repeated."
+        )
     return names
 
 
-def _named(values: list[Any], names: tuple[str, ...]) -> _Targets:
-    words = [v.decode(errors="replace") if isinstance(v, bytes) else v for v in values]
-    others = [word for word in words if not isinstance(word, str) or not word]
+def _by_name(values: list[Any], names: tuple[str, ...]) -> _Targets:
+    decoded = [v.decode(errors="replace") if isinstance(v, bytes) else v for v in values]
+    others = [word for word in decoded if not isinstance(word, str) or not word]
     if others:
         raise _no_targets(f"{others[0]!r} among names")
-    names = names or _class_names(sorted(set(words)))
-    unknown = sorted(set(words) - set(names))
+    names = names or _class_names(sorted(set(decoded)))
+    unknown = sorted(set(decoded) - set(names))
     if unknown:
         raise DataError(
             f"the targets have the class {unknown[0]!r}, which is not among the classes "
             f"{', '.join(map(repr, names[:10]))}.{did_you_mean(unknown[0], names)}"
         )
-    return _Targets(SINGLE_LABEL, names, [str(word) for word in words])
+    return _Targets(SINGLE_LABEL, names, [str(word) for word in decoded])
 
 
-def _numbered(numbers: np.ndarray, names: tuple[str, ...]) -> _Targets:
+def _by_number(numbers: np.ndarray, names: tuple[str, ...]) -> _Targets:
     if numbers.size == 0:
         raise _no_targets("nothing")
     lowest, highest = int(numbers.min()), int(numbers.max())
     if lowest < 0 or (names and highest >= len(names)):
         expected = f"0 to {len(names) - 1} for the {len(names)} classes" if names else "0 or more"
         raise DataError(
-            f"class numbers are expected to be {expected}; these are {lowest} to {highest}. Leave out examples without "
+            f"expected class numbers that are {expected}; got {lowest} to {highest}. Leave out examples without "
             "a class, or give the classes' names as targets."
         )
     if names:
         return _Targets(SINGLE_LABEL, names, [names[i] for i in numbers])
-    # Padded, so that the order of the names is that of the numbers.
+    # Padded with zeros, so that names sort like numbers.
     words = [f"{i:0{len(str(highest))}}" for i in numbers]
     return _Targets(SINGLE_LABEL, tuple(sorted(set(words))), words)
 
@@ -250,20 +259,20 @@ def _columns_of_classes(matrix: np.ndarray, names: tuple[str, ...]) -> _Targets:
     if not names:
         names = tuple(f"{i:0{len(str(columns - 1))}}" for i in range(columns))
     if len(names) != columns:
-        raise DataError(f"the targets have {columns} columns and there are {len(names)} classes; expected as many.")
+        raise DataError(f"the targets have {columns} columns, but there are {len(names)} classes; expected as many.")
     if (matrix.sum(axis=1) == 1).all():
         return _Targets(SINGLE_LABEL, names, [names[i] for i in matrix.argmax(axis=1)])
     return _Targets(MULTI_LABEL, names, [tuple(names[i] for i in np.flatnonzero(row)) for row in matrix])
 
 
 class _Structure:
-    """How a tf.data.Dataset gives its examples and targets.
+    """How the elements of a tf.data.Dataset hold examples and targets.
 
     Args:
-        dataset: Of pairs or dicts.
+        dataset: A dataset of pairs or dicts.
 
     Raises:
-        DataError: It is infinite, or of another structure.
+        DataError: It is infinite, or has another structure.
     """
 
     def __init__(self, dataset: Any) -> None:
@@ -273,7 +282,7 @@ class _Structure:
             raise DataError("the tf.data.Dataset never ends: drop its .repeat(), or cut it with .take(count).")
         example, target = (dataset.element_spec[key] for key in self._keys)
         if any(type(s).__name__ != "TensorSpec" or s.shape.rank is None for s in (example, target)):
-            raise self._other()
+            raise self._wrong_structure()
         self._is_batched = self._batched(example, target)
 
     def records(self) -> Iterator[tuple[Any, Any]]:
@@ -288,10 +297,10 @@ class _Structure:
     def _keys_of(self, spec: Any) -> tuple[Any, Any]:
         if isinstance(spec, tuple) and len(spec) == 2:
             return 0, 1
-        found = [key for key in ("image", "text") if isinstance(spec, Mapping) and key in spec]
-        if len(found) != 1 or "label" not in spec:
-            raise self._other()
-        return found[0], "label"
+        keys = [key for key in ("image", "text") if isinstance(spec, Mapping) and key in spec]
+        if len(keys) != 1 or "label" not in spec:
+            raise self._wrong_structure()
+        return keys[0], "label"
 
     def _batched(self, example: Any, target: Any) -> bool:
         ranks = example.shape.rank, target.shape.rank
@@ -299,15 +308,15 @@ class _Structure:
             single = ranks[0] == 0
             fits = ranks[0] < 2
         else:
-            # (h, w, c) with a label or one-hot row, or (n, h, w) with a label each: the last size tells.
+            # (h, w, c) with one label or one-hot row, or (n, h, w) with n labels: the last dimension decides.
             single = ranks[0] == 2 or (ranks[0] == 3 and (ranks[1] == 0 or example.shape[-1] in (1, 3, 4)))
             fits = 2 <= ranks[0] <= 4
         if not fits or ranks[1] > 1 + (not single) or (ranks[1] == 0 and not single):
-            raise self._other()
+            raise self._wrong_structure()
         return not single
 
-    def _other(self) -> DataError:
+    def _wrong_structure(self) -> DataError:
         return DataError(
             'expected a tf.data.Dataset of (picture, label), (text, label) or {"image" or "text": ..., "label": ...}, '
-            f"batched or not, with known ranks; this one gives {self._dataset.element_spec}."
+            f"batched or not, with known ranks; got {self._dataset.element_spec}."
         )

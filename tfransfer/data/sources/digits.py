@@ -17,15 +17,15 @@ _BRIGHTEST = 16
 
 
 def digits_folder() -> Path:
-    """Where the pictures are, or would be written."""
+    """The folder of the pictures, whether or not it exists."""
     return cache_home() / "data" / DIGITS
 
 
 def write_digits() -> Path:
-    """Write the pictures, whole or not at all, unless they are there.
+    """Write the pictures, all or none, unless they exist.
 
     Returns:
-        A folder with a folder of PNG files for each of the classes "0" to "9".
+        A folder with a subfolder of PNG files for each of the classes "0" to "9".
 
     Raises:
         WriteError: The cache folder cannot be written to.
@@ -35,11 +35,11 @@ def write_digits() -> Path:
         return folder
     from sklearn.datasets import load_digits  # here, because it takes a second
 
-    found = load_digits()
+    digits = load_digits()
     with whole(folder, REMEDY) as partial:
-        for number, (pixels, label) in enumerate(zip(found.images, found.target, strict=True)):
-            place = partial / str(label)
-            place.mkdir(parents=True, exist_ok=True)
+        for number, (pixels, label) in enumerate(zip(digits.images, digits.target, strict=True)):
+            class_folder = partial / str(label)
+            class_folder.mkdir(parents=True, exist_ok=True)
             shades = np.rint(pixels * (255 / _BRIGHTEST)).astype(np.uint8)
-            Image.fromarray(shades).save(place / f"{number:04}.png")
+            Image.fromarray(shades).save(class_folder / f"{number:04}.png")
     return folder

@@ -16,21 +16,21 @@ from tfransfer.display.progress import Progress, Say, quiet, silent
 from tfransfer.errors import DataError, DataNotFoundError, did_you_mean
 
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp"}
-# Pictures that people have and that are not read: they are named, where a README beside the pictures is not.
-_OTHER_PICTURES = {".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".raw", ".cr2", ".nef", ".dng", ".svg", ".psd"}
-_LITTER = {"thumbs.db", "desktop.ini", "__macosx"}
+# Common image formats that are not supported: these files are reported, other files are ignored.
+_UNSUPPORTED = {".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".raw", ".cr2", ".nef", ".dng", ".svg", ".psd"}
+_SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx"}
 METADATA = "metadata.csv"
 
 GroupOf = Callable[[str], str | None]
 
 
 def folder_source(root: Path, group: GroupOf | None = None, group_column: str | None = None) -> Source:
-    """What stands in a folder, before any picture is opened.
+    """The contents of a folder, before any picture is opened.
 
     Args:
-        root: One folder per class, or train/validation/test folders above the classes.
-        group: From a path relative to `root` to the name of its group, or None; a group stays on one side.
-        group_column: Column of `metadata.csv` in `root` (beside a column `file_name` or `path`) that names groups.
+        root: A folder with one subfolder per class, or train/validation/test folders above these.
+        group: From a path relative to `root` to the name of its group, or None; a group stays in one split.
+        group_column: Column of `metadata.csv` in `root` (beside a column `file_name` or `path`) with the groups.
 
     Raises:
         DataNotFoundError: `root` or its `metadata.csv` does not exist.
@@ -42,12 +42,12 @@ def folder_source(root: Path, group: GroupOf | None = None, group_column: str | 
     _require_classes(root, rows)
     _require_plain_names(rows)
     empty = _empty_classes(root, rows)
-    notes = [f"the folder {issue.path!r} holds no {audit.READABLE} pictures, so it is no class" for issue in empty]
+    notes = [f"the folder {issue.path!r} has no {audit.READABLE} pictures, so it is not a class" for issue in empty]
     if group is None and group_column:
         group = _groups_from_metadata(root, group_column, rows, notes)
     if group:
         rows = [replace(row, group=group(row.path)) for row in rows]
-    issues = [*_left_out(files, rows), *empty]
+    issues = [*_skipped(files, rows), *empty]
     return Source(root, tuple(rows), str(root), issues=issues, notes=notes)
 
 
@@ -58,14 +58,14 @@ def load_labelled(
     progress: Progress = quiet,
     say: Say = silent,
 ) -> Dataset:
-    """Index a folder whose pictures are all to be scored: its class folders must be known, and no split is decided.
+    """Index a folder to be scored as a whole: its class folders must be known, and no splits are decided.
 
     Args:
-        root: As for `folder_source`; split folders above the classes are passed over.
+        root: As for `folder_source`; split folders above the classes are ignored.
         classes: The known classes, in the order of a model's outputs.
-        max_pixels: Pictures with more are set aside.
-        progress: Shows how far the reading is.
-        say: Told what was set aside.
+        max_pixels: Pictures with more pixels are skipped.
+        progress: Shows the progress of reading.
+        say: Called with lines about skipped files.
 
     Raises:
         DataNotFoundError: `root` does not exist.
@@ -83,18 +83,18 @@ def find_pictures(root: Path) -> list[Row]:
 
 
 def _by_class(paths: list[str]) -> list[Row]:
-    sides = _split_folders({path.split("/")[0] for path in paths if "/" in path})
-    depth = 2 if sides else 1
-    found = []
+    splits = _split_folders({path.split("/")[0] for path in paths if "/" in path})
+    depth = 2 if splits else 1
+    rows = []
     for path in paths:
         parts = path.split("/")
         if len(parts) > depth:
-            found.append(Row(path, parts[depth - 1], sides.get(parts[0], "") if sides else ""))
-    return found
+            rows.append(Row(path, parts[depth - 1], splits.get(parts[0], "") if splits else ""))
+    return rows
 
 
 def list_pictures(root: Path) -> list[str]:
-    """Every picture below a folder whatever its place, sorted; paths are relative to `root`."""
+    """All pictures below a folder at any depth, sorted; paths are relative to `root`."""
     return _pictures(_files(root))
 
 
@@ -107,7 +107,7 @@ def _files(root: Path) -> list[str]:
 
 
 def _walk(root: Path, folder: Path, above: set[tuple[int, int]]) -> Iterator[str]:
-    """Files below a folder; links are followed, but never into a folder that is being walked already."""
+    """Files below a folder; links are followed, but never into one of the folders above."""
     try:
         status = folder.stat()
         with os.scandir(folder) as listed:
@@ -118,7 +118,7 @@ def _walk(root: Path, folder: Path, above: set[tuple[int, int]]) -> Iterator[str
         ) from error
     here = above | {(status.st_dev, status.st_ino)}
     for entry in entries:
-        if entry.name.startswith(".") or entry.name.lower() in _LITTER:
+        if entry.name.startswith(".") or entry.name.lower() in _SYSTEM_FILES:
             continue
         if _is_folder(entry):
             target = entry.stat()
@@ -131,7 +131,7 @@ def _walk(root: Path, folder: Path, above: set[tuple[int, int]]) -> Iterator[str
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that points at itself: the audit names it where it is called like a picture
+    except OSError:  # a link to itself: if it has a picture's suffix, the audit reports it
         return False
 
 
@@ -139,67 +139,70 @@ def _folders(root: Path) -> list[str]:
     return sorted(
         e.name
         for e in os.scandir(root)
-        if _is_folder(e) and not e.name.startswith(".") and e.name.lower() not in _LITTER
+        if _is_folder(e) and not e.name.startswith(".") and e.name.lower() not in _SYSTEM_FILES
     )
 
 
-def _left_out(files: list[str], found: list[Row]) -> list[Issue]:
-    """Pictures in formats that are not read, then pictures outside the class folders."""
-    placed = {f.path for f in found}
-    others = [p for p in files if Path(p).suffix.lower() in _OTHER_PICTURES]
+def _skipped(files: list[str], rows: list[Row]) -> list[Issue]:
+    """Issues for pictures in unsupported formats, then for pictures outside the class folders."""
+    placed = {f.path for f in rows}
+    others = [p for p in files if Path(p).suffix.lower() in _UNSUPPORTED]
     return [
         *(
             Issue(p, "format", f"{Path(p).suffix} is not read here; convert it to one of {audit.READABLE}")
             for p in others
         ),
-        *(Issue(p, "no class", "it stands in no class folder") for p in _pictures(files) if p not in placed),
+        *(Issue(p, "no class", "it is not in a class folder") for p in _pictures(files) if p not in placed),
     ]
 
 
-def _empty_classes(root: Path, found: list[Row]) -> list[Issue]:
-    """Class folders that hold nothing would otherwise be missing without a word."""
-    sides = {f.path.split("/")[0] for f in found if f.split}
-    names = {name for place in ([root / side for side in sides] or [root]) for name in _folders(place)}
-    empty = sorted(names - {f.target for f in found})
+def _empty_classes(root: Path, rows: list[Row]) -> list[Issue]:
+    """Issues for class folders without pictures, which would otherwise be dropped silently."""
+    splits = {f.path.split("/")[0] for f in rows if f.split}
+    names = {name for place in ([root / split for split in splits] or [root]) for name in _folders(place)}
+    empty = sorted(names - {f.target for f in rows})
     return [
-        Issue(name, "empty class", f"it holds no {audit.READABLE} pictures, so it is no class", False) for name in empty
+        Issue(name, "empty class", f"it has no {audit.READABLE} pictures, so it is not a class", set_aside=False)
+        for name in empty
     ]
 
 
 def _split_folders(names: set[str]) -> dict[str, str]:
-    """From folder name to split, where every folder with pictures is named like a split and one is for training."""
-    sides = {name: SPLIT_FOLDERS.get(name.lower(), "") for name in names}
-    return sides if names and all(sides.values()) and "train" in sides.values() else {}
+    """From folder name to split, if every folder with pictures is named like a split and one of them is train."""
+    splits = {name: SPLIT_FOLDERS.get(name.lower(), "") for name in names}
+    return splits if names and all(splits.values()) and "train" in splits.values() else {}
 
 
-def _groups_from_metadata(root: Path, column: str, found: list[Row], notes: list[str]) -> GroupOf:
+def _groups_from_metadata(root: Path, column: str, rows: list[Row], notes: list[str]) -> GroupOf:
     file = root / METADATA
     if not file.is_file():
         raise DataNotFoundError(
-            f"--group-column {column} is looked up in {file}, which does not exist: "
+            f"--group-column {column} needs {file}, which does not exist: "
             "write a CSV file with the columns file_name (relative to the folder) and " + column + "."
         )
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream)
-            columns, rows = reader.fieldnames or [], list(reader)
+            columns, table = reader.fieldnames or [], list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{file} is no CSV file in UTF-8: {error}.") from error
+        raise DataError(f"{file} is not a CSV file in UTF-8: {error}.") from error
     name = next((c for c in ("file_name", "path") if c in columns), None)
     if name is None or column not in columns:
         raise DataError(
             f"{file} needs the columns file_name and {column}; it has {', '.join(columns) or 'none'}."
             + did_you_mean(column, columns)
         )
-    groups = {row[name]: row[column] for row in rows if row[column]}
-    alone = [f.path for f in found if f.path not in groups]
-    if len(alone) == len(found):
+    groups = {row[name]: row[column] for row in table if row[column]}
+    ungrouped = [f.path for f in rows if f.path not in groups]
+    if len(ungrouped) == len(rows):
         raise DataError(
-            f"{file} names a {column} for none of the {len(found)} pictures; expected paths relative to {root} such as "
-            f"{found[0].path!r}, it has {', '.join(map(repr, list(groups)[:3])) or 'none'}."
+            f"{file} has a {column} for none of the {len(rows)} pictures; expected paths relative to {root} such as "
+            f"{rows[0].path!r}, got {', '.join(map(repr, list(groups)[:3])) or 'none'}."
         )
-    if alone:
-        notes.append(f"{len(alone)} pictures have no {column} in {METADATA}, such as {alone[0]!r}: each stands alone")
+    if ungrouped:
+        notes.append(
+            f"{len(ungrouped)} pictures have no {column} in {METADATA}, such as {ungrouped[0]!r}: each is its own group"
+        )
     return groups.get
 
 
@@ -209,25 +212,27 @@ def _require_folder(root: Path) -> None:
         hint = did_you_mean(root.name, _folders(parent))
         raise DataNotFoundError(f"the folder {root} does not exist.{hint}")
     if not root.is_dir():
-        raise DataError(f"{root} is a file; expected a folder with one folder of pictures per class.")
+        raise DataError(f"{root} is a file; expected a folder with one subfolder of pictures per class.")
 
 
-def _require_plain_names(found: list[Row]) -> None:
-    broken = next((f.target for f in found if len(str(f.target).splitlines()) > 1), None)
+def _require_plain_names(rows: list[Row]) -> None:
+    broken = next((f.target for f in rows if len(str(f.target).splitlines()) > 1), None)
     if broken is not None:
-        raise DataError(f"the class folder {broken!r} has a line break in its name: rename it, labels are one a line.")
+        raise DataError(
+            f"the class folder {broken!r} has a line break in its name: rename it, label files have a class per line."
+        )
 
 
-def _require_classes(root: Path, found: list[Row]) -> None:
-    if found:
+def _require_classes(root: Path, rows: list[Row]) -> None:
+    if rows:
         return
     loose = len(list_pictures(root))
     if loose:
         raise DataError(
-            f"{root} has {loose} pictures but no folder per class: put the pictures of each class into a folder "
-            f"named after it, for example {root}/cat/1.jpg and {root}/dog/2.jpg."
+            f"{root} has {loose} pictures but no subfolder per class: put the pictures of each class into a "
+            f"subfolder named after it, for example {root}/cat/1.jpg and {root}/dog/2.jpg."
         )
     raise DataError(
-        f"no pictures below {root}: expected one folder per class with {audit.READABLE} files in it, "
+        f"no pictures below {root}: expected one subfolder per class with {audit.READABLE} files, "
         f"found {len(_folders(root))} folders."
     )

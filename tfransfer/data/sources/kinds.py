@@ -1,4 +1,4 @@
-"""What kind of source somebody names, told from the name alone: nothing is read, and TensorFlow is not needed."""
+"""Recognise the kind of a source by its name alone, without reading it or importing TensorFlow."""
 
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,9 @@ SPLIT_TABLES = SPLIT_FOLDERS | {"dev": "validation", "eval": "validation"}
 
 
 def source_of(data: Any) -> str:
-    """What kind of source this is: "digits", "folder", "table", "tfds", or "memory" for what has no file.
+    """The kind of a source: "digits", "folder", "table", "tfds", or "memory" for data without a file.
 
-    "digits" is built in, unless a folder of that name is here.
+    "digits" is built in, unless there is a folder of that name.
     """
     if not isinstance(data, str | Path):
         return MEMORY
@@ -36,16 +36,16 @@ def source_of(data: Any) -> str:
 
 
 def split_tables(folder: Path) -> dict[str, Path]:
-    """The tables of a folder that are named like splits, by split; none where there is no training table."""
+    """The tables of a folder that are named like splits, by split; empty if none is for training."""
     if not folder.is_dir():
         return {}
     tables = sorted(path for path in folder.iterdir() if path.suffix.lower() in TABLE_SUFFIXES and path.is_file())
-    found = {SPLIT_TABLES[path.stem.lower()]: path for path in tables if path.stem.lower() in SPLIT_TABLES}
-    return found if "train" in found else {}
+    by_split = {SPLIT_TABLES[path.stem.lower()]: path for path in tables if path.stem.lower() in SPLIT_TABLES}
+    return by_split if "train" in by_split else {}
 
 
 def name_of(data: Any) -> str:
-    """What a run on this data is called by default."""
+    """The default name of a run on this data."""
     if isinstance(data, Dataset):
         return str(data.origin.get("name") or Path(data.root).absolute().name)
     kind = source_of(data)

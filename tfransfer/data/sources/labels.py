@@ -1,4 +1,4 @@
-"""What the label columns of a table say: which task it is, and each line's target."""
+"""Read the label columns of a table: the task, and each line's target."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ SWITCHES = {
     "False": False,
     "True": True,
 }
-# More different whole numbers than this may as well be measurements: the user decides.
+# More distinct integers than this may well be measurements: the user decides.
 _MOST_NUMBERED_CLASSES = 20
 
 
@@ -28,20 +28,20 @@ class Cells(Protocol):
 
     @property
     def place(self) -> str:
-        """For messages."""
+        """File and line, for messages."""
 
     @property
     def cells(self) -> dict[str, str]:
-        """By column."""
+        """The cells by column."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What was read.
+    """The labels of a table.
 
     Attributes:
-        task: Of the targets.
-        classes: In the order of the model's outputs; of a regression, the column's name.
+        task: The task of the targets.
+        classes: In the order of the model's outputs; for a regression, the column's name.
         targets: One per line.
     """
 
@@ -54,18 +54,18 @@ def read(lines: Sequence[Cells], columns: Sequence[str], separator: str, task: s
     """Read the label columns.
 
     Args:
-        lines: Of the table.
-        columns: One column, or several that hold 0 or 1.
-        separator: Between several classes in one column.
+        lines: The table's lines.
+        columns: One column, or several with 0 or 1.
+        separator: Separates several classes in one cell.
         task: None infers it from the labels.
 
     Raises:
-        DataError: A cell holds something else than its task allows.
-        SettingError: The task is unknown, or cannot be told.
+        DataError: A cell has a value that its task does not allow.
+        SettingError: The task is unknown or ambiguous.
     """
-    asked = None if task is None else find_task(task)
+    requested = None if task is None else find_task(task)
     if len(columns) > 1:
-        if asked is not None and not asked.several:
+        if requested is not None and not requested.several:
             raise SettingError(f"{len(columns)} label columns make a multi-label task, not {task}.")
         return Labels(task or MULTI_LABEL, tuple(columns), tuple(_switched(line, columns) for line in lines))
     column = columns[0]
@@ -73,7 +73,7 @@ def read(lines: Sequence[Cells], columns: Sequence[str], separator: str, task: s
     present = [cell for cell in cells if not is_missing(cell)]
     if not present:
         raise DataError(f"the label column {column!r} is empty in all {len(lines)} lines.")
-    chosen = asked or find_task(_task_of(present, column, separator))
+    chosen = requested or find_task(_task_of(present, column, separator))
     targets = tuple(
         chosen.read_cell(cell, line.place, column, separator) for line, cell in zip(lines, cells, strict=True)
     )
@@ -91,8 +91,8 @@ def _task_of(present: Sequence[str], column: str, separator: str) -> str:
     different = len(set(numbers))
     if different > _MOST_NUMBERED_CLASSES:
         raise SettingError(
-            f"the label column {column!r} holds {different} different whole numbers: are they classes, or is a number "
-            f"to be predicted? Say --task {SINGLE_LABEL} or --task {REGRESSION}."
+            f"the label column {column!r} has {different} different whole numbers: are they classes, or values to "
+            f"predict? Give --task {SINGLE_LABEL} or --task {REGRESSION}."
         )
     return SINGLE_LABEL
 
@@ -104,7 +104,7 @@ def _switched(line: Cells, columns: Sequence[str]) -> Target | Unusable:
         if is_missing(cell):
             return empty_cell(column)
         if cell not in SWITCHES:
-            raise DataError(f"{line.place}: {column} must be 0 or 1; it is {cell!r}.")
+            raise DataError(f"{line.place}: {column} must be 0 or 1; got {cell!r}.")
         if SWITCHES[cell]:
             chosen.append(column)
     return tuple(chosen)

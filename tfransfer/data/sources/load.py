@@ -1,4 +1,4 @@
-"""Where data comes from: what a user gives for it, and what a run's manifest says of it."""
+"""Open data from any source, as a user gives it or as a run's manifest records it."""
 
 import hashlib
 from dataclasses import dataclass, field, replace
@@ -23,15 +23,15 @@ from tfransfer.tasks.task import find_task
 
 @dataclass(frozen=True)
 class Reading:
-    """How a source is to be read, beyond what it is.
+    """Options for reading a source.
 
     Attributes:
-        columns: Of a table.
-        classes: Names of the classes, where arrays have numbers.
-        data_dir: Where TFDS has its prepared data.
-        splits: Of TFDS, from "train", "validation" and "test" to its split syntax.
-        group: From a path to its group; of a folder.
-        group_column: Of a folder's `metadata.csv`, or of a table.
+        columns: Tables: what each column is.
+        classes: Arrays: names of the classes, if the labels are numbers.
+        data_dir: TFDS: the folder with prepared data.
+        splits: TFDS: from "train", "validation" and "test" to its split syntax.
+        group: Folders: from a path to its group.
+        group_column: Column of a folder's `metadata.csv`, or of a table.
     """
 
     columns: Columns = field(default_factory=Columns)
@@ -43,7 +43,7 @@ class Reading:
 
 
 def is_same(data: Any, source: str, root: str, origin: dict[str, Any]) -> bool:
-    """Whether this is the data of an earlier run, most of which must not be scored."""
+    """Whether this is the data of an earlier run, whose training split must not be scored."""
     if isinstance(data, Dataset):
         return str(data.root.absolute()) == root and data.origin == origin
     kind = source_of(data)
@@ -70,29 +70,29 @@ def load(
         data: A folder, a table, "tfds:NAME", "digits", a pandas DataFrame, (pictures or texts, labels), or a
             tf.data.Dataset of such pairs.
         reading: How to read it.
-        progress: Shows how far it is.
-        say: Told what was set aside.
+        progress: Shows progress.
+        say: Called with lines about skipped files.
         **options: As for `indexing.index`.
 
     Raises:
         DataNotFoundError: It does not exist.
         DataError: It has no usable classes or pictures.
-        SettingError: It is of a kind that is not read here, or how to read it is not clear.
+        SettingError: The kind of data is not supported, or it is not clear how to read it.
     """
     kind = source_of(data)
-    found, origin = _opened(data, kind, reading or Reading(), progress, say)
-    made = indexing.index(found, progress=progress, say=say, **options)
-    return replace(made, source=kind, origin=origin | {"name": name_of(data)})
+    opened, origin = _open(data, kind, reading or Reading(), progress, say)
+    dataset = indexing.index(opened, progress=progress, say=say, **options)
+    return replace(dataset, source=kind, origin=origin | {"name": name_of(data)})
 
 
-def _opened(data: Any, kind: str, reading: Reading, progress: Progress, say: Say) -> tuple[Source, dict[str, Any]]:
-    """What a source holds, and the plain values with which it is opened again."""
+def _open(data: Any, kind: str, reading: Reading, progress: Progress, say: Say) -> tuple[Source, dict[str, Any]]:
+    """Open a source; also returns plain values that are enough to open it again."""
     columns = reading.columns
     if reading.group_column and kind in (TABLE, MEMORY):
         columns = replace(columns, group=reading.group_column)
     if kind in (FOLDER, DIGITS):
         if columns != Columns():
-            raise SettingError(f"columns and a task belong to a table; {data} is a folder of pictures.")
+            raise SettingError(f"columns and a task apply to tables; {data} is a folder of pictures.")
         place = write_digits() if kind == DIGITS else Path(data)
         return folder.folder_source(place, reading.group, reading.group_column), {}
     if kind == TABLE:
@@ -110,13 +110,13 @@ def _opened(data: Any, kind: str, reading: Reading, progress: Progress, say: Say
 
 
 def _frame(frame: Any, columns: Columns) -> tuple[Source, dict[str, Any]]:
-    """A pandas DataFrame; it is written to the cache, so that a run can be scored again later."""
+    """Open a pandas DataFrame; it is written to the cache, so that a run can be scored again later."""
     lines = table.frame_lines(frame)
-    found = table.lines_source(lines, columns, "the DataFrame", Path.cwd())
+    source = table.lines_source(lines, columns, "the DataFrame", Path.cwd())
     text = frame.to_csv(index=False)
     file = cache_home() / "data" / "frames" / f"{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}.csv"
     write_text(file, text, REMEDY)
-    return found, {"file": str(file), "columns": columns.to_dict(), "frame": True}
+    return source, {"file": str(file), "columns": columns.to_dict(), "frame": True}
 
 
 def _in_memory(data: Any, reading: Reading, progress: Progress) -> Source:
@@ -128,35 +128,35 @@ def _in_memory(data: Any, reading: Reading, progress: Progress) -> Source:
     if is_arrays(data):
         return _unpacked_source(open_arrays(data[0], data[1], reading.classes), "the arrays")
     raise SettingError(
-        "data is a folder, a table (.csv, .tsv), 'tfds:NAME', 'digits', a pandas DataFrame, a pair (pictures or texts, "
-        f"labels), a tf.data.Dataset of such pairs or a TFDS builder; it is {type(data).__name__}."
+        "expected a folder, a table (.csv, .tsv), 'tfds:NAME', 'digits', a pandas DataFrame, a pair (pictures or "
+        f"texts, labels), a tf.data.Dataset of such pairs or a TFDS builder; got {type(data).__name__}."
     )
 
 
 def _unpacked_source(opened: unpacked.Unpacked, name: str) -> Source:
     kinds = {row.text is not None for row in opened.rows}
     if not opened.rows:
-        raise DataError(f"{name} holds no examples.")
+        raise DataError(f"{name} has no examples.")
     kind = TEXT if kinds == {True} else IMAGE
     classes = opened.classes or find_task(opened.task).unnamed
     return Source(opened.root, opened.rows, name, opened.task, kind, classes, notes=list(opened.notes))
 
 
 def load_again(source: str, root: str, origin: dict[str, Any], splits_file: Path, **options: Any) -> Dataset:
-    """Index the data of an earlier run with its recorded splits; built-in data is written anew where it is gone.
+    """Index the data of an earlier run with its recorded splits; built-in data is written again if it is gone.
 
     Args:
-        source: As `Dataset.source` was.
-        root: As `Dataset.root` was; built-in data may stand elsewhere now.
-        origin: As `Dataset.origin` was.
+        source: `Dataset.source` of that run.
+        root: `Dataset.root` of that run; built-in data may be elsewhere now.
+        origin: `Dataset.origin` of that run.
         splits_file: The recorded `splits.csv`.
         **options: As for `indexing.index`.
     """
-    made = indexing.index(_found_again(source, Path(root), origin), splits_file=splits_file, **options)
-    return replace(made, source=source, origin=origin)
+    dataset = indexing.index(_reopen(source, Path(root), origin), splits_file=splits_file, **options)
+    return replace(dataset, source=source, origin=origin)
 
 
-def _found_again(source: str, root: Path, origin: dict[str, Any]) -> Source:
+def _reopen(source: str, root: Path, origin: dict[str, Any]) -> Source:
     columns = Columns(**origin.get("columns", {}))
     if source == TABLE or origin.get("frame"):
         return table.table_source(Path(origin["file"]), columns, root)
@@ -164,33 +164,33 @@ def _found_again(source: str, root: Path, origin: dict[str, Any]) -> Source:
         return _unpacked_source(unpacked.reopen(root), "the arrays")
     if source == TFDS:
         reading = Reading(data_dir=Path(origin["data_dir"]) if origin["data_dir"] else None, splits=origin["splits"])
-        return _opened(origin["data"], TFDS, reading, quiet, silent)[0]
+        return _open(origin["data"], TFDS, reading, quiet, silent)[0]
     return folder.folder_source(write_digits() if source == DIGITS else root)
 
 
 def load_known(
     data: Any, classes: tuple[str, ...], task: str, origin: dict[str, Any], progress: Progress, say: Say
 ) -> Dataset:
-    """Index data that is all to be scored by a model whose classes are known.
+    """Index data to be scored as a whole by a model whose classes are known.
 
     Args:
         data: As for `load`.
-        classes: Of the model.
-        task: Of the model.
-        origin: Of the data that the model was trained on: a table's columns are looked for under the same names.
-        progress: Shows how far it is.
-        say: Told what was set aside.
+        classes: The model's classes.
+        task: The model's task.
+        origin: `Dataset.origin` of the training data: a table is expected to have the same columns.
+        progress: Shows progress.
+        say: Called with lines about skipped files.
 
     Raises:
-        DataError: A class is not known, or the labels are of another task.
+        DataError: A class is unknown, or the labels are for another task.
     """
     kind = source_of(data)
     if kind == FOLDER:
         if not find_task(task).one_class:
-            raise DataError(f"the model is a {task} one; score it on a table with its labels, not on a folder.")
+            raise DataError(f"the model's task is {task}: score it on a table with labels, not on a folder.")
         return folder.load_labelled(Path(data), classes, progress=progress, say=say)
     columns = replace(Columns(**origin.get("columns", {})), task=task)
-    found, _ = _opened(data, kind, Reading(columns if kind in (TABLE, MEMORY) else Columns()), progress, say)
-    if found.task != task:
-        raise DataError(f"the labels of {found.name} are {found.task}; the model is {task}.")
-    return indexing.index_known(found, classes, progress=progress, say=say)
+    opened, _ = _open(data, kind, Reading(columns if kind in (TABLE, MEMORY) else Columns()), progress, say)
+    if opened.task != task:
+        raise DataError(f"the labels of {opened.name} are {opened.task}; the model's task is {task}.")
+    return indexing.index_known(opened, classes, progress=progress, say=say)

@@ -1,7 +1,7 @@
 """Tables of pictures or texts: .csv and .tsv files, a folder with one table per split, pandas DataFrames.
 
-A row has a picture's path, relative to the table's folder, or a text; and its label: a class, several classes with `;`
-between them or as 0/1 columns, or a number.
+A row has a picture's path, relative to the table's folder, or a text; and its label: a class, several classes
+separated by `;` or as 0/1 columns, or a number.
 """
 
 import csv
@@ -19,7 +19,7 @@ from tfransfer.data.sources.kinds import SPLIT_TABLES, TABLE_SUFFIXES, split_tab
 from tfransfer.errors import DataError, DataNotFoundError, SettingError, did_you_mean
 from tfransfer.tasks.labels import SEPARATOR, Unusable
 
-# Looked for, in this order, where the user names no column.
+# Default column names, in this order.
 _PATHS = ("path", "file_name", "filename", "file", "image_path", "image", "img", "picture", "photo")
 _TEXTS = ("text", "sentence", "review", "comment", "document", "content")
 _LABELS = ("label", "labels", "class", "classes", "category", "target", "tags", "value", "y")
@@ -28,18 +28,18 @@ _SPLITS = ("split", "subset")
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column says what; None looks for one by its name.
+    """The column of each kind; None finds it by its usual names.
 
-    A number counts columns from 1, for tables without a line of names.
+    A number counts columns from 1, for tables without a header.
 
     Attributes:
-        path: Of pictures.
-        text: Of texts.
-        label: Of the label; several with commas between them hold 0 or 1 each.
-        split: Of "train", "validation" or "test".
-        group: Whose equal values stay on one side.
-        separator: Between the classes of a multi-label row.
-        task: "single-label", "multi-label" or "regression"; None tells it from the labels.
+        path: Column of picture paths.
+        text: Column of texts.
+        label: Column of labels; several comma-separated names are columns of 0 and 1.
+        split: Column of "train", "validation" or "test".
+        group: Column of groups; each group stays in one split.
+        separator: Separates the classes of a multi-label cell.
+        task: "single-label", "multi-label" or "regression"; None infers it from the labels.
     """
 
     path: str | None = None
@@ -52,7 +52,7 @@ class Columns:
     task: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, without those that are None."""
+        """Plain values, without None."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
 
@@ -61,9 +61,9 @@ class Line:
     """A line of a table.
 
     Attributes:
-        place: For messages: the file's name and the line's number.
-        cells: By column.
-        split: That the file is for; empty where the table decides.
+        place: File name and line number, for messages.
+        cells: The cells by column.
+        split: The split that the whole file is for; empty if the table decides.
     """
 
     place: str
@@ -72,17 +72,17 @@ class Line:
 
 
 def table_source(path: Path, columns: Columns, root: Path | None = None) -> Source:
-    """What a table holds.
+    """The contents of a table.
 
     Args:
         path: A .csv or .tsv file, or a folder with a table for each split.
-        columns: Which column says what.
-        root: What paths are relative to; None takes the table's folder.
+        columns: The column of each kind.
+        root: The folder that paths are relative to; None takes the table's.
 
     Raises:
         DataNotFoundError: The file does not exist.
-        DataError: It is no table, lacks a column, or a label cannot be read.
-        SettingError: The task cannot be told from the labels.
+        DataError: It is not a table, lacks a column, or a label cannot be read.
+        SettingError: The task cannot be inferred from the labels.
     """
     if not path.exists():
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -98,7 +98,7 @@ def table_source(path: Path, columns: Columns, root: Path | None = None) -> Sour
 
 
 def frame_lines(frame: Any) -> list[Line]:
-    """The lines of a pandas DataFrame; what pandas counts as missing is empty."""
+    """The lines of a pandas DataFrame; missing values become empty cells."""
     names = [str(name) for name in frame.columns]
     missing = frame.isna().to_numpy()
     values = frame.to_numpy(dtype=object)
@@ -112,28 +112,28 @@ def read_lines(file: Path, numbered: bool = False, split: str = "") -> list[Line
     """The lines of a .csv or .tsv file.
 
     Args:
-        file: UTF-8; a .csv file may have semicolons in place of commas.
-        numbered: Whether the columns have numbers, from "1", because the file has no line of names.
-        split: That the whole file is for.
+        file: UTF-8; a .csv file may have semicolons instead of commas.
+        numbered: Whether the columns are numbered from "1" because the file has no header.
+        split: The split that the whole file is for.
 
     Raises:
-        DataError: It is no such file, or a line has another number of cells.
+        DataError: It is not such a file, or a line has another number of cells.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (UnicodeDecodeError, OSError) as error:
         raise DataError(f"{file} cannot be read as a table in UTF-8: {error}.") from error
     delimiter = TABLE_SUFFIXES[file.suffix.lower()]
-    # Spreadsheets write semicolons where the decimal sign is a comma. The first line tells, because it holds names, in
-    # which either sign is rare; csv.Sniffer looks at texts too, whose commas mislead it.
+    # Spreadsheets write semicolons in locales with a decimal comma. The first line decides, because it is the header,
+    # where both characters are rare; csv.Sniffer also looks at texts, whose commas mislead it.
     first = text.partition("\n")[0]
     if delimiter == "," and first.count(";") > first.count(","):
         delimiter = ";"
     try:
         rows = _rows(text, delimiter, csv.QUOTE_MINIMAL)
         if delimiter == "\t" and len({len(row) for _, row in rows}) > 1:
-            # Tab-separated files often quote nothing, so a lone quotation mark in a text would swallow all lines up to
-            # the next one. That shows in uneven rows.
+            # Tab-separated files are often unquoted, so that a single quotation mark in a text would swallow all lines
+            # up to the next one. Uneven rows are the sign of that.
             rows = _rows(text, delimiter, csv.QUOTE_NONE)
     except csv.Error as error:
         raise DataError(f"{file} cannot be read as a table: {error}.") from error
@@ -145,7 +145,7 @@ def read_lines(file: Path, numbered: bool = False, split: str = "") -> list[Line
         raise DataError(f"the table {file} has two columns {twice[0]!r}; rename one.")
     for number, row in rows:
         if len(row) != len(names):
-            raise DataError(f"{file}, line {number}: expected {len(names)} cells, there are {len(row)}.")
+            raise DataError(f"{file}, line {number}: expected {len(names)} cells, got {len(row)}.")
     return [Line(f"{file.name}, line {n}", dict(zip(names, row, strict=True)), split) for n, row in rows]
 
 
@@ -155,20 +155,20 @@ def _rows(text: str, delimiter: str, quoting: int) -> list[tuple[int, list[str]]
 
 
 def lines_source(lines: Sequence[Line], columns: Columns, name: str, root: Path) -> Source:
-    """Rows from lines; those without a label, without a file and those listed twice are set aside.
+    """Rows from lines; those without a label, without a file or listed twice are skipped.
 
     Args:
-        lines: Of one table or several with the same columns.
-        columns: Which column says what.
-        name: Of the table, for messages.
-        root: What paths are relative to.
+        lines: Lines of one table, or of several with the same columns.
+        columns: The column of each kind.
+        name: The table's name, for messages.
+        root: The folder that paths are relative to.
 
     Raises:
-        DataError: A column is missing, or a label cannot be read.
-        SettingError: The task cannot be told from the labels.
+        DataError: A column is missing, or a label cannot be parsed.
+        SettingError: The task cannot be inferred from the labels.
     """
     if not lines:
-        raise DataError(f"the table {name} has no line below its names.")
+        raise DataError(f"the table {name} has no lines below its header.")
     for line in lines:
         if line.cells.keys() != lines[0].cells.keys():
             raise DataError(f"{line.place}: its columns differ from those of {lines[0].place}.")
@@ -176,48 +176,48 @@ def lines_source(lines: Sequence[Line], columns: Columns, name: str, root: Path)
     subject, kind = _subject(columns, known, name)
     is_file = MODALITIES[kind].has_pixels
     label_columns = _label_columns(columns, known, subject, lines, name)
-    split = _named(columns.split, _SPLITS, known, name, "--split-column")
-    group = _named(columns.group, (), known, name, "--group-column")
+    split = _find_column(columns.split, _SPLITS, known, name, "--split-column")
+    group = _find_column(columns.group, (), known, name, "--group-column")
     issues: list[Issue] = []
-    read = labels.read(lines, label_columns, columns.separator, columns.task)
-    kept = []
-    called: Counter[str] = Counter()
-    for line, target in zip(lines, read.targets, strict=True):
+    parsed = labels.read(lines, label_columns, columns.separator, columns.task)
+    usable = []
+    name_counts: Counter[str] = Counter()
+    for line, target in zip(lines, parsed.targets, strict=True):
         cell = line.cells[subject]
-        path = Path(cell.strip()).as_posix() if is_file else _text_name(cell, called)
+        path = Path(cell.strip()).as_posix() if is_file else _text_name(cell, name_counts)
         if isinstance(target, Unusable):
             issues.append(Issue(path, "no label", f"{line.place}: {target.reason}"))
             continue
-        side = line.split or (_split_of(line, split) if split else "")
-        row = Row(path, target, side, (line.cells[group] or None) if group else None, None if is_file else cell)
-        kept.append((line, row))
-    kept = _without_undecided(kept, issues)
+        split_name = line.split or (_split_of(line, split) if split else "")
+        row = Row(path, target, split_name, (line.cells[group] or None) if group else None, None if is_file else cell)
+        usable.append((line, row))
+    usable = _with_split(usable, issues)
     if is_file:
-        kept = _usable_paths(kept, root, name, issues)
-    rows = tuple(row for _, row in kept)
-    return Source(root, rows, name, read.task, kind, read.classes, issues=issues)
+        usable = _usable_paths(usable, root, name, issues)
+    rows = tuple(row for _, row in usable)
+    return Source(root, rows, name, parsed.task, kind, parsed.classes, issues=issues)
 
 
-def _text_name(text: str, called: Counter[str]) -> str:
-    """A name by content, so that it stays when lines are added; equal texts are numbered."""
+def _text_name(text: str, counts: Counter[str]) -> str:
+    """A name derived from the content, so that it is stable when lines are added; identical texts are numbered."""
     name = text_hash(text)[:16]
-    called[name] += 1
-    return name if called[name] == 1 else f"{name}-{called[name]}"
+    counts[name] += 1
+    return name if counts[name] == 1 else f"{name}-{counts[name]}"
 
 
 def _subject(columns: Columns, known: Sequence[str], name: str) -> tuple[str, str]:
-    """The column with pictures or texts, and which of the two it has."""
+    """The column of pictures or texts, and the modality."""
     if columns.path and columns.text:
-        raise SettingError("name either a path column or a text column: a row is a picture or a text.")
+        raise SettingError("give either a path column or a text column: a row is a picture or a text.")
     if columns.text:
-        return str(_named(columns.text, (), known, name, "--text-column")), TEXT
+        return str(_find_column(columns.text, (), known, name, "--text-column")), TEXT
     if columns.path:
-        return str(_named(columns.path, (), known, name, "--path-column")), IMAGE
-    path, text = (_named(None, names, known, name, "") for names in (_PATHS, _TEXTS))
+        return str(_find_column(columns.path, (), known, name, "--path-column")), IMAGE
+    path, text = (_find_column(None, names, known, name, "") for names in (_PATHS, _TEXTS))
     if not path and not text:
         raise DataError(
-            f"{name} has the columns {', '.join(known)}: which has the pictures' paths, or the texts? "
-            "Name it with --path-column or --text-column."
+            f"{name} has the columns {', '.join(known)}: which has the pictures' paths or the texts? "
+            "Give it with --path-column or --text-column."
         )
     return (path, IMAGE) if path else (str(text), TEXT)
 
@@ -226,42 +226,42 @@ def _label_columns(
     columns: Columns, known: Sequence[str], subject: str, lines: Sequence[Line], name: str
 ) -> tuple[str, ...]:
     if columns.label and columns.label not in known and "," in columns.label:
-        asked = [part.strip() for part in columns.label.split(",") if part.strip()]
-        return tuple(str(_named(part, (), known, name, "--label-column")) for part in asked)
-    found = _named(columns.label, _LABELS, known, name, "--label-column")
-    if found:
-        return (found,)
+        requested = [part.strip() for part in columns.label.split(",") if part.strip()]
+        return tuple(str(_find_column(part, (), known, name, "--label-column")) for part in requested)
+    column = _find_column(columns.label, _LABELS, known, name, "--label-column")
+    if column:
+        return (column,)
     others = [column for column in known if column not in (subject, columns.split, columns.group, *_SPLITS)]
     switches = [c for c in others if all(line.cells[c].strip() in labels.SWITCHES for line in lines)]
     if len(switches) > 1:
         return tuple(switches)
     raise DataError(
-        f"{name} has the columns {', '.join(known)}: which has the labels? Name it with --label-column, several 0/1 "
-        "columns with commas between them."
+        f"{name} has the columns {', '.join(known)}: which has the labels? Give it with --label-column; separate "
+        "several 0/1 columns by commas."
     )
 
 
-def _named(asked: str | None, usual: Iterable[str], known: Sequence[str], name: str, option: str) -> str | None:
-    """The column that was asked for, or the first with a usual name."""
-    if asked is None:
+def _find_column(given: str | None, usual: Iterable[str], known: Sequence[str], name: str, option: str) -> str | None:
+    """The requested column, or the first with a usual name."""
+    if given is None:
         lower = {column.lower(): column for column in reversed(known)}
         return next((lower[word] for word in usual if word in lower), None)
-    if asked not in known:
+    if given not in known:
         raise DataError(
-            f"{option}: {name} has no column {asked!r}; it has {', '.join(known)}.{did_you_mean(asked, known)}"
+            f"{option}: {name} has no column {given!r}; it has {', '.join(known)}.{did_you_mean(given, known)}"
         )
-    return asked
+    return given
 
 
 def _split_of(line: Line, column: str) -> str:
-    said = line.cells[column].strip().lower()
-    if said and said not in SPLIT_TABLES:
-        raise DataError(f"{line.place}: split {said!r} is none of train, validation, test.")
-    return SPLIT_TABLES.get(said, "")
+    split = line.cells[column].strip().lower()
+    if split and split not in SPLIT_TABLES:
+        raise DataError(f"{line.place}: split {split!r} is not one of train, validation, test.")
+    return SPLIT_TABLES.get(split, "")
 
 
-def _without_undecided(rows: list[tuple[Line, Row]], issues: list[Issue]) -> list[tuple[Line, Row]]:
-    """Where the table decides the splits, a row without one is set aside."""
+def _with_split(rows: list[tuple[Line, Row]], issues: list[Issue]) -> list[tuple[Line, Row]]:
+    """If the table decides the splits, skip rows without one."""
     if not any(row.split for _, row in rows):
         return rows
     issues += [Issue(row.path, "no split", f"{line.place}: its split is empty") for line, row in rows if not row.split]
@@ -271,12 +271,12 @@ def _without_undecided(rows: list[tuple[Line, Row]], issues: list[Issue]) -> lis
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a cell that is no path can be longer than any file's name
+    except OSError:  # a cell that is not a path can be longer than any file name
         return False
 
 
 def _usable_paths(rows: list[tuple[Line, Row]], root: Path, name: str, issues: list[Issue]) -> list[tuple[Line, Row]]:
-    """Rows with a file that no earlier row has."""
+    """Rows whose file exists and is not in an earlier row."""
     first: dict[str, tuple[Line, Row]] = {}
     missing = []
     for line, row in rows:
@@ -287,7 +287,7 @@ def _usable_paths(rows: list[tuple[Line, Row]], root: Path, name: str, issues: l
             detail = "listed" if same else "listed with another label or split"
             issues.append(Issue(row.path, kind, f"{line.place}: {detail} in {earlier.place} already"))
         elif row.path in ("", ".") or not _is_file(root / row.path):
-            missing.append(Issue(row.path, "missing", f"{line.place}: there is no such file"))
+            missing.append(Issue(row.path, "missing", f"{line.place}: the file does not exist"))
         else:
             first[row.path] = (line, row)
     if len(missing) * 2 > len(rows):

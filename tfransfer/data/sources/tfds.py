@@ -1,4 +1,4 @@
-"""TensorFlow Datasets as a source: its records are unpacked once, JPEG stays JPEG, and its own splits are kept."""
+"""TensorFlow Datasets as a source: records are unpacked once, JPEG stays JPEG, and the splits are its own."""
 
 import socket
 import sys
@@ -32,7 +32,7 @@ _EXAMPLE = 'splits={"train": "train[:80%]", "validation": "train[80%:]", "test":
 
 @dataclass(frozen=True)
 class _FeatureNames:
-    """Which features are the example and its target, and how they are read."""
+    """The features of the example and its target, and how to read them."""
 
     example: str
     target: str
@@ -49,14 +49,14 @@ def open_tfds(
     progress: Progress = quiet,
     say: Say = silent,
 ) -> Unpacked:
-    """Unpack a dataset that TensorFlow Datasets knows, or that was prepared in `data_dir`.
+    """Unpack a dataset of TensorFlow Datasets, or one prepared in `data_dir`.
 
     Args:
         name: NAME, NAME:version, NAME/config or NAME/config:version.
-        data_dir: Where prepared datasets are; None is TensorFlow Datasets' own place.
+        data_dir: Folder of prepared datasets; None takes TensorFlow Datasets' default.
         splits: As for `open_builder`.
-        progress: Shows how far the unpacking is.
-        say: Told that the dataset is being downloaded.
+        progress: Shows the progress of unpacking.
+        say: Called with a line when the dataset is downloaded.
 
     Raises:
         SettingError: tensorflow-datasets is not installed.
@@ -74,10 +74,10 @@ def open_builder(builder: Any, splits: dict[str, str] | None = None, progress: P
     """Unpack a prepared `tfds.core.DatasetBuilder`, for example a `tfds.folder_dataset.ImageFolder`.
 
     Args:
-        builder: Whose data is prepared.
-        splits: From "train", "validation" and "test" to what TensorFlow Datasets calls a split, slices included:
+        builder: A builder whose data is prepared.
+        splits: From "train", "validation" and "test" to TensorFlow Datasets' splits or slices of them:
             {"train": "train[:80%]", "validation": "train[80%:]", "test": "test"}. None takes the builder's own.
-        progress: Shows how far the unpacking is.
+        progress: Shows the progress of unpacking.
 
     Raises:
         DataNotFoundError: The data is not prepared.
@@ -85,18 +85,18 @@ def open_builder(builder: Any, splits: dict[str, str] | None = None, progress: P
         WriteError: The cache cannot be written to.
     """
     columns = _columns(builder)
-    wanted, notes = _wanted(builder, splits)
-    streams = [(split, _stream(builder, columns, read)) for split, read in wanted]
+    requested, notes = _requested_splits(builder, splits)
+    streams = [(split, _stream(builder, columns, read)) for split, read in requested]
     total = sum(max(int(stream.cardinality()), 0) for _, stream in streams)
 
     def fill(writer: Writer) -> Contents:
         with progress(f"unpacking {builder.info.full_name}", total, "examples") as advance:
             rows, left_out = _read(columns, streams, writer, advance)
         if not rows:
-            raise DataError(f"{builder.info.full_name} has no example with a known label in {dict(wanted)}.")
+            raise DataError(f"{builder.info.full_name} has no example with a known label in {dict(requested)}.")
         return Contents(tuple(rows), columns.classes, columns.task, (*notes, *left_out))
 
-    unpacked = unpack("tfds", _facts(builder, wanted), fill)
+    unpacked = unpack("tfds", _facts(builder, requested), fill)
     return unpacked
 
 
@@ -107,9 +107,9 @@ def _tensorflow_datasets() -> Any:
         raise SettingError(
             f'data of TensorFlow Datasets needs a package that is missing ({error}): pip install "tfransfer[tfds]".'
         ) from error
-    if not hasattr(tensorflow_datasets, "features"):  # it logs why it could not be imported, and goes on
+    if not hasattr(tensorflow_datasets, "features"):  # it logs why it could not be imported, and raises nothing
         raise SettingError(
-            "tensorflow_datasets is installed, but does not load beside this TensorFlow (see the error above): install "
+            "tensorflow_datasets is installed, but does not load with this TensorFlow (see the error above): install "
             'a newer TensorFlow, or let pip choose both: pip install -U "tfransfer[tfds]".'
         )
     return tensorflow_datasets
@@ -120,25 +120,25 @@ def _builder(name: str, data_dir: Path | None) -> Any:
     place = {} if data_dir is None else {"data_dir": str(data_dir.expanduser())}
     try:
         return tfds.builder(name, **place)
-    # TensorFlow Datasets raises AssertionError for a version, ValueError for a name or a config, others for its parts.
+    # TensorFlow Datasets raises AssertionError for a version, ValueError for a name or config, and others.
     except Exception as error:
         word = name.partition("/")[0].partition(":")[0]
-        where = f" and nothing is prepared as {name} in {data_dir}" if data_dir else ""
+        where = f" and {data_dir} has nothing prepared as {name}" if data_dir else ""
         known = tfds.list_builders()
         if word in known:
             raise DataNotFoundError(f"tfds:{name} cannot be opened: {_first_line(error)}") from error
         prepared = _prepared_as(data_dir, word)
         hint = f" Prepared there: {', '.join(prepared)}." if prepared else did_you_mean(word, known)
         raise DataNotFoundError(
-            f"TensorFlow Datasets knows no dataset {word!r}{where}; expected NAME, NAME/config or NAME/config:version."
+            f"TensorFlow Datasets has no dataset {word!r}{where}; expected NAME, NAME/config or NAME/config:version."
             + hint
         ) from error
 
 
 def _prepared_as(data_dir: Path | None, word: str) -> list[str]:
     root = (data_dir or Path()).expanduser()
-    found = sorted(file.parent.relative_to(root).parts for file in (root / word).glob("**/dataset_info.json"))
-    return [f"{'/'.join(parts[:-1])}:{parts[-1]}" for parts in found if len(parts) > 1]
+    versions = sorted(file.parent.relative_to(root).parts for file in (root / word).glob("**/dataset_info.json"))
+    return [f"{'/'.join(parts[:-1])}:{parts[-1]}" for parts in versions if len(parts) > 1]
 
 
 def _first_line(error: Exception) -> str:
@@ -150,7 +150,7 @@ def _is_ready(builder: Any) -> bool:
     if builder.is_prepared():
         return True
     try:
-        # The stand-in data of tfds.testing.mock_data is given without ever being prepared.
+        # The mock data of tfds.testing.mock_data is available without being prepared.
         builder.as_dataset(split="train")
     except (AssertionError, ValueError):
         return False
@@ -161,16 +161,16 @@ def _download(builder: Any, name: str, say: Say) -> None:
     root = _place(builder)
     unreachable = _unreachable(builder)
     if unreachable and not any(path.is_file() for path in (root / "downloads").rglob("*")):
-        # Asked first, because TensorFlow Datasets tries each address again for several minutes.
+        # Checked first, because TensorFlow Datasets retries each address for several minutes.
         raise _not_prepared(builder, name, f"{unreachable} cannot be reached")
     say(f"tfds:{name} is not prepared in {root}: downloading it")
-    with telling_write_failures(root, "Name another folder with --data-dir."):
+    with telling_write_failures(root, "Give another folder with --data-dir."):
         try:
             with redirect_stdout(sys.stderr):
                 builder.download_and_prepare()
         except WriteError:
             raise
-        # What can go wrong is up to each dataset: the network, a checksum, a package that only this one needs.
+        # Errors depend on the dataset: the network, a checksum, a package that only this one needs.
         except Exception as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
@@ -178,12 +178,12 @@ def _download(builder: Any, name: str, say: Say) -> None:
 
 
 def _place(builder: Any) -> Path:
-    """The folder of all datasets, above this one's own."""
+    """The folder of all datasets, above this one's."""
     return Path(builder.data_dir).parents[len(builder.info.full_name.split("/")) - 1]
 
 
 def _unreachable(builder: Any) -> str:
-    """The first host of the dataset's files, where none of them can be found; empty where one is, or a proxy asks."""
+    """The first host of the dataset's files if no host resolves; empty if one does, or with a proxy."""
     hosts = list(dict.fromkeys(urlparse(url).hostname or "" for url in builder.url_infos or {}))
     if urllib.request.getproxies():
         return ""
@@ -213,14 +213,14 @@ def _columns(builder: Any) -> _FeatureNames:
     tfds, features = _tensorflow_datasets(), builder.info.features
     example, target = _supervised(builder) or (_only_example(features), _only_target(features))
     if example is None or target is None:
-        raise _cannot_use(builder, "found no single one of each")
+        raise _cannot_use(builder, "there is not exactly one of each")
     task = _task_of(features[target])
     is_text = isinstance(features[example], tfds.features.Text)
     shape = features[example].shape
     is_picture = isinstance(features[example], tfds.features.Image) or (len(shape) == 3 and shape[-1] in (1, 3))
     if task is None or not (is_text or is_picture):
-        raise _cannot_use(builder, f"{example!r} and {target!r} are others")
-    # An Image of floats is stored as bit patterns in a PNG: only its decoder gives pixels.
+        raise _cannot_use(builder, f"{example!r} and {target!r} are neither")
+    # An Image of floats is stored as bit patterns in a PNG, which only its own decoder turns into pixels.
     encoded = isinstance(features[example], tfds.features.Image) and np.dtype(features[example].np_dtype).kind == "u"
     return _FeatureNames(example, target, is_text, encoded, task, _class_names(features[target]))
 
@@ -232,22 +232,22 @@ def _supervised(builder: Any) -> tuple[str, str] | None:
 
 
 def _only_example(features: Any) -> str | None:
-    """The only picture; where there is none, the only text."""
+    """The only picture feature; if there is none, the only text."""
     tfds = _tensorflow_datasets()
     is_mask = lambda f: isinstance(f, tfds.features.LabeledImage)  # noqa: E731
     pictures = [k for k, f in features.items() if isinstance(f, tfds.features.Image) and not is_mask(f)]
     texts = [k for k, f in features.items() if isinstance(f, tfds.features.Text)]
-    found = pictures or texts
-    return found[0] if len(found) == 1 else None
+    candidates = pictures or texts
+    return candidates[0] if len(candidates) == 1 else None
 
 
 def _only_target(features: Any) -> str | None:
-    """The only class label; where there is none, the only list of them, then the only number."""
+    """The only class label; if there is none, the only list of class labels, then the only number."""
     tasks = {key: _task_of(feature) for key, feature in features.items()}
     for task in (SINGLE_LABEL, MULTI_LABEL, REGRESSION):
-        found = [key for key, one in tasks.items() if one == task]
-        if found:
-            return found[0] if len(found) == 1 else None
+        candidates = [key for key, one in tasks.items() if one == task]
+        if candidates:
+            return candidates[0] if len(candidates) == 1 else None
     return None
 
 
@@ -263,40 +263,40 @@ def _task_of(feature: Any) -> str | None:
 
 
 def _class_names(feature: Any) -> tuple[str, ...]:
-    """Of a ClassLabel, or of a Sequence of them; none of a number."""
+    """The names of a ClassLabel or a Sequence of them; empty for a number."""
     return tuple(getattr(getattr(feature, "feature", feature), "names", None) or ())
 
 
-def _cannot_use(builder: Any, found: str) -> DataError:
-    listed = ", ".join(f"{key}: {type(feature).__name__}" for key, feature in builder.info.features.items())
+def _cannot_use(builder: Any, reason: str) -> DataError:
+    features = ", ".join(f"{key}: {type(feature).__name__}" for key, feature in builder.info.features.items())
     return DataError(
-        f"{builder.info.full_name} cannot be used: expected a picture or a text (Image, Text) and what to say of it "
-        f"(ClassLabel, Sequence of ClassLabel, or one number); {found} among its features: {listed}."
+        f"{builder.info.full_name} cannot be used: expected a picture or a text (Image, Text) and its target "
+        f"(ClassLabel, Sequence of ClassLabel, or one number); {reason} among its features: {features}."
     )
 
 
-def _wanted(builder: Any, splits: dict[str, str] | None) -> tuple[list[tuple[str, str]], list[str]]:
-    """Pairs of our split and what to read for it, and notes on what is not read."""
+def _requested_splits(builder: Any, splits: dict[str, str] | None) -> tuple[list[tuple[str, str]], list[str]]:
+    """Pairs of a split here and the TFDS split to read for it, and notes on what is not read."""
     notes = []
     if splits is None:
-        # Only TensorFlow Datasets' own stand-in for data in tests names no splits.
+        # Only TensorFlow Datasets' mock data for tests has no splits.
         own = list(builder.info.splits) or ["train"]
-        wanted = [("train", own[0])] if len(own) == 1 else [(_SPLIT_NAMES[s], s) for s in own if s in _SPLIT_NAMES]
-        others = [s for s in own if s not in {read for _, read in wanted}]
-        if others and wanted:
-            notes.append(f"left out: {', '.join(others)}, which is no train, validation or test split")
+        requested = [("train", own[0])] if len(own) == 1 else [(_SPLIT_NAMES[s], s) for s in own if s in _SPLIT_NAMES]
+        others = [s for s in own if s not in {read for _, read in requested}]
+        if others and requested:
+            notes.append(f"left out: {', '.join(others)}, which is not a train, validation or test split")
     else:
-        wanted = list(splits.items())
+        requested = list(splits.items())
         unknown = [s for s in splits if s not in SPLITS]
         if unknown:
-            raise DataError(f"{unknown[0]!r} is no split here; expected {', '.join(SPLITS)}, as in {_EXAMPLE}.")
-    if "train" not in {split for split, _ in wanted}:
+            raise DataError(f"{unknown[0]!r} is not a split here; expected {', '.join(SPLITS)}, as in {_EXAMPLE}.")
+    if "train" not in {split for split, _ in requested}:
         raise DataError(
-            f"{builder.info.full_name} has {_splits_text(builder)}, of which none is read as train: say which, "
+            f"{builder.info.full_name} has {_splits_text(builder)}, of which none is read as train: give one, "
             f"as in {_EXAMPLE}."
         )
-    # One split says nothing about who is in which: the content decides.
-    return ([("", read) for _, read in wanted] if len(wanted) == 1 else wanted), notes
+    # With one split, the splits here are decided by content.
+    return ([("", read) for _, read in requested] if len(requested) == 1 else requested), notes
 
 
 def _splits_text(builder: Any) -> str:
@@ -304,10 +304,10 @@ def _splits_text(builder: Any) -> str:
 
 
 def _stream(builder: Any, columns: _FeatureNames, read: str) -> Any:
-    """A tf.data.Dataset of one split, without other features, in which a picture file stays as it is."""
+    """A tf.data.Dataset of one split, without other features; picture files stay encoded."""
     tfds = _tensorflow_datasets()
     decoders: Any = {columns.example: tfds.decode.SkipDecoding()} if columns.encoded else {}
-    # An ImageFolder gives no less than all of its features.
+    # An ImageFolder does not support partial decoding.
     if not isinstance(builder, tfds.folder_dataset.ImageFolder):
         decoders = tfds.decode.PartialDecoding({columns.example: True, columns.target: True}, decoders)
     try:
@@ -316,7 +316,7 @@ def _stream(builder: Any, columns: _FeatureNames, read: str) -> Any:
         )
     except ValueError as error:
         raise DataError(
-            f"{builder.info.full_name} cannot give the split {read!r}: {_first_line(error)} It has "
+            f"{builder.info.full_name} cannot read the split {read!r}: {_first_line(error)} It has "
             f"{_splits_text(builder)}; expected these or slices of them, as in {_EXAMPLE}."
         ) from error
     except AssertionError as error:
@@ -334,7 +334,7 @@ def _read(
             example, target = record[columns.example], task.from_record(record[columns.target], columns.classes)
             text = _text(example) if columns.is_text else None
             if target is None:
-                left_out["no known label (-1, or no number)"] += 1
+                left_out["no known label (-1 or not a number)"] += 1
             elif columns.is_text and text is None:
                 left_out["a text that is not UTF-8"] += 1
             elif text is not None:
@@ -353,9 +353,9 @@ def _text(encoded: bytes) -> str | None:
         return None
 
 
-def _facts(builder: Any, wanted: list[tuple[str, str]]) -> dict[str, Any]:
-    """What decides the content: which dataset and splits, and the state of its files."""
-    return {"name": builder.info.full_name, "wanted": wanted, "files": list(_stamps(Path(builder.data_dir)))}
+def _facts(builder: Any, requested: list[tuple[str, str]]) -> dict[str, Any]:
+    """The facts that decide the content: dataset, splits, and the state of its files."""
+    return {"name": builder.info.full_name, "wanted": requested, "files": list(_stamps(Path(builder.data_dir)))}
 
 
 def _stamps(folder: Path) -> Iterator[tuple[str, int, int]]:

@@ -1,4 +1,4 @@
-"""A source that is no folder, written once as encoded pictures into the cache: random access, and content to hash."""
+"""Write a source that is not a folder into the cache once, as picture files: for random access and content hashes."""
 
 import hashlib
 import io
@@ -22,7 +22,7 @@ from tfransfer.system.files import read_json, telling_write_failures, whole
 from tfransfer.tasks.task import TASKS
 
 ROWS = "rows.json"
-# Part of each folder's name: a change of what is written makes another folder.
+# Part of each folder's name: increase it when the written content changes.
 _VERSION = 1
 _FILES_PER_FOLDER = 1000
 _STARTS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"BM": ".bmp"}
@@ -30,13 +30,13 @@ _STARTS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"BM": 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a source says of itself once it has been read.
+    """The contents of a source that was read.
 
     Attributes:
-        rows: An example each.
-        classes: In the source's own order; empty where it names none, as in a regression.
+        rows: One per example.
+        classes: In the source's own order; empty if it has none, as in a regression.
         task: "single-label", "multi-label" or "regression".
-        notes: What the user should know, a sentence each.
+        notes: What the user should know, one sentence each.
     """
 
     rows: tuple[Row, ...]
@@ -51,7 +51,7 @@ class Unpacked:
 
     Attributes:
         root: The folder that the rows' paths are relative to.
-        rows: As for Contents, and so the others.
+        rows: As for Contents, like the others.
     """
 
     root: Path
@@ -62,10 +62,10 @@ class Unpacked:
 
 
 class Writer:
-    """Takes a source's pictures and texts one by one, and gives each a path.
+    """Writes a source's pictures and texts one by one, and gives each a path.
 
     Args:
-        root: The folder to write into; it is made.
+        root: The folder to write into; it is created.
     """
 
     def __init__(self, root: Path) -> None:
@@ -78,7 +78,7 @@ class Writer:
 
         Args:
             encoded: The bytes of the file.
-            suffix: With the dot; found from the bytes if None.
+            suffix: With the dot; None infers it from the bytes.
 
         Returns:
             The path relative to the folder.
@@ -97,7 +97,7 @@ class Writer:
         return name
 
     def content_hash(self, contents: Contents) -> str:
-        """Hash of every example with its target and split; in another order it is the same."""
+        """Hash of all examples with their targets and splits; independent of their order."""
         rows = zip(self._digests, contents.rows, strict=True)
         each = sorted(hashlib.blake2b(d + repr((r.target, r.split)).encode()).digest() for d, r in rows)
         whole_set = repr((_VERSION, contents.classes, contents.task, contents.notes)).encode()
@@ -105,7 +105,7 @@ class Writer:
 
 
 class PixelEncoder:
-    """Writes pictures in memory as PNG, and sees to it that all of them together are pixels in [0, 255]."""
+    """Encodes pictures in memory as PNG, and checks that their pixels are in [0, 255]."""
 
     def __init__(self) -> None:
         self._high = 0.0
@@ -120,15 +120,15 @@ class PixelEncoder:
             Rounded to uint8, shape (h, w), (h, w, 3) or (h, w, 4).
 
         Raises:
-            DataError: The form or range is another.
+            DataError: The shape or range is wrong.
         """
         array = np.asarray(value)
         array = array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array
         form = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
         if not form or 0 in array.shape or array.dtype.kind not in "buif":
             raise DataError(
-                "a picture is an array of numbers, (height, width), (height, width, 1), (height, width, 3) or "
-                f"(height, width, 4); this one is {array.dtype} {np.shape(value)}."
+                "expected a picture as an array of numbers, (height, width), (height, width, 1), (height, width, 3) or "
+                f"(height, width, 4); got {array.dtype} {np.shape(value)}."
             )
         if array.dtype == np.uint8:
             return array
@@ -145,10 +145,10 @@ class PixelEncoder:
         return stream.getvalue()
 
     def finish(self) -> None:
-        """Look at all pictures together: one may be nearly black, but not every one.
+        """Check all pictures together: one may be nearly black, but not every one.
 
         Raises:
-            DataError: Of those that were not uint8, none was brighter than 1.
+            DataError: No picture that was not uint8 had a pixel above 1.
         """
         if 0 < self._high <= 1:
             raise _not_pixels(0, self._high)
@@ -161,15 +161,15 @@ def _not_pixels(low: float, high: float) -> DataError:
     )
 
 
-# Writes a source's examples and says what they are.
+# Writes a source's examples and returns its contents.
 Fill = Callable[[Writer], Contents]
 
 
 def unpack(kind: str, facts: dict[str, Any], fill: Fill) -> Unpacked:
-    """Unpack a source whose facts are known, unless the cache has it: then the source is not touched.
+    """Unpack a source whose facts are known in advance; if the cache has it, the source is not read.
 
     Args:
-        kind: Of source, a folder of the cache: "tfds" or "arrays".
+        kind: Kind of source, also the folder in the cache: "tfds" or "arrays".
         facts: Plain values that decide the content; equal facts mean equal content.
         fill: Reads the source.
 
@@ -178,9 +178,9 @@ def unpack(kind: str, facts: dict[str, Any], fill: Fill) -> Unpacked:
     """
     text = json.dumps([_VERSION, facts], sort_keys=True)
     folder = _home(kind) / hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-    kept = _read(folder)
-    if kept is not None:
-        return kept
+    cached = _read(folder)
+    if cached is not None:
+        return cached
     with whole(folder, REMEDY) as partial:
         contents = fill(Writer(partial))
         _write_rows(partial, contents)
@@ -188,7 +188,7 @@ def unpack(kind: str, facts: dict[str, Any], fill: Fill) -> Unpacked:
 
 
 def unpack_by_content(kind: str, fill: Fill) -> Unpacked:
-    """Unpack a source whose content is only known when it has been read; what the cache has already is not kept twice.
+    """Unpack a source whose content is known only after reading it; the cache does not store the same content twice.
 
     Args:
         kind: As for `unpack`.
@@ -200,43 +200,43 @@ def unpack_by_content(kind: str, fill: Fill) -> Unpacked:
     home = _home(kind)
     with telling_write_failures(home, REMEDY):
         home.mkdir(parents=True, exist_ok=True)
-        room = Path(tempfile.mkdtemp(prefix=".writing-", dir=home))
+        scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=home))
         try:
-            writer = Writer(room / "filled")
+            writer = Writer(scratch / "filled")
             contents = fill(writer)
             folder = home / writer.content_hash(contents)
-            kept = _read(folder)
-            if kept is not None:
-                return kept
-            _write_rows(room / "filled", contents)
+            cached = _read(folder)
+            if cached is not None:
+                return cached
+            _write_rows(scratch / "filled", contents)
             with whole(folder, REMEDY) as partial:
-                (room / "filled").rename(partial)
+                (scratch / "filled").rename(partial)
         finally:
-            shutil.rmtree(room, ignore_errors=True)
+            shutil.rmtree(scratch, ignore_errors=True)
     return _at(folder, contents)
 
 
 def reopen(root: Path) -> Unpacked:
-    """Open what was unpacked earlier.
+    """Open a source that was unpacked earlier.
 
     Args:
-        root: As `Unpacked.root` was.
+        root: Its `Unpacked.root`.
 
     Raises:
         DataNotFoundError: The folder is gone or damaged.
     """
-    kept = _read(root)
-    if kept is None:
+    cached = _read(root)
+    if cached is None:
         state = "is damaged" if root.is_dir() else "does not exist"
         raise DataNotFoundError(
             f"the unpacked data {root} {state}; expected {ROWS} and the pictures it lists. Open the source again "
-            "(the same tfds: name, arrays or tf.data.Dataset): that writes it anew."
+            "(the same tfds: name, arrays or tf.data.Dataset): that writes it again."
         )
-    return kept
+    return cached
 
 
 def suffix_of(encoded: bytes) -> str:
-    """The suffix that a picture file of these bytes has, ".picture" where the format is not known."""
+    """The suffix for a picture file with these bytes; ".picture" if the format is unknown."""
     if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
         return ".webp"
     return next((suffix for start, suffix in _STARTS.items() if encoded.startswith(start)), ".picture")
@@ -257,7 +257,7 @@ def _write_rows(folder: Path, contents: Contents) -> None:
 
 
 def _read(folder: Path) -> Unpacked | None:
-    """What stands in a folder; None where nothing does, or what does is not whole."""
+    """The unpacked source in a folder; None if it is missing or incomplete."""
     try:
         record = read_json(folder / ROWS)
         rows = tuple(_row(*values) for values in record["rows"])
@@ -278,9 +278,9 @@ def _row(path: str, target: Any, split: str, text: str | None) -> Row:
 
 
 def _files(folder: Path) -> set[str]:
-    """The pictures there are, listed folder by folder: far quicker than to ask for each."""
-    found = set()
-    for place in (folder / "pictures").iterdir() if (folder / "pictures").is_dir() else ():
-        with os.scandir(place) as entries:
-            found |= {f"pictures/{place.name}/{entry.name}" for entry in entries}
-    return found
+    """The existing pictures, listed folder by folder: much faster than checking each file."""
+    paths = set()
+    for subfolder in (folder / "pictures").iterdir() if (folder / "pictures").is_dir() else ():
+        with os.scandir(subfolder) as entries:
+            paths |= {f"pictures/{subfolder.name}/{entry.name}" for entry in entries}
+    return paths
