@@ -147,7 +147,9 @@ def test_pictures_deep_below_classes_are_said():
 
 
 def test_known_classes_are_found_whatever_stands_above_them():
-    rows = read_known(["cat/1.jpg", "test/dog/1.jpg", "a/test/elk/x/1.jpg", "test/owl/1.jpg", "ape/1.jpg", "1.jpg"], CLASSES)
+    rows = read_known(
+        ["cat/1.jpg", "test/dog/1.jpg", "a/test/elk/x/1.jpg", "test/owl/1.jpg", "ape/1.jpg", "1.jpg"], CLASSES
+    )
     assert [row.target for row in rows] == ["cat", "dog", "elk", "owl", "ape"]
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +12,22 @@ from tfransfer.data.dataset import Dataset
 from tfransfer.data.health import audit
 from tfransfer.data.index import Issue, Row
 from tfransfer.data.indexing import Source
-from tfransfer.data.sources.kinds import SPLIT_FOLDERS
+from tfransfer.data.sources.layout import Layout, read_known, read_layout
 from tfransfer.display.progress import Progress, Say, quiet, silent
 from tfransfer.errors import DataError, DataNotFoundError, did_you_mean
 
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp"}
 # Common image formats that are not supported: these files are reported, other files are ignored.
 _UNSUPPORTED = {".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".raw", ".cr2", ".nef", ".dng", ".svg", ".psd"}
-_SYSTEM_FILES = {"thumbs.db", "desktop.ini", "__macosx"}
+# What systems and programs leave in folders, in lower case; names that begin with "." are left out anyway. Some hold
+# real pictures, such as the thumbnails that network drives make of every photo.
+_SYSTEM_FILES = {
+    "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "__macosx", "network trash folder",
+    "temporary items", "thevolumesettingsfolder", "$recycle.bin", "recycler", "recycled", "system volume information",
+    "found.000", "lost+found", "lost.dir", "@eadir", "#recycle", "#snapshot", "@tmp", "@sharebin", "@__thumb",
+    "@recycle", "@recently-snapshot", "_vti_cnf", "_thumbs", "__pycache__", "node_modules", "_gsdata_",
+}  # fmt: skip
+_SYSTEM_ENDINGS = (".lrdata", ".cocatalog", ".photoslibrary", ".lrcat-data", ".dtrash", ".sync-conflict")
 METADATA = "metadata.csv"
 
 GroupOf = Callable[[str], str | None]
@@ -37,17 +46,19 @@ def folder_source(root: Path, group: GroupOf | None = None, group_column: str | 
         DataError: There are no class folders with pictures.
     """
     _require_folder(root)
-    files = _files(root)
-    rows = _by_class(_pictures(files))
+    files, notes = _files(root), _litter_notes(root)
+    layout = read_layout(str(root), _pictures(files))
+    rows = list(layout.rows)
     _require_classes(root, rows)
     _require_plain_names(rows)
-    empty = _empty_classes(root, rows)
-    notes = [f"the folder {issue.path!r} has no {audit.READABLE} pictures, so it is not a class" for issue in empty]
+    empty = _empty_classes(root, layout)
+    notes += [f"the folder {issue.path!r} has no {audit.READABLE} pictures, so it is not a class" for issue in empty]
+    notes += [*layout.notes, *(_unlabeled_note(*left_out) for left_out in layout.unlabeled.items())]
     if group is None and group_column:
         group = _groups_from_metadata(root, group_column, rows, notes)
     if group:
         rows = [replace(row, group=group(row.path)) for row in rows]
-    issues = [*_skipped(files, rows), *empty]
+    issues = [*_skipped(files, layout), *empty]
     return Source(root, tuple(rows), str(root), issues=issues, notes=notes)
 
 
@@ -72,25 +83,18 @@ def load_labelled(
         DataError: A class is not known, or no picture can be read.
     """
     _require_folder(root)
-    rows = find_pictures(root)
+    rows = list(read_known(list_pictures(root), classes))
     _require_classes(root, rows)
     return indexing.index_known(Source(root, tuple(rows), str(root)), classes, max_pixels, progress, say)
 
 
 def find_pictures(root: Path) -> list[Row]:
-    """The picture files below a folder, by their suffix, sorted by path; nothing is opened."""
-    return _by_class(list_pictures(root))
+    """The picture files in class folders, by their suffix, sorted by path; nothing is opened."""
+    return list(read_layout(str(root), list_pictures(root)).rows)
 
 
-def _by_class(paths: list[str]) -> list[Row]:
-    splits = _split_folders({path.split("/")[0] for path in paths if "/" in path})
-    depth = 2 if splits else 1
-    rows = []
-    for path in paths:
-        parts = path.split("/")
-        if len(parts) > depth:
-            rows.append(Row(path, parts[depth - 1], splits.get(parts[0], "") if splits else ""))
-    return rows
+def _unlabeled_note(folder: str, count: int) -> str:
+    return f"{count} pictures in {folder!r} have no labels and are left out; if that is a class, rename the folder"
 
 
 def list_pictures(root: Path) -> list[str]:
@@ -118,7 +122,7 @@ def _walk(root: Path, folder: Path, above: set[tuple[int, int]]) -> Iterator[str
         ) from error
     here = above | {(status.st_dev, status.st_ino)}
     for entry in entries:
-        if entry.name.startswith(".") or entry.name.lower() in _SYSTEM_FILES:
+        if _is_litter(entry.name):
             continue
         if _is_folder(entry):
             target = entry.stat()
@@ -136,41 +140,49 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _folders(root: Path) -> list[str]:
-    return sorted(
-        e.name
-        for e in os.scandir(root)
-        if _is_folder(e) and not e.name.startswith(".") and e.name.lower() not in _SYSTEM_FILES
-    )
+    return sorted(e.name for e in os.scandir(root) if _is_folder(e) and not _is_litter(e.name))
 
 
-def _skipped(files: list[str], rows: list[Row]) -> list[Issue]:
-    """Issues for pictures in unsupported formats, then for pictures outside the class folders."""
-    placed = {f.path for f in rows}
+def _is_litter(name: str) -> bool:
+    """Whether a system or program left this behind."""
+    return name.startswith(".") or name.lower() in _SYSTEM_FILES or name.lower().endswith(_SYSTEM_ENDINGS)
+
+
+def _litter_notes(root: Path) -> list[str]:
+    """What was passed over although it holds pictures, by its name; hidden folders are nobody's data."""
+    counts: Counter[str] = Counter()
+    for folder, names, _ in os.walk(root):
+        for name in [name for name in names if _is_litter(name)]:
+            names.remove(name)
+            if not name.startswith("."):
+                found = (file for _, _, files in os.walk(Path(folder, name)) for file in files)
+                counts[name] += sum(Path(file).suffix.lower() in PICTURE_SUFFIXES for file in found)
+    return [f"ignored {n} pictures in folders {name!r}, which a program left there" for name, n in counts.items() if n]
+
+
+def _skipped(files: list[str], layout: Layout) -> list[Issue]:
+    """Issues for pictures in unsupported formats, without labels, and outside the class folders."""
+    placed = {row.path for row in layout.rows}
     others = [p for p in files if Path(p).suffix.lower() in _UNSUPPORTED]
+    outside = [p for p in _pictures(files) if p not in placed and not layout.is_unlabeled(p)]
     return [
         *(
             Issue(p, "format", f"{Path(p).suffix} is not read here; convert it to one of {audit.READABLE}")
             for p in others
         ),
-        *(Issue(p, "no class", "it is not in a class folder") for p in _pictures(files) if p not in placed),
+        *(Issue(p, "unlabeled", _unlabeled_note(p, n), set_aside=False) for p, n in layout.unlabeled.items()),
+        *(Issue(p, "no class", "it is not in a class folder") for p in outside),
     ]
 
 
-def _empty_classes(root: Path, rows: list[Row]) -> list[Issue]:
+def _empty_classes(root: Path, layout: Layout) -> list[Issue]:
     """Issues for class folders without pictures, which would otherwise be dropped silently."""
-    splits = {f.path.split("/")[0] for f in rows if f.split}
-    names = {name for place in ([root / split for split in splits] or [root]) for name in _folders(place)}
-    empty = sorted(names - {f.target for f in rows})
+    names = {name for parent in layout.parents for name in _folders(root / parent)}
+    classes = {row.target for row in layout.rows}
     return [
         Issue(name, "empty class", f"it has no {audit.READABLE} pictures, so it is not a class", set_aside=False)
-        for name in empty
+        for name in sorted(names - classes - {Path(place).name for place in layout.unlabeled})
     ]
-
-
-def _split_folders(names: set[str]) -> dict[str, str]:
-    """From folder name to split, if every folder with pictures is named like a split and one of them is train."""
-    splits = {name: SPLIT_FOLDERS.get(name.lower(), "") for name in names}
-    return splits if names and all(splits.values()) and "train" in splits.values() else {}
 
 
 def _groups_from_metadata(root: Path, column: str, rows: list[Row], notes: list[str]) -> GroupOf:

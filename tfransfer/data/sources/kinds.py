@@ -8,7 +8,7 @@ from tfransfer.data.dataset import Dataset
 DIGITS, FOLDER, TABLE, TFDS, MEMORY = "digits", "folder", "table", "tfds", "memory"
 TFDS_PREFIX = "tfds:"
 TABLE_SUFFIXES = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
-SPLIT_FOLDERS = {
+SPLIT_TABLES = {
     "train": "train",
     "training": "train",
     "val": "validation",
@@ -16,8 +16,9 @@ SPLIT_FOLDERS = {
     "validation": "validation",
     "test": "test",
     "testing": "test",
+    "dev": "validation",
+    "eval": "validation",
 }
-SPLIT_TABLES = SPLIT_FOLDERS | {"dev": "validation", "eval": "validation"}
 
 
 def source_of(data: Any) -> str:

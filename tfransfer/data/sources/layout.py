@@ -1,4 +1,4 @@
-"""What a tree of picture folders means: classes, splits above classes, folders without labels. Unclear ones are refused.
+"""What a tree of picture folders means: classes, splits above classes, or no labels; unclear layouts are refused.
 
 A layout that is misread gives a model that looks good and has learned nothing, such as to tell the folder `train` from
 the folder `test`. So folder names are recognised as splits only where the folders below them agree, and where names
@@ -51,11 +51,18 @@ class Layout:
         rows: The pictures with a class, and their split where the folders give one.
         unlabeled: Folders of pictures without labels that are left out: the folder, and how many pictures it has.
         notes: What a user should know about the reading, a sentence each.
+        parents: The folders that hold the class folders; "" for the top.
     """
 
     rows: tuple[Row, ...]
     unlabeled: dict[str, int]
     notes: tuple[str, ...]
+    parents: tuple[str, ...] = ("",)
+
+    def is_unlabeled(self, path: str) -> bool:
+        """Whether a picture lies in a folder without labels."""
+        parts = path.split("/")
+        return any("/".join(parts[:depth]) in self.unlabeled for depth in range(1, len(parts)))
 
 
 def read_layout(root: str, paths: Sequence[str]) -> Layout:
@@ -193,9 +200,9 @@ def _split_layout(root: str, tops: dict[str, _Folder], splits: dict[str, str], p
     strangers = [name for name in unlabeled if name not in splits and not _is_unlabeled(name)]
     if strangers and len(splits) == 1:
         raise DataError(
-            f"{root} has {_listed(splits)}, which looks like a split with the classes {_listed(trained)}, and beside it "
-            f"{_listed(strangers)}: move these elsewhere if they have no labels; if all of them are classes, put the "
-            f"pictures of {_listed(splits)} directly into it."
+            f"{root} has {_listed(splits)}, which looks like a split with the classes {_listed(trained)}, and beside "
+            f"it {_listed(strangers)}: move these elsewhere if they have no labels; if all of them are classes, put "
+            f"the pictures of {_listed(splits)} directly into it."
         )
     depths = {name: _unwrapped(name, tops[name])[1] + 1 for name in used}
     rows = []
@@ -208,7 +215,8 @@ def _split_layout(root: str, tops: dict[str, _Folder], splits: dict[str, str], p
                 unlabeled[place] = unlabeled.get(place, 0) + 1
             else:
                 rows.append(Row(path, parts[depth], used[parts[0]]))
-    return Layout(tuple(rows), unlabeled, tuple(_renamed(used)))
+    parents = {"/".join(path.split("/")[: depths[name]]) for path in paths if (name := path.split("/")[0]) in depths}
+    return Layout(tuple(rows), unlabeled, tuple(_renamed(used)), tuple(sorted(parents)))
 
 
 def _renamed(used: dict[str, str]) -> list[str]:
@@ -239,9 +247,7 @@ def _class_layout(root: str, tops: dict[str, _Folder], splits: dict[str, str], p
     labelled = {name for name in tops if name not in without}
     if len(labelled) < 2 and not any(map(_is_unlabeled, without)):
         without, labelled = set(), set(tops)
-    rows = tuple(
-        Row(path, parts[0]) for path in paths if len(parts := path.split("/")) > 1 and parts[0] in labelled
-    )
+    rows = tuple(Row(path, parts[0]) for path in paths if len(parts := path.split("/")) > 1 and parts[0] in labelled)
     notes = [f"the folder {name!r} is taken as a class" for name in splits if name in labelled]
     if all(not tops[name].direct for name in labelled) and len(labelled) > 1:
         example = next(iter(sorted(labelled)))
@@ -256,9 +262,9 @@ def _refuse_splits_without_classes(root: str, tops: dict[str, _Folder], splits: 
     if "train" in splits.values():
         raise DataError(
             f"{_listed(splits)} in {root} look like splits, but there are no class folders in "
-            f"{_listed(n for n in splits if splits[n] == 'train')}: put the pictures of each class into a folder of its "
-            f"own, for example {root}/{next(iter(splits))}/cat/1.jpg, or give a table with the columns path and label. "
-            "If they are classes, rename one."
+            f"{_listed(n for n in splits if splits[n] == 'train')}: put the pictures of each class into a folder of "
+            f"its own, for example {root}/{next(iter(splits))}/cat/1.jpg, or give a table with the columns path and "
+            "label. If they are classes, rename one."
         )
     if len(splits) == len(tops) or any(tops[name].folders for name in splits):
         raise DataError(
