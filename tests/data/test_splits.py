@@ -192,7 +192,7 @@ def arrange(tmp_path):
 @pytest.mark.parametrize(
     ("variant", "meant"),
     {"train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation",
-     "test": "test", "testing": "test", "Train": "train", "TRAINING": "train", "Val": "validation", "TEST": "test"}.items(),
+     "test": "test", "testing": "test", "Train": "train", "Val": "validation", "TEST": "test"}.items(),
 )  # fmt: skip
 def test_each_usual_name_of_a_split_folder_is_understood(variant, meant, arrange):
     names = {split: variant if split == meant else split for split in SPLITS}

@@ -49,7 +49,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 READING = (
     "path_column", "text_column", "label_column", "split_column", "group_column", "separator", "task", "data_dir",
-    "splits_",
+    "splits_", "missing_labels", "read_as",
 )  # fmt: skip
 
 
@@ -64,6 +64,9 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
                      "folder, in DATA/metadata.csv."),
         click.option("--separator", default=";", help="Separates several classes in one cell. [default: ;]"),
         click.option("--task", type=click.Choice(TASKS), help="Tables: what to predict. [default: from the labels]"),
+        click.option("--missing-labels", metavar="WORD[,WORD]", help="Tables: words that mean 'no label'."),
+        click.option("--source", "read_as", type=click.Choice(["folder", "table"]), help="Which to read, where DATA "
+                     "has class folders and tables. [default: folder]"),
         click.option("--data-dir", type=PATH, help="tfds: folder with prepared data."),
         click.option("--split", "splits_", multiple=True, metavar="NAME=SPLIT",
                      help="tfds: split to read, e.g. 'train=train[:80%]'."),

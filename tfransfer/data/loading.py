@@ -33,6 +33,8 @@ def load_data(
     splits_file: str | Path | None = None,
     group: folder.GroupOf | None = None,
     group_column: str | None = None,
+    missing_labels: str | Sequence[str] | None = None,
+    read_as: str | None = None,
     max_pixels: int = audit.MAX_PIXELS,
     progress: Progress | bool | None = None,
     say: Say | None = None,
@@ -57,6 +59,9 @@ def load_data(
         splits_file: A recorded `splits.csv` to use instead.
         group: From a relative path to the name of a group that must stay in one split, or None.
         group_column: Column of a table, or of `metadata.csv` in the folder, that names such groups.
+        missing_labels: Tables: words that mean "no label" besides empty cells, comma-separated or as a list; None decides
+            for "none", "NA" and the like by how often they occur, and says so.
+        read_as: "folder" or "table", for a folder that has both class folders and tables; None prefers class folders.
         max_pixels: Pictures with more pixels are skipped.
         progress: Shows progress; True shows a bar, None does so only in a notebook.
         say: Called with lines about skipped files.
@@ -68,10 +73,15 @@ def load_data(
         SettingError: It is not clear how to read it.
     """
     progress, say = listeners(progress, say)
-    columns = Columns(path_column, text_column, label_column, split_column, separator=separator, task=task)
+    if isinstance(missing_labels, str):
+        missing_labels = [word for word in missing_labels.split(",") if word.strip()]
+    columns = Columns(
+        path_column, text_column, label_column, split_column, separator=separator, task=task,
+        missing=None if missing_labels is None else tuple(missing_labels),
+    )  # fmt: skip
     reading = Reading(
         columns, tuple(classes) if classes else None, Path(data_dir) if data_dir else None, tfds_splits, group,
-        group_column,
+        group_column, read_as,
     )  # fmt: skip
     return load(
         source, reading, split_seed=split_seed, splits_file=Path(splits_file) if splits_file else None,

@@ -1,6 +1,7 @@
 """Labels as text: what a cell of a table may hold, and how several classes are written in one."""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,7 +10,11 @@ from tfransfer.errors import DataError
 
 # Between the classes of a multi-label example, in tables and in splits.csv.
 SEPARATOR = ";"
-MISSING = {"", "nan", "na", "n/a", "none", "null", "<na>"}
+# No class is called so; what programs write for a value that is not there.
+MISSING = {"", "nan", "-nan", "#n/a", "<na>", "nat"}
+# These mean a missing value or are a class of that name; only the rest of the column can tell.
+MISSING_WORDS = {"na", "n/a", "none", "null"}
+_WHOLE = re.compile(r"-?[0-9]+")
 # A label before it becomes numbers: a class, the classes that apply, or a number.
 Target = str | tuple[str, ...] | float
 
@@ -57,7 +62,7 @@ def number_in(cell: str, place: str, column: str) -> float | Unusable:
     Raises:
         DataError: The cell holds something else.
     """
-    if is_missing(cell):
+    if is_missing(cell) or cell.lower() in MISSING_WORDS:
         return empty_cell(column)
     number = float_of(cell)
     if number is None:
@@ -73,9 +78,14 @@ def class_in(cell: str, column: str) -> str | Unusable:
     """
     if is_missing(cell):
         return empty_cell(column)
-    if len(cell.splitlines()) > 1:
+    if has_line_break(cell):
         raise DataError(f"the class {cell!r} has a line break in its name: labels are one a line.")
     return cell
+
+
+def has_line_break(name: str) -> bool:
+    """Whether a name would be read as several lines, or as one and an empty one, from labels.txt."""
+    return "".join(name.splitlines()) != name
 
 
 def names_in(target: object) -> tuple[str, ...]:
@@ -88,7 +98,7 @@ def names_in(target: object) -> tuple[str, ...]:
 def ordered_names(targets: Iterable[object]) -> tuple[str, ...]:
     """Class names, sorted; whole numbers by their value, so that 10 comes after 9."""
     names = {name for target in targets for name in names_in(target)}
-    whole = all(name.isdigit() for name in names)
+    whole = all(_WHOLE.fullmatch(name) for name in names)
     return tuple(sorted(names, key=lambda name: (int(name), name) if whole else (0, name)))
 
 

@@ -1,14 +1,17 @@
 """NumPy arrays and tf.data.Datasets as a source: pixels are unpacked once as PNG, texts are stored as they are."""
 
 import hashlib
+import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tfransfer.data.index import SPLITS, Row
+from tfransfer.data.sources.paths import are_paths, is_file, is_picture_path, paths_among_texts
 from tfransfer.data.sources.unpacked import Contents, PixelEncoder, Unpacked, Writer, unpack, unpack_by_content
 from tfransfer.errors import DataError, did_you_mean
 from tfransfer.tasks.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
@@ -40,7 +43,7 @@ def open_arrays(
 
     Args:
         pictures: In [0, 255], shape (n, h, w), (n, h, w, 1), (n, h, w, 3) or (n, h, w, 4), or a list of pictures of
-            different sizes; or n texts.
+            different sizes; or n paths of picture files; or n texts.
         targets: Class numbers or names, shape (n,) or (n, 1); rows of 0 and 1, shape (n, classes): single-label where
             every row is one-hot, else multi-label; or floats, shape (n,), for a regression.
         classes: Names in the order of the class numbers or columns, or all names that may occur.
@@ -57,17 +60,19 @@ def open_arrays(
         if count != len(examples):
             raise DataError(f"{len(examples)} pictures or texts need as many {what}; there are {count}.")
     _require_splits(split_names)
+    records, notes = _with_files(list(zip(examples, resolved.values, split_names, strict=True)))
     facts = {
-        "examples": _hash(examples),
-        "targets": resolved.values,
-        "splits": split_names,
+        "examples": _hash([example for example, _, _ in records]),
+        "targets": [target for _, target, _ in records],
+        "splits": [split for _, _, split in records],
         "classes": resolved.classes,
+        "notes": notes,
     }
 
     def fill(writer: Writer) -> Contents:
         encoder = PixelEncoder()
-        rows = [_row(writer, encoder, *given) for given in zip(examples, resolved.values, split_names, strict=True)]
-        return Contents(tuple(rows), resolved.classes, resolved.task, resolved.notes)
+        rows = tuple(_row(writer, encoder, *record) for record in records)
+        return Contents(rows, resolved.classes, resolved.task, (*resolved.notes, *notes))
 
     return unpack("arrays", facts | {"task": resolved.task}, fill)
 
@@ -76,8 +81,8 @@ def open_tf_dataset(dataset: Any, classes: Sequence[str] | None = None) -> Unpac
     """Unpack a tf.data.Dataset, read once from beginning to end; the same content in another order is stored once.
 
     Args:
-        dataset: Of (picture, label), (text, label) or a dict with the keys "image" or "text", and "label"; batched or
-            not; or a dict of such datasets by split. Pictures and labels are as for `open_arrays`.
+        dataset: Of (picture, label), (path, label), (text, label) or a dict with the keys "image" or "text", and
+            "label"; batched or not; or a dict of such datasets by split. Pictures and labels are as for `open_arrays`.
         classes: As for `open_arrays`; None takes `class_names`, which Keras's `..._dataset_from_directory` sets.
 
     Raises:
@@ -93,25 +98,59 @@ def open_tf_dataset(dataset: Any, classes: Sequence[str] | None = None) -> Unpac
     columns = {split: _Structure(one) for split, one in parts.items()}
 
     def fill(writer: Writer) -> Contents:
-        encoder, rows, targets = PixelEncoder(), [], []
-        for split, column in columns.items():
-            for example, target in column.records():
-                rows.append(_row(writer, encoder, example, "", split))
-                targets.append(target)
+        encoder, rows, targets, notes = PixelEncoder(), [], [], []
+        records: Iterable[Any] = (
+            (example, target, split) for split, column in columns.items() for example, target in column.records()
+        )
+        if any(column.holds_strings for column in columns.values()):
+            records, notes = _with_files(list(records))
+        for example, target, split in records:
+            rows.append(_row(writer, encoder, example, "", split))
+            targets.append(target)
         encoder.finish()
         if not rows:
             raise DataError("the tf.data.Dataset is empty; expected pictures or texts with their labels.")
         resolved = _resolve(targets, names)
         complete = tuple(Row(r.path, v, r.split, text=r.text) for r, v in zip(rows, resolved.values, strict=True))
-        return Contents(complete, resolved.classes, resolved.task, resolved.notes)
+        return Contents(complete, resolved.classes, resolved.task, (*resolved.notes, *notes))
 
     return unpack_by_content("arrays", fill)
 
 
 def _row(writer: Writer, encoder: PixelEncoder, example: Any, target: Any, split: str) -> Row:
+    if isinstance(example, Path):
+        return Row(writer.link(example), target, split)
     if isinstance(example, str):
         return Row(writer.text(example), target, split, text=example)
     return Row(writer.picture(encoder.png(example), ".png"), target, split)
+
+
+def _with_files(records: list[Any]) -> tuple[list[Any], list[str]]:
+    """Turn strings that are paths of pictures into Paths, and leave out those that are none or have no file.
+
+    Args:
+        records: Tuples that begin with a text, a Path or the pixels of a picture.
+
+    Returns:
+        The records that are left, and what the user should know.
+
+    Raises:
+        DataError: A part of the strings are paths, or more than half have no file.
+    """
+    values = [record[0] for record in records]
+    if not any(isinstance(value, str | Path) for value in values):
+        return records, []
+    if not are_paths(values):
+        return records, paths_among_texts(values)
+    absent = [str(value) for value in values if not (is_picture_path(value) and is_file(value))]
+    if 2 * len(absent) > len(values):
+        raise DataError(
+            f"{len(absent)} of the {len(values)} paths have no file, for example {absent[0][:200]!r}. Relative paths "
+            f"are looked up in {Path.cwd()}."
+        )
+    left = [(Path(value).absolute(), *rest) for value, *rest in records if is_picture_path(value) and is_file(value)]
+    some = ", ".join(repr(name[:80]) for name in absent[:3])
+    return left, [f"{len(absent)} of {len(values)} paths have no file and are left out: {some}"] if absent else []
 
 
 def _require_splits(splits: list[str]) -> None:
@@ -137,11 +176,13 @@ def _examples(given: Any) -> list[Any]:
         examples = list(array)
     if not examples:
         raise DataError("there are no pictures or texts: the array or list is empty.")
-    texts = sum(isinstance(example, str | bytes) for example in examples)
-    if texts == len(examples):
-        return [_text(example, number) for number, example in enumerate(examples)]
-    if texts:
-        raise DataError(f"expected pictures only or texts only; {texts} of {len(examples)} are texts.")
+    strings = sum(isinstance(example, str | bytes | Path) for example in examples)
+    if strings == len(examples):
+        return [
+            example if isinstance(example, Path) else _text(example, number) for number, example in enumerate(examples)
+        ]
+    if strings:
+        raise DataError(f"expected pictures only or texts only; {strings} of {len(examples)} are strings.")
     return examples
 
 
@@ -160,8 +201,8 @@ def _text(value: str | bytes, number: int) -> str:
 def _hash(examples: Sequence[Any]) -> str:
     digest, encoder = hashlib.blake2b(digest_size=16), PixelEncoder()
     for example in examples:
-        pixels = None if isinstance(example, str) else encoder.pixels(example)
-        encoded = example.encode() if pixels is None else pixels.tobytes()
+        pixels = None if isinstance(example, str | Path) else encoder.pixels(example)
+        encoded = os.fsencode(example) if pixels is None else pixels.tobytes()
         digest.update(f"{len(encoded)} {() if pixels is None else pixels.shape} ".encode() + encoded)
     encoder.finish()
     return digest.hexdigest()
@@ -284,6 +325,7 @@ class _Structure:
         if any(type(s).__name__ != "TensorSpec" or s.shape.rank is None for s in (example, target)):
             raise self._wrong_structure()
         self._is_batched = self._batched(example, target)
+        self.holds_strings = example.dtype.name == "string"
 
     def records(self) -> Iterator[tuple[Any, Any]]:
         """Every example, a text or an array, with its target."""

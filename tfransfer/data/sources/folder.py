@@ -2,7 +2,6 @@
 
 import csv
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,21 +12,10 @@ from tfransfer.data.health import audit
 from tfransfer.data.index import Issue, Row
 from tfransfer.data.indexing import Source
 from tfransfer.data.sources.layout import Layout, read_known, read_layout
+from tfransfer.data.sources.picture_files import OTHER_SUFFIXES, is_litter, is_picture, litter_with_pictures
 from tfransfer.display.progress import Progress, Say, quiet, silent
 from tfransfer.errors import DataError, DataNotFoundError, did_you_mean
 
-PICTURE_SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp"}
-# Common image formats that are not supported: these files are reported, other files are ignored.
-_UNSUPPORTED = {".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".raw", ".cr2", ".nef", ".dng", ".svg", ".psd"}
-# What systems and programs leave in folders, in lower case; names that begin with "." are left out anyway. Some hold
-# real pictures, such as the thumbnails that network drives make of every photo.
-_SYSTEM_FILES = {
-    "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r", "__macosx", "network trash folder",
-    "temporary items", "thevolumesettingsfolder", "$recycle.bin", "recycler", "recycled", "system volume information",
-    "found.000", "lost+found", "lost.dir", "@eadir", "#recycle", "#snapshot", "@tmp", "@sharebin", "@__thumb",
-    "@recycle", "@recently-snapshot", "_vti_cnf", "_thumbs", "__pycache__", "node_modules", "_gsdata_",
-}  # fmt: skip
-_SYSTEM_ENDINGS = (".lrdata", ".cocatalog", ".photoslibrary", ".lrcat-data", ".dtrash", ".sync-conflict")
 METADATA = "metadata.csv"
 
 GroupOf = Callable[[str], str | None]
@@ -46,7 +34,11 @@ def folder_source(root: Path, group: GroupOf | None = None, group_column: str | 
         DataError: There are no class folders with pictures.
     """
     _require_folder(root)
-    files, notes = _files(root), _litter_notes(root)
+    files = _files(root)
+    notes = [
+        f"ignored {count} pictures in folders {name!r}, which a program left there"
+        for name, count in litter_with_pictures(root).items()
+    ]
     layout = read_layout(str(root), _pictures(files))
     rows = list(layout.rows)
     _require_classes(root, rows)
@@ -103,7 +95,7 @@ def list_pictures(root: Path) -> list[str]:
 
 
 def _pictures(files: list[str]) -> list[str]:
-    return [path for path in files if Path(path).suffix.lower() in PICTURE_SUFFIXES]
+    return [path for path in files if is_picture(path)]
 
 
 def _files(root: Path) -> list[str]:
@@ -122,7 +114,7 @@ def _walk(root: Path, folder: Path, above: set[tuple[int, int]]) -> Iterator[str
         ) from error
     here = above | {(status.st_dev, status.st_ino)}
     for entry in entries:
-        if _is_litter(entry.name):
+        if is_litter(entry.name):
             continue
         if _is_folder(entry):
             target = entry.stat()
@@ -140,30 +132,13 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _folders(root: Path) -> list[str]:
-    return sorted(e.name for e in os.scandir(root) if _is_folder(e) and not _is_litter(e.name))
-
-
-def _is_litter(name: str) -> bool:
-    """Whether a system or program left this behind."""
-    return name.startswith(".") or name.lower() in _SYSTEM_FILES or name.lower().endswith(_SYSTEM_ENDINGS)
-
-
-def _litter_notes(root: Path) -> list[str]:
-    """What was passed over although it holds pictures, by its name; hidden folders are nobody's data."""
-    counts: Counter[str] = Counter()
-    for folder, names, _ in os.walk(root):
-        for name in [name for name in names if _is_litter(name)]:
-            names.remove(name)
-            if not name.startswith("."):
-                found = (file for _, _, files in os.walk(Path(folder, name)) for file in files)
-                counts[name] += sum(Path(file).suffix.lower() in PICTURE_SUFFIXES for file in found)
-    return [f"ignored {n} pictures in folders {name!r}, which a program left there" for name, n in counts.items() if n]
+    return sorted(e.name for e in os.scandir(root) if _is_folder(e) and not is_litter(e.name))
 
 
 def _skipped(files: list[str], layout: Layout) -> list[Issue]:
     """Issues for pictures in unsupported formats, without labels, and outside the class folders."""
     placed = {row.path for row in layout.rows}
-    others = [p for p in files if Path(p).suffix.lower() in _UNSUPPORTED]
+    others = [p for p in files if Path(p).suffix.lower() in OTHER_SUFFIXES]
     outside = [p for p in _pictures(files) if p not in placed and not layout.is_unlabeled(p)]
     return [
         *(

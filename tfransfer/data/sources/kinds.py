@@ -1,9 +1,13 @@
 """Recognise the kind of a source by its name alone, without reading it or importing TensorFlow."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 from tfransfer.data.dataset import Dataset
+from tfransfer.data.sources.layout import is_generic
+from tfransfer.data.sources.picture_files import holds_pictures, is_litter
+from tfransfer.errors import SettingError
 
 DIGITS, FOLDER, TABLE, TFDS, MEMORY = "digits", "folder", "table", "tfds", "memory"
 TFDS_PREFIX = "tfds:"
@@ -21,11 +25,20 @@ SPLIT_TABLES = {
 }
 
 
-def source_of(data: Any) -> str:
+def source_of(data: Any, read_as: str | None = None) -> str:
     """The kind of a source: "digits", "folder", "table", "tfds", or "memory" for data without a file.
 
     "digits" is built in, unless there is a folder of that name.
+
+    Args:
+        data: What the user gave.
+        read_as: "folder" or "table" for a folder that could be either; None prefers class folders with pictures.
+
+    Raises:
+        SettingError: `read_as` is something else.
     """
+    if read_as not in (None, FOLDER, TABLE):
+        raise SettingError(f"a folder is read as {FOLDER!r} or {TABLE!r}; got {read_as!r}.")
     if not isinstance(data, str | Path):
         return MEMORY
     if str(data) == DIGITS and not Path(data).exists():
@@ -33,7 +46,19 @@ def source_of(data: Any) -> str:
     if str(data).startswith(TFDS_PREFIX):
         return TFDS
     path = Path(data)
-    return TABLE if path.suffix.lower() in TABLE_SUFFIXES or split_tables(path) else FOLDER
+    if not path.is_dir():
+        return TABLE if path.suffix.lower() in TABLE_SUFFIXES else FOLDER
+    if read_as:
+        return read_as
+    return TABLE if split_tables(path) and not class_folders(path) else FOLDER
+
+
+def class_folders(folder: Path) -> list[str]:
+    """Subfolders with pictures that can be classes: two or more, and not all with names like "images" and "train"."""
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if entry.is_dir() and not is_litter(entry.name))
+    names = [name for name in names if holds_pictures(folder / name)]
+    return names if len(names) > 1 and not all(map(is_generic, names)) else []
 
 
 def split_tables(folder: Path) -> dict[str, Path]:

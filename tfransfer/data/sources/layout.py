@@ -114,6 +114,11 @@ def split_of(name: str) -> str:
     return "train" if "train" in found else found[0] if found else ""
 
 
+def is_generic(name: str) -> bool:
+    """Whether a folder's name says nothing about what is on its pictures, such as "images_2" and "train"."""
+    return set(_words(name)) <= _GENERIC | _SPLIT_OF.keys()
+
+
 def _words(name: str) -> list[str]:
     words = [word.lower() for word in _WORD.findall(_CAMEL.sub(" ", name))]
     return ["holdout"] if words in (["hold", "out"], ["held", "out"]) else words

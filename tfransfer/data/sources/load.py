@@ -12,7 +12,18 @@ from tfransfer.data.modality import IMAGE, TEXT
 from tfransfer.data.sources import folder, table, tfds, unpacked
 from tfransfer.data.sources.arrays import is_arrays, is_tf_dataset, open_arrays, open_tf_dataset
 from tfransfer.data.sources.digits import digits_folder, write_digits
-from tfransfer.data.sources.kinds import DIGITS, FOLDER, MEMORY, TABLE, TFDS, TFDS_PREFIX, name_of, source_of
+from tfransfer.data.sources.kinds import (
+    DIGITS,
+    FOLDER,
+    MEMORY,
+    TABLE,
+    TFDS,
+    TFDS_PREFIX,
+    class_folders,
+    name_of,
+    source_of,
+    split_tables,
+)  # fmt: skip
 from tfransfer.data.sources.table import Columns
 from tfransfer.display.progress import Progress, Say, quiet, silent
 from tfransfer.errors import DataError, SettingError
@@ -32,6 +43,7 @@ class Reading:
         splits: TFDS: from "train", "validation" and "test" to its split syntax.
         group: Folders: from a path to its group.
         group_column: Column of a folder's `metadata.csv`, or of a table.
+        read_as: "folder" or "table"; None decides by what is there.
     """
 
     columns: Columns = field(default_factory=Columns)
@@ -40,6 +52,7 @@ class Reading:
     splits: dict[str, str] | None = None
     group: folder.GroupOf | None = None
     group_column: str | None = None
+    read_as: str | None = None
 
 
 def is_same(data: Any, source: str, root: str, origin: dict[str, Any]) -> bool:
@@ -47,13 +60,13 @@ def is_same(data: Any, source: str, root: str, origin: dict[str, Any]) -> bool:
     if isinstance(data, Dataset):
         return str(data.root.absolute()) == root and data.origin == origin
     kind = source_of(data)
-    if kind != source or kind == MEMORY:
+    if kind == MEMORY or (kind != source and {kind, source} != {FOLDER, TABLE}):
         return False
     if kind == DIGITS:
         return str(digits_folder().absolute()) == root
     if kind == TFDS:
         return str(data) == origin.get("data")
-    return str(Path(data).absolute()) == (origin.get("file") if kind == TABLE else root)
+    return str(Path(data).absolute()) == (origin.get("file") if source == TABLE else root)
 
 
 def load(
@@ -79,8 +92,9 @@ def load(
         DataError: It has no usable classes or pictures.
         SettingError: The kind of data is not supported, or it is not clear how to read it.
     """
-    kind = source_of(data)
-    opened, origin = _open(data, kind, reading or Reading(), progress, say)
+    reading = reading or Reading()
+    kind = source_of(data, reading.read_as)
+    opened, origin = _open(data, kind, reading, progress, say)
     dataset = indexing.index(opened, progress=progress, say=say, **options)
     return replace(dataset, source=kind, origin=origin | {"name": name_of(data)})
 
@@ -94,10 +108,17 @@ def _open(data: Any, kind: str, reading: Reading, progress: Progress, say: Say) 
         if columns != Columns():
             raise SettingError(f"columns and a task apply to tables; {data} is a folder of pictures.")
         place = write_digits() if kind == DIGITS else Path(data)
-        return folder.folder_source(place, reading.group, reading.group_column), {}
+        source = folder.folder_source(place, reading.group, reading.group_column)
+        if tables := split_tables(place):
+            names = ", ".join(file.name for file in tables.values())
+            source.notes.append(f"read as class folders; {names} beside them is not used: --source table reads it")
+        return source, {}
     if kind == TABLE:
         file = Path(data).absolute()
-        return table.table_source(Path(data), columns), {"file": str(file), "columns": columns.to_dict()}
+        source = table.table_source(Path(data), columns)
+        if file.is_dir() and (names := class_folders(file)):
+            source.notes.append(f"read as tables; the folders {', '.join(names[:4])} are not taken as classes")
+        return source, {"file": str(file), "columns": columns.to_dict()}
     if kind == TFDS:
         opened = tfds.open_tfds(
             str(data).removeprefix(TFDS_PREFIX), reading.data_dir, reading.splits, progress=progress, say=say
@@ -111,9 +132,9 @@ def _open(data: Any, kind: str, reading: Reading, progress: Progress, say: Say) 
 
 def _frame(frame: Any, columns: Columns) -> tuple[Source, dict[str, Any]]:
     """Open a pandas DataFrame; it is written to the cache, so that a run can be scored again later."""
-    lines = table.frame_lines(frame)
+    lines = table.frame_lines(frame, columns.separator)
     source = table.lines_source(lines, columns, "the DataFrame", Path.cwd())
-    text = frame.to_csv(index=False)
+    text = table.write_lines(lines)
     file = cache_home() / "data" / "frames" / f"{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}.csv"
     write_text(file, text, REMEDY)
     return source, {"file": str(file), "columns": columns.to_dict(), "frame": True}

@@ -5,6 +5,8 @@ separated by `;` or as 0/1 columns, or a number.
 """
 
 import csv
+import io
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
@@ -16,6 +18,7 @@ from tfransfer.data.indexing import Source, text_hash
 from tfransfer.data.modality import IMAGE, MODALITIES, TEXT
 from tfransfer.data.sources import labels
 from tfransfer.data.sources.kinds import SPLIT_TABLES, TABLE_SUFFIXES, split_tables
+from tfransfer.data.sources.paths import are_paths, is_file
 from tfransfer.errors import DataError, DataNotFoundError, SettingError, did_you_mean
 from tfransfer.tasks.labels import SEPARATOR, Unusable
 
@@ -24,6 +27,7 @@ _PATHS = ("path", "file_name", "filename", "file", "image_path", "image", "img",
 _TEXTS = ("text", "sentence", "review", "comment", "document", "content")
 _LABELS = ("label", "labels", "class", "classes", "category", "target", "tags", "value", "y")
 _SPLITS = ("split", "subset")
+_WHOLLY_QUOTED = re.compile(r'"(?:[^"]|"")*"', re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Columns:
         group: Column of groups; each group stays in one split.
         separator: Separates the classes of a multi-label cell.
         task: "single-label", "multi-label" or "regression"; None infers it from the labels.
+        missing: Words that mean "no label"; None decides by how often "none", "NA" and the like occur.
     """
 
     path: str | None = None
@@ -50,6 +55,11 @@ class Columns:
     separator: str = SEPARATOR
     _: KW_ONLY
     task: str | None = None
+    missing: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.missing is not None:
+            object.__setattr__(self, "missing", tuple(self.missing))  # a manifest holds a list
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, without None."""
@@ -88,24 +98,65 @@ def table_source(path: Path, columns: Columns, root: Path | None = None) -> Sour
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise DataNotFoundError(f"the table {path} does not exist.{did_you_mean(path.name, siblings)}")
     numbered = any(name and name.isdigit() for name in (columns.path, columns.text, columns.label))
-    lines: list[Line] = []
-    if path.is_dir():
-        for split, file in split_tables(path).items():
-            lines += read_lines(file, numbered, split)
-    else:
-        lines = read_lines(path, numbered)
-    return lines_source(lines, columns, str(path), root or (path if path.is_dir() else path.parent))
+    place = root or (path if path.is_dir() else path.parent)
+    if not path.is_dir():
+        return lines_source(read_lines(path, numbered), columns, str(path), place)
+    tables = {split: read_lines(file, numbered, split) for split, file in split_tables(path).items()}
+    notes = _without_labels(tables, columns, path)
+    source = lines_source([line for lines in tables.values() for line in lines], columns, str(path), place)
+    source.notes.extend(notes)
+    return source
 
 
-def frame_lines(frame: Any) -> list[Line]:
-    """The lines of a pandas DataFrame; missing values become empty cells."""
+def _without_labels(tables: dict[str, list[Line]], columns: Columns, folder: Path) -> list[str]:
+    """Leave out tables without the training table's label columns, as competitions hand out test data; says which."""
+    notes = []
+    if not tables["train"]:
+        return notes
+    known = list(tables["train"][0].cells)
+    subject, _ = _subject(columns, tables["train"], str(folder))
+    wanted = _label_columns(columns, known, subject, tables["train"], str(folder))
+    for split, file in split_tables(folder).items():
+        lines = tables[split]
+        lacking = [name for name in wanted if lines and name not in lines[0].cells]
+        if split != "train" and lacking:
+            del tables[split]
+            notes.append(f"{file.name} has no column {lacking[0]!r}, so its {len(lines)} rows are left out")
+    return notes
+
+
+def frame_lines(frame: Any, separator: str = SEPARATOR) -> list[Line]:
+    """The lines of a pandas DataFrame; missing values become empty cells, lists of classes get separators."""
     names = [str(name) for name in frame.columns]
-    missing = frame.isna().to_numpy()
     values = frame.to_numpy(dtype=object)
+    missing = frame.isna().to_numpy()
     return [
-        Line(f"row {number}", {n: "" if gone else str(v) for n, v, gone in zip(names, row, empty, strict=True)})
+        Line(
+            f"row {number}", {n: _frame_cell(v, gone, separator) for n, v, gone in zip(names, row, empty, strict=True)}
+        )
         for number, (row, empty) in enumerate(zip(values, missing, strict=True))
     ]
+
+
+def _frame_cell(value: Any, missing: bool, separator: str) -> str:
+    """One cell as text; a list always has a separator, so that a list of one class is not taken for a class."""
+    if isinstance(value, set | frozenset):
+        value = sorted(map(str, value))
+    if isinstance(value, list | tuple) or (hasattr(value, "tolist") and getattr(value, "ndim", 0) == 1):
+        words = list(map(str, value))
+        wrong = next((word for word in words if separator in word), None)
+        if wrong is not None:
+            raise DataError(f"the class {wrong!r} in a list of classes has a {separator!r} in its name: rename it.")
+        return separator.join(words) + separator
+    return "" if missing else str(value)
+
+
+def write_lines(lines: Sequence[Line]) -> str:
+    """The text of a .csv file that `read_lines` reads as these lines."""
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    writer.writerows([list(lines[0].cells) if lines else [], *(list(line.cells.values()) for line in lines)])
+    return stream.getvalue()
 
 
 def read_lines(file: Path, numbered: bool = False, split: str = "") -> list[Line]:
@@ -124,17 +175,13 @@ def read_lines(file: Path, numbered: bool = False, split: str = "") -> list[Line
     except (UnicodeDecodeError, OSError) as error:
         raise DataError(f"{file} cannot be read as a table in UTF-8: {error}.") from error
     delimiter = TABLE_SUFFIXES[file.suffix.lower()]
-    # Spreadsheets write semicolons in locales with a decimal comma. The first line decides, because it is the header,
-    # where both characters are rare; csv.Sniffer also looks at texts, whose commas mislead it.
+    # Spreadsheets write semicolons if the decimal sign is a comma. The header decides, because column names rarely
+    # contain either; csv.Sniffer also looks at texts, whose commas mislead it.
     first = text.partition("\n")[0]
     if delimiter == "," and first.count(";") > first.count(","):
         delimiter = ";"
     try:
-        rows = _rows(text, delimiter, csv.QUOTE_MINIMAL)
-        if delimiter == "\t" and len({len(row) for _, row in rows}) > 1:
-            # Tab-separated files are often unquoted, so that a single quotation mark in a text would swallow all lines
-            # up to the next one. Uneven rows are the sign of that.
-            rows = _rows(text, delimiter, csv.QUOTE_NONE)
+        rows = _quoted_or_not(text, delimiter)
     except csv.Error as error:
         raise DataError(f"{file} cannot be read as a table: {error}.") from error
     if not rows:
@@ -145,13 +192,43 @@ def read_lines(file: Path, numbered: bool = False, split: str = "") -> list[Line
         raise DataError(f"the table {file} has two columns {twice[0]!r}; rename one.")
     for number, row in rows:
         if len(row) != len(names):
-            raise DataError(f"{file}, line {number}: expected {len(names)} cells, got {len(row)}.")
+            raise DataError(f"{file}, line {number}: expected {len(names)} cells, there are {len(row)}.")
     return [Line(f"{file.name}, line {n}", dict(zip(names, row, strict=True)), split) for n, row in rows]
 
 
+def _quoted_or_not(text: str, delimiter: str) -> list[tuple[int, list[str]]]:
+    """The rows of a table, whether its cells are quoted or it has quotation marks in its texts.
+
+    A lone mark at the start of a cell opens a quotation, which then swallows all lines up to the next mark: rows are
+    merged, and what is left looks like a table. So a reading without quotation is preferred where it gives rows of one
+    length: always for tabs, which few programs quote; for commas only where the strict reading fails.
+    """
+    plain = _rows(text, delimiter, csv.QUOTE_NONE)
+    even = len({len(row) for _, row in plain}) == 1
+    if delimiter == "\t" and even:
+        return [(number, [_unquoted(cell) for cell in row]) for number, row in plain]
+    try:
+        return _rows(text, delimiter, csv.QUOTE_MINIMAL)
+    except csv.Error:
+        if not even:
+            raise
+        return [(number, [_unquoted(cell) for cell in row]) for number, row in plain]
+
+
+def _unquoted(cell: str) -> str:
+    """A cell without the marks around it, where it is quoted as a whole."""
+    return cell[1:-1].replace('""', '"') if _WHOLLY_QUOTED.fullmatch(cell) else cell
+
+
 def _rows(text: str, delimiter: str, quoting: int) -> list[tuple[int, list[str]]]:
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, quoting=quoting)  # type: ignore[arg-type]
-    return [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    # Iterating over a StringIO splits at newlines only; str.splitlines would split a cell at U+2028, too.
+    lines = io.StringIO(text, newline="")
+    limit = csv.field_size_limit(len(text) + 1)
+    try:
+        reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)  # type: ignore[arg-type]
+        return [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    finally:
+        csv.field_size_limit(limit)
 
 
 def lines_source(lines: Sequence[Line], columns: Columns, name: str, root: Path) -> Source:
@@ -173,13 +250,13 @@ def lines_source(lines: Sequence[Line], columns: Columns, name: str, root: Path)
         if line.cells.keys() != lines[0].cells.keys():
             raise DataError(f"{line.place}: its columns differ from those of {lines[0].place}.")
     known = list(lines[0].cells)
-    subject, kind = _subject(columns, known, name)
+    subject, kind = _subject(columns, lines, name)
     is_file = MODALITIES[kind].has_pixels
     label_columns = _label_columns(columns, known, subject, lines, name)
     split = _find_column(columns.split, _SPLITS, known, name, "--split-column")
     group = _find_column(columns.group, (), known, name, "--group-column")
     issues: list[Issue] = []
-    parsed = labels.read(lines, label_columns, columns.separator, columns.task)
+    parsed = labels.read(lines, label_columns, columns.separator, columns.task, columns.missing)
     usable = []
     name_counts: Counter[str] = Counter()
     for line, target in zip(lines, parsed.targets, strict=True):
@@ -191,11 +268,30 @@ def lines_source(lines: Sequence[Line], columns: Columns, name: str, root: Path)
         split_name = line.split or (_split_of(line, split) if split else "")
         row = Row(path, target, split_name, (line.cells[group] or None) if group else None, None if is_file else cell)
         usable.append((line, row))
+    _require_labels(issues, len(lines), label_columns, name)
     usable = _with_split(usable, issues)
     if is_file:
         usable = _usable_paths(usable, root, name, issues)
     rows = tuple(row for _, row in usable)
-    return Source(root, rows, name, parsed.task, kind, parsed.classes, issues=issues)
+    notes = [*_choices(columns, label_columns), *parsed.notes]
+    return Source(root, rows, name, parsed.task, kind, parsed.classes, issues=issues, notes=notes)
+
+
+def _require_labels(issues: Sequence[Issue], lines: int, columns: Sequence[str], name: str) -> None:
+    without = [issue for issue in issues if issue.kind == "no label"]
+    if 2 * len(without) > lines:
+        raise DataError(
+            f"{len(without)} of the {lines} rows of {name} have no label in {', '.join(map(repr, columns[:4]))}, which "
+            f"is more than half, for example {without[0].detail.split(':')[0]}. Name another column with "
+            "--label-column, or leave these rows out of the table."
+        )
+
+
+def _choices(columns: Columns, label_columns: Sequence[str]) -> list[str]:
+    """What was chosen without being said: several columns of 0 and 1."""
+    if columns.label or len(label_columns) < 2:
+        return []
+    return [f"labels are the 0/1 columns {', '.join(map(repr, label_columns[:8]))}; --label-column names others"]
 
 
 def _text_name(text: str, counts: Counter[str]) -> str:
@@ -205,8 +301,9 @@ def _text_name(text: str, counts: Counter[str]) -> str:
     return name if counts[name] == 1 else f"{name}-{counts[name]}"
 
 
-def _subject(columns: Columns, known: Sequence[str], name: str) -> tuple[str, str]:
+def _subject(columns: Columns, lines: Sequence[Line], name: str) -> tuple[str, str]:
     """The column of pictures or texts, and the modality."""
+    known = list(lines[0].cells)
     if columns.path and columns.text:
         raise SettingError("give either a path column or a text column: a row is a picture or a text.")
     if columns.text:
@@ -219,6 +316,8 @@ def _subject(columns: Columns, known: Sequence[str], name: str) -> tuple[str, st
             f"{name} has the columns {', '.join(known)}: which has the pictures' paths or the texts? "
             "Give it with --path-column or --text-column."
         )
+    if not path and are_paths([line.cells[str(text)].strip() for line in lines]):
+        raise DataError(f"the column {text!r} of {name} holds paths of pictures: say --path-column {text}.")
     return (path, IMAGE) if path else (str(text), TEXT)
 
 
@@ -232,7 +331,7 @@ def _label_columns(
     if column:
         return (column,)
     others = [column for column in known if column not in (subject, columns.split, columns.group, *_SPLITS)]
-    switches = [c for c in others if all(line.cells[c].strip() in labels.SWITCHES for line in lines)]
+    switches = [c for c in others if labels.is_switch(line.cells[c] for line in lines)]
     if len(switches) > 1:
         return tuple(switches)
     raise DataError(
@@ -268,13 +367,6 @@ def _with_split(rows: list[tuple[Line, Row]], issues: list[Issue]) -> list[tuple
     return [(line, row) for line, row in rows if row.split]
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a cell that is not a path can be longer than any file name
-        return False
-
-
 def _usable_paths(rows: list[tuple[Line, Row]], root: Path, name: str, issues: list[Issue]) -> list[tuple[Line, Row]]:
     """Rows whose file exists and is not in an earlier row."""
     first: dict[str, tuple[Line, Row]] = {}
@@ -286,7 +378,7 @@ def _usable_paths(rows: list[tuple[Line, Row]], root: Path, name: str, issues: l
             kind = "duplicate" if same else "contradiction"
             detail = "listed" if same else "listed with another label or split"
             issues.append(Issue(row.path, kind, f"{line.place}: {detail} in {earlier.place} already"))
-        elif row.path in ("", ".") or not _is_file(root / row.path):
+        elif row.path in ("", ".") or not is_file(root / row.path):
             missing.append(Issue(row.path, "missing", f"{line.place}: the file does not exist"))
         else:
             first[row.path] = (line, row)

@@ -90,6 +90,22 @@ class Writer:
         self._digests.append(hashlib.blake2b(encoded, digest_size=16).digest())
         return path
 
+    def link(self, file: Path) -> str:
+        """Link to a picture file elsewhere, so that it is not stored twice; copy it where links are refused.
+
+        Returns:
+            The path relative to the folder; it ends with the file's own name.
+        """
+        number = len(self._digests)
+        path = f"pictures/{number // _FILES_PER_FOLDER:03}/{number:06}-{file.name[-100:]}"
+        (self._root / path).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            (self._root / path).symlink_to(file)
+        except OSError:  # Windows lets only some users make links
+            shutil.copyfile(file, self._root / path)
+        self._digests.append(hashlib.blake2b(os.fsencode(file), digest_size=16).digest())
+        return path
+
     def text(self, text: str) -> str:
         """Give one text a name; its row keeps the text itself."""
         name = f"texts/{len(self._digests):06}"
