@@ -120,10 +120,9 @@ def train_command(data: str, recipe: Path, options: dict[str, Any]) -> str:
     """The `train` command for a recipe, reading the data as the sweep did."""
     words = ["tfransfer", "train", data, "--recipe", str(recipe)]
     defaults = {"separator": ";", "split_seed": 0}
+    flags = {"splits_file": "--splits", "splits_": "--split", "read_as": "--source"}
     for name, value in options.items():
-        flag = {"splits_file": "--splits", "splits_": "--split", "read_as": "--source"}.get(
-            name, f"--{name.replace('_', '-')}"
-        )
+        flag = flags.get(name, f"--{name.replace('_', '-')}")
         if value not in (None, (), defaults.get(name)):
             words += [word for one in (value if isinstance(value, tuple) else (value,)) for word in (flag, str(one))]
     return shlex.join(words)

@@ -59,8 +59,8 @@ def load_data(
         splits_file: A recorded `splits.csv` to use instead.
         group: From a relative path to the name of a group that must stay in one split, or None.
         group_column: Column of a table, or of `metadata.csv` in the folder, that names such groups.
-        missing_labels: Tables: words that mean "no label" besides empty cells, comma-separated or as a list; None decides
-            for "none", "NA" and the like by how often they occur, and says so.
+        missing_labels: Tables: words that mean "no label" besides empty cells, comma-separated or as a list; None
+            decides for "none", "NA" and the like by how often they occur, and says so.
         read_as: "folder" or "table", for a folder that has both class folders and tables; None prefers class folders.
         max_pixels: Pictures with more pixels are skipped.
         progress: Shows progress; True shows a bar, None does so only in a notebook.

@@ -128,14 +128,12 @@ def _without_labels(tables: dict[str, list[Line]], columns: Columns, folder: Pat
 def frame_lines(frame: Any, separator: str = SEPARATOR) -> list[Line]:
     """The lines of a pandas DataFrame; missing values become empty cells, lists of classes get separators."""
     names = [str(name) for name in frame.columns]
-    values = frame.to_numpy(dtype=object)
-    missing = frame.isna().to_numpy()
-    return [
-        Line(
-            f"row {number}", {n: _frame_cell(v, gone, separator) for n, v, gone in zip(names, row, empty, strict=True)}
-        )
-        for number, (row, empty) in enumerate(zip(values, missing, strict=True))
+    values, missing = frame.to_numpy(dtype=object), frame.isna().to_numpy()
+    cells = [
+        [_frame_cell(value, gone, separator) for value, gone in zip(row, empty, strict=True)]
+        for row, empty in zip(values, missing, strict=True)
     ]
+    return [Line(f"row {number}", dict(zip(names, row, strict=True))) for number, row in enumerate(cells)]
 
 
 def _frame_cell(value: Any, missing: bool, separator: str) -> str:
