@@ -2,9 +2,9 @@
 
 import hashlib
 import unicodedata
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 
 from tfransfer.data import splits
@@ -14,7 +14,7 @@ from tfransfer.data.index import Example, FileFacts, Issue, Row
 from tfransfer.data.modality import IMAGE, MODALITIES, Modality
 from tfransfer.display.progress import Progress, Say, quiet, silent
 from tfransfer.errors import DataError, did_you_mean
-from tfransfer.tasks.labels import names_in
+from tfransfer.tasks.labels import Target, names_in
 from tfransfer.tasks.task import SINGLE_LABEL, Task, find_task
 
 
@@ -74,6 +74,7 @@ def index(
         DataNotFoundError: `splits_file` does not exist.
         DataError: More than half cannot be read, a class has too few examples, or there is one class only.
     """
+    source = _composed(source)
     used = {name for row in source.rows for name in names_in(row.target)}
     classes = _present(source, used) if find_task(source.task).has_classes else source.classes
     examples, issues = examined(source, classes, max_pixels, progress)
@@ -92,6 +93,37 @@ def index(
         source.root, classes, decision.examples, tuple(issues), (*source.notes, *decision.notes), split_seed,
         task=source.task, kind=source.kind, refusal=refusal,
     )  # fmt: skip
+
+
+def _composed(source: Source) -> Source:
+    """The source with one spelling for each class name.
+
+    The same letters can be composed in Unicode or not; file systems differ in which they give, so that one class would
+    otherwise be two. Names that differ in case only may be two classes; that is for the user to judge.
+    """
+    names = {name for row in source.rows for name in names_in(row.target)} | set(source.classes)
+    spellings = {name: unicodedata.normalize("NFC", name) for name in names}
+    same: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(set(spellings.values())):
+        same[name.casefold()].append(name)
+    alike = [group for group in same.values() if len(group) > 1]
+    if alike and find_task(source.task).has_classes:
+        source.notes.append(f"classes {', '.join(map(repr, alike[0]))} differ in case only: are they one class?")
+    if all(name == composed for name, composed in spellings.items()):
+        return source
+    if len(set(spellings.values())) < len(spellings):
+        twice = next(c for c in spellings.values() if list(spellings.values()).count(c) > 1)
+        source.notes.append(f"class {twice!r} is spelled in two ways in Unicode, which look the same: it is one class")
+    rows = tuple(replace(row, target=_respelled(row.target, spellings)) for row in source.rows)
+    classes = tuple(dict.fromkeys(spellings[name] for name in source.classes))
+    return replace(source, rows=rows, classes=classes)
+
+
+def _respelled(target: Target, spellings: Mapping[str, str]) -> Target:
+    """A target with other spellings of its class names; names without one stay."""
+    if isinstance(target, str):
+        return spellings.get(target, target)
+    return tuple(dict.fromkeys(spellings.get(name, name) for name in target)) if isinstance(target, tuple) else target
 
 
 def _present(source: Source, used: set[str]) -> tuple[str, ...]:
@@ -114,6 +146,9 @@ def index_known(
     Raises:
         DataError: A class is not known, or more than half cannot be read.
     """
+    known = {unicodedata.normalize("NFC", name): name for name in classes}
+    source = _composed(source)
+    source = replace(source, rows=tuple(replace(r, target=_respelled(r.target, known)) for r in source.rows))
     unknown = sorted({name for row in source.rows for name in names_in(row.target)} - set(classes))
     if unknown:
         raise DataError(

@@ -8,6 +8,7 @@ that share content with a group, stay together.
 import csv
 import hashlib
 import io
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -355,7 +356,8 @@ def read_splits(path: Path) -> dict[str, tuple[str, str]]:
             raise DataError(f"splits file {path}, line {number}: {expected}; this line has fewer.")
         if row["split"] not in SPLITS:
             raise DataError(f"splits file {path}, line {number}: {row['split']!r} is not one of {', '.join(SPLITS)}.")
-        if listed.setdefault(row["path"], (row["label"], row["split"])) != (row["label"], row["split"]):
+        found = (unicodedata.normalize("NFC", row["label"]), row["split"])
+        if listed.setdefault(row["path"], found) != found:
             raise DataError(
                 f"splits file {path}, line {number}: {row['path']!r} is listed twice with different values."
             )

@@ -14,6 +14,7 @@ from tfransfer.data.index import SPLITS, Row
 from tfransfer.data.sources.paths import are_paths, is_file, is_picture_path, paths_among_texts
 from tfransfer.data.sources.unpacked import Contents, PixelEncoder, Unpacked, Writer, unpack, unpack_by_content
 from tfransfer.errors import DataError, did_you_mean
+from tfransfer.tasks.labels import has_line_break
 from tfransfer.tasks.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 _SPLIT_ALIASES = {"val": "validation", "valid": "validation"}
@@ -252,7 +253,7 @@ def _no_targets(actual: str) -> DataError:
 
 def _class_names(classes: Sequence[str] | None) -> tuple[str, ...]:
     names = tuple(map(str, classes)) if classes is not None else ()
-    wrong = next((n for n in names if not n or len(n.splitlines()) > 1 or names.count(n) > 1), None)
+    wrong = next((n for n in names if not n or has_line_break(n) or names.count(n) > 1), None)
     if wrong is not None:
         raise DataError(
             f"class names must be distinct lines of text; {wrong!r} is empty, has a line break or is repeated."

@@ -15,6 +15,7 @@ from tfransfer.data.sources.layout import Layout, read_known, read_layout
 from tfransfer.data.sources.picture_files import OTHER_SUFFIXES, is_litter, is_picture, litter_with_pictures
 from tfransfer.display.progress import Progress, Say, quiet, silent
 from tfransfer.errors import DataError, DataNotFoundError, did_you_mean
+from tfransfer.tasks.labels import has_line_break
 
 METADATA = "metadata.csv"
 
@@ -203,7 +204,7 @@ def _require_folder(root: Path) -> None:
 
 
 def _require_plain_names(rows: list[Row]) -> None:
-    broken = next((f.target for f in rows if len(str(f.target).splitlines()) > 1), None)
+    broken = next((f.target for f in rows if has_line_break(str(f.target))), None)
     if broken is not None:
         raise DataError(
             f"the class folder {broken!r} has a line break in its name: rename it, label files have a class per line."
