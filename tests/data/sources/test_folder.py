@@ -56,6 +56,38 @@ def test_hidden_files_and_what_systems_leave_behind_are_ignored(animals):
     assert not before.issues
 
 
+LITTER = ("@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found", "@__thumb", "LOST.DIR",
+          "Previews.lrdata", "_vti_cnf", "RECYCLER", "@Recycle")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LITTER)
+def test_pictures_that_programs_leave_behind_are_no_data_and_that_is_said(animals, name):
+    before = load_data(animals)
+    for place in (animals / name, animals / "cat" / name / "000.png"):
+        place.mkdir(parents=True)
+        Image.new("RGB", (8, 8), "pink").save(place / "SYNOPHOTO_THUMB_M.jpg")
+    dataset = load_data(animals)
+    assert (dataset.examples, dataset.classes, dataset.issues) == (before.examples, before.classes, before.issues)
+    assert any(f"ignored 2 pictures in folders '{name}'" in note for note in dataset.notes)
+
+
+def test_folders_that_look_like_splits_are_no_classes(animals):
+    (animals / "cat").rename(animals / "train")
+    (animals / "dog").rename(animals / "test1")
+    with pytest.raises(DataError, match="look like splits, but there are no class folders"):
+        load_data(animals)
+
+
+def test_a_folder_of_unlabeled_pictures_is_left_out_and_named(animals):
+    for number in range(7):
+        (animals / "unlabeled").mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8), (number, 0, 0)).save(animals / "unlabeled" / f"{number}.png")
+    dataset = load_data(animals)
+    assert dataset.classes == ("cat", "dog")
+    assert [(i.path, i.kind, i.set_aside) for i in dataset.issues] == [("unlabeled", "unlabeled", False)]
+    assert any("7 pictures in 'unlabeled' have no labels" in note for note in dataset.notes)
+
+
 def test_pictures_in_nested_folders_belong_to_the_class_above_them(animals):
     deep = animals / "cat" / "2024" / "may"
     deep.mkdir(parents=True)

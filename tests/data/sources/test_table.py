@@ -5,6 +5,7 @@ import csv
 import pytest
 
 from tfransfer import load_data
+from tfransfer.data.sources.table import read_lines
 from tfransfer.data.splits import write_splits
 from tfransfer.errors import DataError, DataNotFoundError, SettingError
 
@@ -245,3 +246,75 @@ def test_settings_that_contradict_each_other_are_refused(table, options, message
 def test_columns_of_a_folder_are_refused(photos):
     with pytest.raises(SettingError, match="apply to tables"):
         load_data(photos, label_column="label")
+
+
+# Rows: quotation marks, newlines and long cells.
+
+
+def rows_of(tmp_path, content, name="t.tsv"):
+    (tmp_path / name).write_bytes(content.encode())
+    return [list(line.cells.values()) for line in read_lines(tmp_path / name)]
+
+
+def test_lone_quotation_marks_at_the_start_of_cells_merge_no_rows(tmp_path):
+    cells = [f"review {n}" for n in range(40)]
+    cells[3], cells[30] = '"what a film', '"never again'
+    for name, separator in (("t.tsv", "\t"), ("t.csv", ",")):
+        content = f"text{separator}label\n" + "".join(f"{cell}{separator}{n % 2}\n" for n, cell in enumerate(cells))
+        assert rows_of(tmp_path, content, name) == [[cell, str(n % 2)] for n, cell in enumerate(cells)]
+
+
+def test_one_lone_mark_and_much_text_behind_it_is_read(tmp_path):
+    content = 'text\tlabel\n"a mark\t0\n' + "".join(f"{'long ' * 50}{n}\t1\n" for n in range(1000))
+    assert len(rows_of(tmp_path, content)) == 1001
+
+
+def test_a_very_long_cell_is_read(tmp_path):
+    text = "word " * 60_000
+    assert rows_of(tmp_path, f"text,label\n{text},0\nshort,1\n", "t.csv") == [[text, "0"], ["short", "1"]]
+
+
+@pytest.mark.parametrize("sign", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c"])
+def test_rows_end_at_newlines_only(tmp_path, sign):
+    for end in ("\n", "\r\n"):
+        content = end.join(["text,label", f"one{sign}two,0", "three,1", ""])
+        assert rows_of(tmp_path, content, "t.csv") == [[f"one{sign}two", "0"], ["three", "1"]]
+
+
+def test_properly_quoted_cells_lose_their_marks_in_both_kinds_of_table(tmp_path):
+    expected = [['He said "no"', "0"], ["plain", "1"]]
+    assert rows_of(tmp_path, 'text\tlabel\n"He said ""no"""\t0\nplain\t1\n') == expected
+    assert rows_of(tmp_path, 'text,label\n"He said ""no""",0\nplain,1\n', "t.csv") == expected
+    assert rows_of(tmp_path, 'text\tlabel\n"two\nlines\tand a tab"\t0\nplain\t1\n')[0] == ["two\nlines\tand a tab", "0"]
+    assert rows_of(tmp_path, 'text,label\n"two\nlines, and a comma",0\n', "t.csv") == [["two\nlines, and a comma", "0"]]
+
+
+# Tables and class folders side by side.
+
+
+def test_class_folders_are_preferred_to_a_stray_table_and_that_is_said(table, photos):
+    table([{"path": "red/000.png", "label": "other"}, {"path": "blue/001.png", "label": "more"}], "train.csv")
+    dataset = load_data(photos)
+    assert (dataset.source, dataset.classes, len(dataset.examples)) == ("folder", ("blue", "red"), 40)
+    assert any("train.csv beside them is not used: --source table" in note for note in dataset.notes)
+
+
+def test_the_table_is_read_where_the_user_says_so(table, photos):
+    table(every(lambda folder, number: f"dark {folder}"), "train.csv")
+    dataset = load_data(photos, read_as="table")
+    assert (dataset.source, dataset.classes) == ("table", ("dark blue", "dark red"))
+    assert any("red are not taken as classes" in note for note in dataset.notes)
+    assert load_data(photos, read_as="folder").source == "folder"
+    with pytest.raises(SettingError, match="'folder' or 'table'; got 'tree'"):
+        load_data(photos, read_as="tree")
+
+
+def test_tables_of_a_competition_are_read_although_there_are_folders_of_pictures(photos):
+    (photos / "red").rename(photos / "train")
+    (photos / "blue").rename(photos / "test")
+    rows = "".join(f"train/{n:03}.png,{'dark' if n < 10 else 'light'}\n" for n in range(20))
+    (photos / "train.csv").write_text(f"path,label\n{rows}")
+    (photos / "test.csv").write_text("path\n" + "".join(f"test/{n:03}.png\n" for n in range(20)))
+    dataset = load_data(photos)
+    assert (dataset.source, dataset.classes, len(dataset.examples)) == ("table", ("dark", "light"), 20)
+    assert any("test.csv has no column 'label', so its 20 rows are left out" in note for note in dataset.notes)
