@@ -277,7 +277,7 @@ def test_files_that_are_named_but_absent_are_an_error(arguments, words, data, re
 def test_misspelt_base_is_asked_back_before_pictures_are_read(data, refused, monkeypatch):
     monkeypatch.setattr(pipeline, "load_data", lambda *a, **k: pytest.fail("pictures were read"))
     said = refused(2, "train", data, "--base", "mobilnet_v2")
-    assert "no base is called 'mobilnet_v2': did you mean mobilenet_v2?" in said
+    assert "unknown base 'mobilnet_v2': did you mean mobilenet_v2?" in said
     with pytest.raises(SettingError):
         pipeline.train(data, "mobilnet_v2")
 
@@ -495,7 +495,7 @@ def test_real_command_exits_with_2_for_wrong_usage(data):
     done = in_a_process("train", data, "--base", "mobilnet_v2")
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr == "tfransfer: error: no base is called 'mobilnet_v2': did you mean mobilenet_v2?\n"
+    assert done.stderr == "tfransfer: error: unknown base 'mobilnet_v2': did you mean mobilenet_v2?\n"
 
 
 def test_real_command_exits_with_1_when_the_disk_fills(data):

@@ -161,7 +161,7 @@ def test_texts_from_the_table_to_a_saved_model_of_strings(reviews, command, tmp_
     outside = served(run, np.array([sentence]), tmp_path)["probabilities"][0]
     np.testing.assert_allclose(outside, [p for _, p in sorted(run.predict(sentence).top)], atol=1e-5)
     assert run.evaluate() == run.metrics
-    with pytest.raises(SettingError, match="tflite cannot hold a model that takes texts"):
+    with pytest.raises(SettingError, match="tflite does not support models that take texts"):
         run.export("tflite")
 
 

@@ -205,7 +205,7 @@ class Stranger(keras.layers.Layer):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"base": 3}, "base is a name or a keras.Model; it is int"),
+        ({"base": 3}, "base must be a name or a keras.Model, not int"),
         ({"callbacks": [keras.callbacks.TerminateOnNaN()]}, "lambda phase"),
         ({"metrics": [keras.metrics.Mean()]}, "metrics wants a function"),
         ({"loss": "cross entropy"}, "Keras knows no loss 'cross entropy'"),

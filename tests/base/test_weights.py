@@ -98,7 +98,7 @@ def test_efficientnet_from_a_file_computes_what_keras_computes_with_its_own_down
 
 def test_own_model_needs_its_preprocessing_named():
     model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(4, 3)])
-    with pytest.raises(SettingError, match="needs its preprocessing named"):
+    with pytest.raises(SettingError, match="needs its preprocessing"):
         base_from_model(model, None)
     assert base_from_model(model, "tf").image_size == 16
     with pytest.raises(SettingError, match="contradicts the base"):

@@ -76,7 +76,7 @@ def test_the_loader_names_the_examples(unpacked, run):
 
 def test_the_card_says_data_classes_metrics_files_and_limits(unpacked, run):
     card = (unpacked / "model_card.md").read_text()
-    for wanted in (*run.classes, "top-1", "model_dynamic.tflite", "EXIF", "keras ", "which chose nothing"):
+    for wanted in (*run.classes, "top-1", "model_dynamic.tflite", "EXIF", "keras ", "which were used for no choice"):
         assert wanted in card, wanted
 
 

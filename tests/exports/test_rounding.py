@@ -8,7 +8,7 @@ from sklearn.datasets import load_digits
 
 from tfransfer.base.build import build_base
 from tfransfer.exports import litert, rounding
-from tfransfer.exports.rounding import Representative, holding, rounded, rounded_kernels
+from tfransfer.exports.rounding import Representative, rounded, rounded_kernels, temporary_kernels
 
 
 def nearest(weights):
@@ -70,7 +70,7 @@ def test_a_real_base_says_nearly_the_same_with_rounded_kernels(mini, pictures):
     plainly = [(variable, _nearest_kernel(variable)) for variable, _ in kernels]
     errors = []
     for chosen in (kernels, plainly):
-        with holding(chosen):
+        with temporary_kernels(chosen):
             errors.append(np.square(mini.predict(others, verbose=0) - before).mean())
     assert errors[0] < 0.5 * errors[1]
     assert np.array_equal(mini.predict(others, verbose=0), before), "the model is as it was"

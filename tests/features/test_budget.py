@@ -231,7 +231,7 @@ def flip(folder):
         (lambda f: change_header(f, rows=None), ".json", "cannot be read"),
         (lambda f: values_file(f).unlink(), ".npy", "is missing"),
         (lambda f: os.truncate(values_file(f), 700), ".npy", "has 700 bytes, 928 were written"),
-        (flip, ".npy", "has another sum than was written"),
+        (flip, ".npy", "does not match its checksum"),
         (lambda f: change_header(f, rows=["0:0"]), "", ""),
     ],
     ids=["header", "rows", "missing", "size", "sum", "row count"],

@@ -115,7 +115,7 @@ def test_a_base_that_does_not_convert_runs_in_keras(frozen, monkeypatch):
     choice = open_engine(frozen, said=said)
     assert choice.engine.name == "keras"
     assert said == [
-        "features: this base does not convert to LiteRT (ConverterError: an operation it does not know); Keras runs it"
+        "features: this base does not convert to LiteRT (ConverterError: an operation it does not know); using Keras"
     ]
 
 

@@ -65,7 +65,7 @@ def test_the_model_is_left_as_it_was(dataset):
 def test_without_kept_features_it_says_why_there_are_none(dataset):
     session = session_of(dataset, features__cache=False)
     session.decide_caching(silent)
-    with pytest.raises(SettingError, match="none are kept: the recipe says so"):
+    with pytest.raises(SettingError, match=r"none are cached: features\.cache is off"):
         try_rates(session, (1e-3, 1e-2), quiet)
 
 

@@ -93,9 +93,9 @@ def test_a_sweep_that_goes_on_may_be_larger_and_keeps_its_settings(dataset, tmp_
 
     monkeypatch.setattr(trial.Trial, "_train", noted)
     swept(dataset, place, unfreeze=[0])
-    with pytest.raises(RunExistsError, match="Say --resume to go on with it"):
+    with pytest.raises(RunExistsError, match="Pass --resume to resume it"):
         swept(dataset, place)
-    with pytest.raises(SettingError, match="begun with other settings"):
+    with pytest.raises(SettingError, match="has other settings"):
         swept(dataset, place, resume=True, head_epochs=3)
     found = swept(dataset, place, learning_rates=[1e-3, 1e-2], resume=True)
     assert began == ["mini_0", "mini_1_0.001", "mini_1_0.01"]
@@ -114,8 +114,8 @@ def test_a_base_whose_weights_cannot_be_had_is_left_out_with_a_warning(dataset, 
     monkeypatch.setattr(sweeps, "_run", lambda trials, *rest: taken.extend(trials))
     swept(dataset, tmp_path / "a", bases=["vgg16", "mini"], say=said.append)
     assert {one.base for one in taken} == {"mini"}
-    assert "warning: vgg16 is left out: the weights of vgg16 are not here." in said
-    with pytest.raises(WeightsNotFoundError, match="no base is left to train"):
+    assert "warning: skipping vgg16: the weights of vgg16 are not here." in said
+    with pytest.raises(WeightsNotFoundError, match="no base can be trained"):
         swept(dataset, tmp_path / "b", bases=["vgg16"])
 
 
@@ -136,7 +136,7 @@ def test_unsaid_depths_and_rates_lie_around_the_defaults(dataset, tmp_path, monk
         (["--bases", "mini,mobilnet_v2"], "did you mean mobilenet_v2?"),
         (["--learning-rates", "1e-3,fast"], "--learning-rates expects comma-separated numbers"),
         (["--learning-rates", "-1"], "a learning rate must be above 0"),
-        (["--bases", "mini,mobilenet_v2", "--weights", "x.h5"], "say BASE=FILE for each"),
+        (["--bases", "mini,mobilenet_v2", "--weights", "x.h5"], "pass BASE=FILE for each"),
         (["--weights", "x.h5", "--weights", "y.h5"], "several --weights must each be BASE=FILE"),
         (["--weights", "vgg16=x.h5"], "not among the bases"),
         (["--set", "head.epoch=3"], "Did you mean epochs?"),

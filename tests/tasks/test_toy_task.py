@@ -150,7 +150,7 @@ def test_its_files_are_compared_its_way_and_judged_by_its_headline(run, grades):
     nearly = np.array([[0.2, 0.39, 0.41], [1, 0, 0]], np.float32)  # another likeliest class, the same grade
     said = {"first": nearly, "second": nearly}
     assert compare(find_format("tflite-int8"), "m", said, expected, "abc", grades).agreeing == 2
-    with pytest.raises(ExportError, match="agrees with it on 50%"):
+    with pytest.raises(ExportError, match="agrees with the model on 50%"):
         compare(find_format("tflite-int8"), "m", said, expected, "abc")
 
 

@@ -144,7 +144,7 @@ def test_the_frozen_part_is_not_touched(dataset):
     ("settings", "head", "fine_tune", "why"),
     [
         ({}, True, True, "engine"),
-        ({"features__cache": False}, False, False, "the recipe says so"),
+        ({"features__cache": False}, False, False, "features.cache is off"),
         ({"fine_tune__unfreeze": "all"}, True, False, "engine"),
         ({"fine_tune__unfreeze": "none", "fine_tune__epochs": 0}, True, False, "engine"),
     ],

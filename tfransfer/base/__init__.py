@@ -1,1 +1,1 @@
-"""Pretrained bases: one record each, how to build it, its blocks, and the cuts at which it can be frozen and split."""
+"""Pretrained bases: a record of each, how it is built, its blocks, and the cuts where it can be split."""

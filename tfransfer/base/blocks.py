@@ -1,8 +1,8 @@
 """The ordered blocks of a base: what "the top 3 blocks" means.
 
-A block reaches from the end of the block below it to its own last layer, and on to the next place where a single tensor
-crosses. What comes before the first block is the stem. What follows the last block (MobileNetV2's Conv_1, say) belongs
-to the last block and is unfrozen with it.
+A block starts where the block below it ends and extends past its own last layer to the next cut. Operations before the
+first block are the stem. Layers after the last block (such as MobileNetV2's Conv_1) belong to the last block and are
+unfrozen with it.
 """
 
 import re
@@ -19,15 +19,15 @@ ALL, NONE = "all", "none"
 
 @dataclass(frozen=True)
 class Block:
-    """A run of operations in a base.
+    """Consecutive operations of a base.
 
     Attributes:
-        name: As `tfransfer bases NAME` shows it.
+        name: Its name, as `tfransfer bases NAME` shows it.
         start: Position of its first operation in `model.operations`.
-        stop: Position behind its last.
-        layers: Its layers, in order.
-        parameters: Weights in it.
-        cut_below: The cut right in front of it; None where more than one tensor crosses.
+        stop: Position after its last operation.
+        layers: Its layers in order.
+        parameters: Number of weights.
+        cut_below: The cut just before it; None where more than one tensor crosses.
     """
 
     name: str
@@ -39,12 +39,12 @@ class Block:
 
 
 def blocks_of(model: keras.Model, pattern: str | None = None) -> tuple[Block, ...]:
-    """The blocks of a base.
+    """Split a base into blocks.
 
     Args:
-        model: A Functional model; another kind of model is one block.
-        pattern: Regular expression for layer names whose group is the block's name; None makes a block of each stretch
-            between two cuts that holds a kernel.
+        model: A Functional model; any other model counts as one block.
+        pattern: Regular expression for layer names, with the block's name as its group; None makes a block of every
+            segment between two cuts that contains a kernel.
 
     Returns:
         The blocks from input to output.
@@ -71,7 +71,7 @@ def _block(name: str, start: int, stop: int, operations: Sequence[object], place
 
 
 def _ends_by_name(operations: Sequence, pattern: str, places: dict[int, Cut]) -> list[tuple[str, int]]:
-    """(block name, position behind its end), in order."""
+    """(block name, position after its end), in order."""
     firsts: dict[str, int] = {}
     lasts: dict[str, int] = {}
     for index, operation in enumerate(operations):
@@ -93,7 +93,7 @@ def _readable(name: str) -> str:
 
 
 def _first_start(operations: Sequence, pattern: str | None, places: dict[int, Cut], end: int) -> int:
-    """Where the first block begins: behind the last cut in front of its first layer."""
+    """Where the first block begins: right after the last cut before its first layer."""
     first = next((i for i in range(end) if pattern and re.match(pattern, operations[i].name)), 1)
     return max((i + 1 for i in places if i < first), default=1)
 
@@ -101,23 +101,23 @@ def _first_start(operations: Sequence, pattern: str | None, places: dict[int, Cu
 def _ends_at_cuts(operations: Sequence, places: dict[int, Cut]) -> list[tuple[str, int]]:
     ends, start = [], 1
     for index in sorted(places):
-        stretch = operations[start : index + 1]
-        if index > 0 and any(getattr(op, "kernel", None) is not None or getattr(op, "layers", None) for op in stretch):
+        segment = operations[start : index + 1]
+        if index > 0 and any(getattr(op, "kernel", None) is not None or getattr(op, "layers", None) for op in segment):
             ends.append((operations[index].name, index + 1))
             start = index + 1
     return ends
 
 
 def top_blocks(blocks: Sequence[Block], unfreeze: int | str) -> tuple[Block, ...]:
-    """The blocks that a setting unfreezes.
+    """The blocks that an `unfreeze` setting selects.
 
     Args:
         blocks: All blocks of a base.
-        unfreeze: How many from the top, the name of the lowest one, or "none". ("all" also means the stem and is the
-            caller's to treat.)
+        unfreeze: How many from the top, the name of the lowest one, or "none". "all" also covers the stem; the caller
+            handles it.
 
     Raises:
-        SettingError: There are fewer blocks, or none of this name.
+        SettingError: The base has fewer blocks, or none with this name.
     """
     names = [block.name for block in blocks]
     if unfreeze == NONE:

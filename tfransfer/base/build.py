@@ -1,4 +1,4 @@
-"""A base, built: its network with weights, what its input wants, its blocks."""
+"""Build a base: network and weights, the preprocessing it expects, its blocks."""
 
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from tfransfer.errors import BaseModelError, SettingError, WeightsNotFoundError
 from tfransfer.hyperrules import FULL, SMALL
 
 RANDOM, BUILT_IN_WEIGHTS = "random", "built-in"
-# What the name of a base in a recipe begins with where it is a model of the user's own.
+# Prefix of a base's name in a recipe when it is the user's own model.
 OWN_MODEL = "keras.Model"
 
 
@@ -24,16 +24,16 @@ class BuiltBase:
     """A base ready for a head.
 
     Attributes:
-        name: For messages and the manifest.
+        name: Its name in messages and in the manifest.
         model: From preprocessed pixels, float32 (batch, size, size, 3), to a feature map or a feature vector.
-        preprocessing: As `preprocessing.preprocess` takes it.
+        preprocessing: The kind that `preprocessing.preprocess` applies.
         image_size: Side of the input in pixels.
-        blocks: From input to output.
+        blocks: Its blocks from input to output.
         weights: Where the weights came from: "imagenet", "built-in", "random", "user" or a file's name.
-        instead_of: The base that this one stands in for; empty where it is the one asked for.
-        pretraining: How much it has learned before: "full", "small" or "untrained"; see `hyperrules`.
-        module: The layer, where the base is a TF-Hub module, whose blocks are told apart by its variables' names.
-        kind: "image", or "text" for a base that takes strings (batch,) and gives vectors; its image size is 0.
+        instead_of: The base that this one replaces; empty if it is the requested one.
+        pretraining: How much it was pretrained: "full", "small" or "untrained"; see `hyperrules`.
+        module: The layer of a TF-Hub module, whose blocks follow from its variables' names; None for other bases.
+        kind: "image", or "text" for a base from strings (batch,) to vectors, whose image size is 0.
     """
 
     name: str
@@ -56,14 +56,14 @@ def build_base(
 
     Args:
         name: Its name.
-        image_size: Side of the input in pixels; None takes the base's own.
-        weights: A file; None takes Keras's ImageNet weights, or those that come with tfransfer; "random" none.
-        seed: Of random weights; None leaves them to chance.
+        image_size: Side of the input in pixels; None takes the base's default.
+        weights: A file, or "random"; None takes Keras's ImageNet weights, or those that come with tfransfer.
+        seed: Seed of random weights; None draws them unseeded.
 
     Raises:
         SettingError: No such base, or the image size is below its smallest.
-        WeightsNotFoundError: The weights are neither here nor to be had.
-        BaseModelError: The file holds other weights.
+        WeightsNotFoundError: The weights are not on this machine and cannot be downloaded.
+        BaseModelError: The file holds the weights of another base.
     """
     record = find_base(name)
     size = image_size or record.image_size
@@ -87,48 +87,48 @@ def build_base(
 def build_default_base(
     image_size: int | None = None, weights: str | None = None, seed: int | None = None, say: Say = silent
 ) -> BuiltBase:
-    """The base for whoever names none: MobileNetV2, or the built-in one where MobileNetV2's weights cannot be had.
+    """Build the default base: MobileNetV2, or the built-in base if MobileNetV2's weights are not available.
 
     Args:
         image_size: As for `build_base`.
-        weights: As for `build_base`, of MobileNetV2.
+        weights: As for `build_base`; they apply to MobileNetV2.
         seed: As for `build_base`.
-        say: Warned when the built-in base steps in.
+        say: Gets a warning when the built-in base is used instead.
 
     Raises:
         SettingError: The image size is below the smallest.
-        BaseModelError: The file holds other weights.
+        BaseModelError: The file holds the weights of another base.
     """
     try:
         return build_base(DEFAULT, image_size, weights, seed)
     except WeightsNotFoundError as error:
         reason = str(error).splitlines()[0]
         say(
-            f"warning: {reason}. The built-in base {BUILT_IN} steps in, which is smaller and less accurate. "
-            f"Name it with --base {BUILT_IN} if you mean it, or give {DEFAULT} its weights with --weights FILE."
+            f"warning: {reason}. Using the built-in base {BUILT_IN} instead, which is smaller and less accurate. "
+            f"Pass --base {BUILT_IN} to choose it explicitly, or --weights FILE to load the weights of {DEFAULT}."
         )
         return replace(build_base(BUILT_IN, image_size), instead_of=DEFAULT)
 
 
 def base_from_model(model: Any, preprocessing: str | None, image_size: int | None = None) -> BuiltBase:
-    """Take a user's own keras.Model as base.
+    """Use a keras.Model of the user as a base.
 
     Args:
         model: From float32 pictures (batch, size, size, 3) to a feature map (batch, h, w, c) or vector (batch, c).
-        preprocessing: What its input wants for [0, 255] pixels: "none", "tf", "torch" or "caffe".
-        image_size: Side of the input in pixels; needed only where the model leaves it open.
+        preprocessing: How [0, 255] pixels are preprocessed for it: "none", "tf", "torch" or "caffe".
+        image_size: Side of the input in pixels; needed only if the model does not fix it.
 
     Raises:
-        SettingError: The preprocessing is not named, or the size contradicts the model.
-        BaseModelError: The model has another kind of input or output.
+        SettingError: The preprocessing is missing, or the size contradicts the model.
+        BaseModelError: The model's input or output is not supported.
 
     The model is not copied: training changes its weights and its layers' `trainable`.
     """
     if preprocessing is None:
         raise SettingError(
-            "a keras.Model as base needs its preprocessing named: preprocessing='none' (it takes [0, 255] pixels), "
-            "'tf' ([-1, 1]), 'torch' (ImageNet mean and deviation) or 'caffe' (BGR, mean removed). A wrong one costs "
-            "accuracy silently."
+            "a keras.Model as base needs its preprocessing: pass preprocessing='none' (it takes [0, 255] pixels), "
+            "'tf' ([-1, 1]), 'torch' (ImageNet mean and deviation) or 'caffe' (BGR, mean removed). A wrong choice "
+            "silently costs accuracy."
         )
     require_model(model)
     if not getattr(model, "inputs", None):
@@ -138,16 +138,16 @@ def base_from_model(model: Any, preprocessing: str | None, image_size: int | Non
         )
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise BaseModelError(
-            f"a base has one input and one output; this model has {len(model.inputs)} and {len(model.outputs)}."
+            f"a base must have one input and one output; this model has {len(model.inputs)} and {len(model.outputs)}."
         )
     if isinstance(model, keras.Sequential):
         model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)  # the same layers, as a graph
     shape = tuple(model.input_shape)
     if len(shape) != 4 or shape[3] not in (3, None) or shape[1] != shape[2]:
-        raise BaseModelError(f"a base takes square RGB pictures, (batch, size, size, 3); this model takes {shape}.")
+        raise BaseModelError(f"a base must take square RGB pictures, (batch, size, size, 3); this one takes {shape}.")
     if len(model.output_shape) not in (2, 4):
         raise BaseModelError(
-            f"a base gives a feature map (batch, h, w, c) or vector (batch, c); this model gives {model.output_shape}."
+            f"a base must return a feature map (batch, h, w, c) or vector (batch, c); this one: {model.output_shape}."
         )
     size = shape[1] or image_size or DEFAULT_SIZE
     if image_size not in (None, size):
@@ -156,11 +156,11 @@ def base_from_model(model: Any, preprocessing: str | None, image_size: int | Non
 
 
 def require_model(model: Any) -> keras.Model:
-    """What was given as a base, which has to be a keras.Model.
+    """Check that a value given as a base is a keras.Model, and return it.
 
     Raises:
         SettingError: It is something else.
     """
     if not isinstance(model, keras.Model):
-        raise SettingError(f"base is a name or a keras.Model; it is {type(model).__name__}.")
+        raise SettingError(f"base must be a name or a keras.Model, not {type(model).__name__}.")
     return model

@@ -1,7 +1,7 @@
-"""Cuts: the places in a Functional model where exactly one tensor crosses, and how to split there.
+"""Cuts: the places in a Functional model where exactly one tensor crosses, and how to split a model there.
 
-The operations are walked in topological order while the tensors that are still needed are counted; a cut is where one
-is left. Prefix and suffix share the model's own layers and weights, so that training the suffix trains the model.
+Operations are visited in topological order while counting the tensors that later operations still need; a cut is where
+only one is left. Prefix and suffix share the model's layers and weights, so training the suffix trains the model.
 """
 
 import math
@@ -19,7 +19,7 @@ class Cut:
         index: Position of the last operation before the cut in `model.operations`.
         name: Name of that operation.
         tensor: The KerasTensor that crosses.
-        elements: Numbers that cross for one example; 0 where the shape is not fixed.
+        elements: Size of that tensor for one example; 0 if its shape is not fixed.
     """
 
     index: int
@@ -29,13 +29,13 @@ class Cut:
 
 
 def cuts(model: keras.Model) -> list[Cut]:
-    """Every cut of a model, from its input to its output.
+    """All cuts of a model, from its input to its output.
 
     Args:
-        model: A Functional model with one input and one output, each layer called once in it.
+        model: A Functional model with one input and one output that calls each layer once.
 
     Returns:
-        The cuts in order; empty where the model has another form.
+        The cuts in order; empty for any other model.
     """
     operations = getattr(model, "operations", None)
     if not operations or len(model.inputs) != 1 or len(model.outputs) != 1:
@@ -43,7 +43,7 @@ def cuts(model: keras.Model) -> list[Cut]:
     last_use = _last_uses(model, operations)
     if last_use is None:
         return []
-    found, live = [], set()
+    places, live = [], set()
     for index, operation in enumerate(operations):
         live |= {id(t) for t in _tensors(operation.output) if id(t) in last_use}
         live = {key for key in live if last_use[key] > index}
@@ -51,15 +51,15 @@ def cuts(model: keras.Model) -> list[Cut]:
         if len(live) == 1 and len(outputs) == 1 and id(outputs[0]) in live:
             shape = outputs[0].shape[1:]
             elements = 0 if None in shape else math.prod(shape)
-            found.append(Cut(index, operation.name, outputs[0], elements))
-    return found
+            places.append(Cut(index, operation.name, outputs[0], elements))
+    return places
 
 
 def split_at(model: keras.Model, cut: Cut) -> tuple[keras.Model, keras.Model]:
-    """The parts of a model before and after a cut; both share its layers.
+    """Split a model at a cut; both parts share its layers.
 
     Args:
-        model: The model that the cut comes from.
+        model: The model that the cut belongs to.
         cut: One of `cuts(model)`.
 
     Returns:
@@ -75,15 +75,15 @@ def _tensors(value: Any) -> list[Any]:
 
 
 def _last_uses(model: keras.Model, operations: list[Any]) -> dict[int, int] | None:
-    """From tensor to the position of its last consumer; None where a layer's calls cannot be told apart."""
-    made: set[int] = set()
+    """By tensor id, position of the last consumer; None if a layer's calls are ambiguous."""
+    produced: set[int] = set()
     last_use: dict[int, int] = {}
     for index, operation in enumerate(operations):
         if index > 0:
             needed = _tensors(operation.input)
-            if not all(id(t) in made for t in needed):
+            if not all(id(t) in produced for t in needed):
                 return None
             last_use.update({id(t): index for t in needed})
-        made |= {id(t) for t in _tensors(operation.output)}
+        produced |= {id(t) for t in _tensors(operation.output)}
     last_use[id(model.outputs[0])] = len(operations)
-    return last_use if id(model.outputs[0]) in made else None
+    return last_use if id(model.outputs[0]) in produced else None

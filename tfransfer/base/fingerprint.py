@@ -1,4 +1,4 @@
-"""A fingerprint of a model: equal where the same layers with the same weights are connected in the same way."""
+"""A fingerprint of a model: equal for the same layers and weights, connected in the same way."""
 
 import hashlib
 import inspect
@@ -9,16 +9,17 @@ from typing import Any
 import keras
 import numpy as np
 
-# Do not change what a layer computes in inference mode, or are told otherwise.
-_LEFT_OUT = {"trainable", "build_config", "compile_config", "registered_name", "seed"}
-# Where a config names layers. Elsewhere a text such as "relu" may be a setting, though a layer is called so too.
-_NAMING = {"name", "keras_history", "input_layers", "output_layers"}
+# These do not change what a layer computes in inference mode, or are covered elsewhere.
+_IGNORED = {"trainable", "build_config", "compile_config", "registered_name", "seed"}
+# Keys under which a config refers to layers. Elsewhere a string such as "relu" may be a setting that happens to equal
+# a layer's name.
+_NAME_KEYS = {"name", "keras_history", "input_layers", "output_layers"}
 
 
 def fingerprint(model: keras.Model) -> str:
-    """A hash of a model's structure, of its weights, and of the code of layers that are not Keras's own.
+    """Hash a model's structure, its weights, and the code of layers that are not part of Keras.
 
-    Names do not enter (Keras numbers them anew in each process), nor does what is frozen.
+    Layer names are ignored because Keras numbers them differently in each process; so is `trainable`.
 
     Returns:
         128 bits in hexadecimal.
@@ -37,25 +38,25 @@ def fingerprint(model: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def _plain(value: Any, numbers: dict[str, str], naming: bool = False) -> Any:
-    """A config without what must not count, its layers' names replaced by their numbers."""
+def _plain(value: Any, numbers: dict[str, str], is_name: bool = False) -> Any:
+    """A config without the ignored keys, with layer names replaced by numbers."""
     if isinstance(value, dict):
-        return {key: _plain(inner, numbers, key in _NAMING) for key, inner in value.items() if key not in _LEFT_OUT}
+        return {key: _plain(inner, numbers, key in _NAME_KEYS) for key, inner in value.items() if key not in _IGNORED}
     if isinstance(value, list | tuple):
-        return [_plain(inner, numbers, naming) for inner in value]
-    return numbers.get(value, value) if naming and isinstance(value, str) else value
+        return [_plain(inner, numbers, is_name) for inner in value]
+    return numbers.get(value, value) if is_name and isinstance(value, str) else value
 
 
 def _code(kind: type) -> bytes:
-    """What the methods of a class, and of those it inherits from outside Keras, were compiled to."""
-    found = []
+    """Bytecode of the methods of a class and of its bases outside Keras."""
+    methods = []
     for part in kind.__mro__:
         if part is not object and not part.__module__.startswith("keras."):
             for name, value in sorted(vars(part).items()):
                 function = inspect.unwrap(getattr(value, "fget", None) or getattr(value, "__func__", value))
                 if isinstance(function, FunctionType):
-                    found.append(f"{name}:{_listing(function.__code__)}")
-    return "\n".join(found).encode()
+                    methods.append(f"{name}:{_listing(function.__code__)}")
+    return "\n".join(methods).encode()
 
 
 def _listing(code: CodeType) -> str:

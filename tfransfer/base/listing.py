@@ -1,4 +1,4 @@
-"""What bases there are, without building any."""
+"""List the available bases without building any."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +13,11 @@ class Listed:
     """A row of `tfransfer bases`.
 
     Attributes:
-        name: What users write.
-        image_size: Default side of the input in pixels; 0 for a base that takes texts.
-        smallest: Smallest side.
+        name: The name that users pass.
+        image_size: Default side of the input in pixels; 0 for a text base.
+        smallest: Smallest side in pixels.
         features: Width of the pooled features.
-        parameters: Weights without the top.
+        parameters: Number of weights without the top.
         weights_here: Whether its weights are on this machine.
         built_in: Whether they come with tfransfer.
     """
@@ -40,11 +40,11 @@ class Listed:
 
 
 class BaseList(list[Listed]):
-    """A list of bases that a notebook shows as a table, and any part of it, as in `bases()[:10]`."""
+    """A list of bases that a notebook shows as a table; so are slices of it, such as `bases()[:10]`."""
 
     def __getitem__(self, place: Any) -> Any:
-        found = super().__getitem__(place)
-        return BaseList(found) if isinstance(place, slice) else found
+        item = super().__getitem__(place)
+        return BaseList(item) if isinstance(place, slice) else item
 
     def _repr_html_(self) -> str:
         columns = ["base", "pixels", "smallest", "features", "parameters", "weights"]
@@ -53,7 +53,7 @@ class BaseList(list[Listed]):
 
 
 def bases() -> BaseList:
-    """Every base of Keras Applications and the built-in ones, smallest first, that for texts last."""
+    """All bases of Keras Applications and the built-in ones, smallest first; the text base comes last."""
     texts = Listed(
         name=NGRAMS, image_size=0, smallest=0, features=NGRAM_FEATURES, parameters=NGRAM_BUCKETS * NGRAM_FEATURES,
         weights_here=True, built_in=True,

@@ -1,10 +1,10 @@
-"""Loading a `.keras` file that may hold layers of this project's own."""
+"""Load a `.keras` file that may contain tfransfer's own layers."""
 
 from pathlib import Path
 
 import keras
 
-from tfransfer.base import ngrams  # noqa: F401  their layers must be known to Keras
+from tfransfer.base import ngrams  # noqa: F401  registers its layer with Keras
 from tfransfer.errors import BaseModelError, RunError
 from tfransfer.system import trust as trusted
 
@@ -14,10 +14,10 @@ def load_model(file: Path, trust: bool = False) -> keras.Model:
 
     Args:
         file: A `.keras` file.
-        trust: Whether a program inside it may be loaded; what was made on this machine may in any case.
+        trust: Whether a program embedded in it may be loaded; files written on this machine always may.
 
     Raises:
-        BaseModelError: It holds a program, and nobody said to trust it.
+        BaseModelError: It embeds a program and is not trusted.
         RunError: It is damaged.
     """
     try:
@@ -33,5 +33,5 @@ def _load(file: Path, safe: bool) -> keras.Model:
         return keras.saving.load_model(file, compile=False, safe_mode=safe)
     except BaseModelError:
         raise
-    except Exception as error:  # Keras, zipfile and h5py raise many kinds on a damaged file
+    except Exception as error:  # Keras, zipfile and h5py raise many types for a damaged file
         raise RunError(f"{file} cannot be loaded: {error}") from error

@@ -1,8 +1,8 @@
-"""The built-in text base: hashed word and character n-grams, each with a vector, averaged. It is not pretrained.
+"""The built-in text base: pooled vectors of hashed word and character n-grams, not pretrained.
 
 Source: A. Joulin et al., "Bag of Tricks for Efficient Text Classification", EACL 2017, with the character n-grams of
 P. Bojanowski et al., "Enriching Word Vectors with Subword Information", TACL 2017. There are no weights to download:
-the vectors start random, and all that they ever know they learn from the user's texts in the fine-tune phase.
+the vectors start random and are learned from the user's texts in the fine-tune phase.
 """
 
 from typing import Any
@@ -17,12 +17,12 @@ _WORDS, _CHARACTERS = (1, 2), (3, 4, 5)
 
 @keras.saving.register_keras_serializable(package="tfransfer")
 class NgramVectors(keras.layers.Layer):
-    """From texts to the sum of their n-grams' vectors, over the root of their number.
+    """Texts to the sum of their n-gram vectors, divided by the square root of their count.
 
     Args:
-        buckets: How many vectors; n-grams that are hashed to the same one share it.
-        features: Numbers in a vector.
-        seed: Of the vectors' first values.
+        buckets: Number of vectors; n-grams with the same hash share one.
+        features: Width of a vector.
+        seed: Seed of the initial vectors.
         **options: As for keras.layers.Layer.
     """
 
@@ -33,7 +33,7 @@ class NgramVectors(keras.layers.Layer):
         self.buckets, self.features, self.seed = buckets, features, seed
 
     def build(self, input_shape: Any) -> None:
-        """Make the vectors."""
+        """Create the vectors."""
         start = keras.initializers.RandomNormal(stddev=1.0, seed=self.seed)
         self.vectors = self.add_weight(shape=(self.buckets, self.features), initializer=start, name="vectors")
         super().build(input_shape)
@@ -41,10 +41,10 @@ class NgramVectors(keras.layers.Layer):
     def call(self, texts: tf.Tensor) -> tf.Tensor:
         """Strings, shape (batch,), to float32, shape (batch, features)."""
         numbers = tf.strings.to_hash_bucket_fast(ngrams(texts), self.buckets)
-        # An empty text has no n-gram: it gets a vector of zeros.
+        # An empty text has no n-grams: its vector is zeros.
         lengths = tf.maximum(numbers.row_lengths(), 1)
-        found = tf.gather(tf.convert_to_tensor(self.vectors), numbers.values)
-        summed = tf.math.segment_sum(found, numbers.value_rowids())
+        vectors = tf.gather(tf.convert_to_tensor(self.vectors), numbers.values)
+        summed = tf.math.segment_sum(vectors, numbers.value_rowids())
         missing = tf.cast(numbers.nrows(), tf.int32) - tf.shape(summed)[0]
         summed = tf.pad(summed, [[0, missing], [0, 0]])
         return summed / tf.sqrt(tf.cast(lengths, summed.dtype))[:, tf.newaxis]
@@ -58,12 +58,12 @@ class NgramVectors(keras.layers.Layer):
         return keras.KerasTensor((*texts.shape[:1], self.features), self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
-        """What the constructor takes."""
+        """The constructor's arguments."""
         return super().get_config() | {"buckets": self.buckets, "features": self.features, "seed": self.seed}
 
 
 def ngrams(texts: tf.Tensor) -> tf.RaggedTensor:
-    """Words, pairs of neighbouring words, and the words' runs of 3 to 5 characters, `<` and `>` being their ends.
+    """Words, pairs of adjacent words, and the character 3- to 5-grams of each word with `<` and `>` marking its ends.
 
     Args:
         texts: Strings, shape (batch,), in UTF-8.
@@ -80,6 +80,6 @@ def ngrams(texts: tf.Tensor) -> tf.RaggedTensor:
 
 
 def ngram_model(seed: int = 0) -> keras.Model:
-    """The base: strings (batch,) to float32 (batch, NGRAM_FEATURES)."""
+    """The n-gram base: strings (batch,) to float32 (batch, NGRAM_FEATURES)."""
     texts = keras.Input((), dtype="string", name="text")
     return keras.Model(texts, NgramVectors(seed=seed, name="vectors")(texts), name=NGRAMS)

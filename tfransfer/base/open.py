@@ -1,4 +1,4 @@
-"""Which base is meant: from the name in a recipe, or a model of the user's own, to a built base."""
+"""Build the base that a recipe names, or one from the user's own model."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,10 +17,10 @@ from tfransfer.recipe import Recipe
 
 
 def require_base(recipe: Recipe) -> None:
-    """See that the base that a recipe names is known, before any data is read.
+    """Check that a recipe's base exists, before any data is read.
 
     Raises:
-        SettingError: No base has this name, or the image size is below its smallest.
+        SettingError: No base has this name, the image size is below its smallest, or it brings its own weights.
     """
     if recipe.base == NGRAMS or (recipe.base and (is_preset(recipe.base) or is_handle(recipe.base))):
         if recipe.weights:
@@ -45,7 +45,7 @@ def named_base(recipe: Recipe, precision: str, say: Say) -> BuiltBase:
 
 
 def copy_of_model(model: keras.Model, recipe: Recipe, precision: str) -> BuiltBase:
-    """A base from a copy of a user's model, whose variables are made where this is called."""
+    """A base from a copy of a user's model, with variables created in the caller's scope."""
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     return base_from_model(copy, recipe.preprocessing, recipe.image_size)

@@ -1,20 +1,20 @@
-"""From [0, 255] RGB pixels to what a base wants, as layers in the graph that plain Keras saves and loads."""
+"""Preprocessing from [0, 255] RGB pixels to a base's input, as layers that plain Keras saves and loads."""
 
 import json
 from typing import Any
 
 import keras
 
-# ImageNet's channel means and deviations, as `keras.applications.imagenet_utils.preprocess_input` has them.
+# ImageNet's channel means and standard deviations, from `keras.applications.imagenet_utils.preprocess_input`.
 _MEAN = (0.485, 0.456, 0.406)
 _DEVIATION = (0.229, 0.224, 0.225)
-# In front of the arguments of keras.layers.Rescaling, as JSON.
+# Prefix of a preprocessing that consists of arguments for keras.layers.Rescaling, as JSON.
 RESCALING = "rescaling "
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 
 
 def entry(kind: str, size: int) -> Any:
-    """The input of a model.
+    """Create the input of a model.
 
     Args:
         kind: "image" or "text".
@@ -36,12 +36,12 @@ def reads_text(model: keras.Model) -> bool:
 
 
 def preprocess(pixels: Any, kind: str) -> Any:
-    """Put a base's preprocessing behind an input tensor.
+    """Apply a base's preprocessing to an input tensor.
 
     Args:
         pixels: KerasTensor, float32, shape (batch, size, size, 3), RGB in [0, 255].
-        kind: "none", "unit" ([0, 1]), "tf" ([-1, 1]), "torch" (mean and deviation of ImageNet), "caffe" (BGR, mean
-            removed), "rescaling" and the arguments of keras.layers.Rescaling as JSON, or "efficientnet_file" (see
+        kind: "none", "unit" ([0, 1]), "tf" ([-1, 1]), "torch" (ImageNet's mean and deviation), "caffe" (BGR, mean
+            removed), "rescaling" followed by arguments of keras.layers.Rescaling as JSON, or "efficientnet_file" (see
             `efficientnet_from_file`).
 
     Returns:
@@ -65,10 +65,10 @@ def preprocess(pixels: Any, kind: str) -> Any:
 
 
 def efficientnet_from_file(pixels: Any) -> Any:
-    """What Keras's EfficientNet (not V2) lacks when it is built without `weights="imagenet"`.
+    """Add the rescaling that Keras's EfficientNet (not V2) lacks when built without `weights="imagenet"`.
 
-    With its own download Keras puts a second rescaling by 1/sqrt(deviation) behind the normalization
-    (tensorflow#62193); built empty and loaded from a file it does not. The normalization computes
+    With `weights="imagenet"` Keras adds a second rescaling by 1/sqrt(deviation) after the normalization
+    (tensorflow#62193); built without weights and loaded from a file it does not. The normalization computes
     (x/255 - mean)/sqrt(deviation), so with k = 1/sqrt(deviation) the same follows from x' = k x + 255 mean (1 - k).
     """
     factors = [1 / d**0.5 for d in _DEVIATION]

@@ -1,4 +1,4 @@
-"""One record per pretrained base: what is known without building it, and readable without TensorFlow."""
+"""One record per pretrained base: what is known without building it. Imports no TensorFlow."""
 
 import difflib
 from dataclasses import KW_ONLY, dataclass
@@ -7,7 +7,7 @@ from typing import Literal
 from tfransfer.errors import SettingError
 
 Preprocessing = Literal["none", "tf", "torch", "caffe"]
-# Side in pixels where neither the user nor the base names one: that of most ImageNet training.
+# Image side in pixels if neither the user nor the base sets one; most ImageNet training uses it.
 DEFAULT_SIZE = 224
 
 _GOOGLE = "https://storage.googleapis.com/"
@@ -16,18 +16,18 @@ _TENSORFLOW = _GOOGLE + "tensorflow/keras-applications/"
 
 @dataclass(frozen=True)
 class Family:
-    """What the members of one architecture family share.
+    """Properties shared by one architecture family.
 
     Attributes:
         module: Module of `keras.applications` with the family's `preprocess_input`.
-        preprocessing: What the base wants for [0, 255] pixels: "tf" is [-1, 1], "torch" ImageNet's mean and deviation,
-            "caffe" BGR without ImageNet's mean, "none" because the base rescales by itself.
+        preprocessing: How [0, 255] pixels are preprocessed: "tf" is [-1, 1], "torch" ImageNet's mean and deviation,
+            "caffe" BGR minus ImageNet's mean, "none" means that the base rescales internally.
         smallest: Smallest side in pixels that Keras accepts.
-        block: Regular expression for layer names; its group is the block's name.
-        weights_folder: Where Keras downloads from.
-        closing: What stands behind the last block and is unfrozen with it; empty where nothing does.
+        block: Regular expression for layer names, with the block's name as its group.
+        weights_folder: URL that Keras downloads from.
+        closing: Layers after the last block, which are unfrozen with it; empty if there are none.
         clean: Whether a single tensor crosses every block boundary.
-        weights_sizes: Image sizes for which Keras has weights of their own, instead of one file for all.
+        weights_sizes: Image sizes with weights of their own; empty if one file serves all sizes.
     """
 
     module: str
@@ -46,16 +46,16 @@ class Base:
     """One pretrained base.
 
     Attributes:
-        name: What users write.
+        name: The name that users pass.
         builder: Its function in `keras.applications`.
-        family: What it shares with its relatives.
-        image_size: Default side of the input in pixels, that of its ImageNet training.
-        features: Channels of its last feature map: the width of the pooled features.
-        parameters: Weights without the classification top.
+        family: Its architecture family.
+        image_size: Default side of the input in pixels, as in its ImageNet training.
+        features: Channels of its last feature map, which is the width of the pooled features.
+        parameters: Number of weights without the classification top.
         weights_file: File name of Keras's ImageNet weights without the top.
-        remote_file: Its name where it is downloaded from, where that is another.
-        alpha: Width of its layers as a share of the architecture's own, where the builder asks for one.
-        built_in: Whether its weights come with tfransfer: `weights_file` is then among its assets.
+        remote_file: File name on the server, if it differs.
+        alpha: Width multiplier of its layers, if the builder takes one.
+        built_in: Whether its weights come with tfransfer; `weights_file` is then one of its assets.
     """
 
     name: str
@@ -70,13 +70,13 @@ class Base:
     built_in: bool = False
 
     def weights_file_at(self, image_size: int) -> str:
-        """The weights file that Keras takes for an image size."""
+        """Name of the weights file that Keras uses for an image size."""
         if image_size in self.family.weights_sizes:
             return self.weights_file.replace(f"_{self.image_size}_", f"_{image_size}_")
         return self.weights_file
 
     def weights_url_at(self, image_size: int) -> str:
-        """Where Keras downloads it from."""
+        """URL that Keras downloads that file from."""
         return self.family.weights_folder + (self.remote_file or self.weights_file_at(image_size))
 
 
@@ -226,13 +226,13 @@ _TABLE: tuple[Base, ...] = (
 )
 
 DEFAULT, BUILT_IN = "mobilenet_v2", "mini"
-# The built-in base for texts, which is no network of Keras Applications: see `ngrams`.
+# The built-in text base, which is not part of Keras Applications; see `ngrams`.
 NGRAMS, NGRAM_BUCKETS, NGRAM_FEATURES = "ngrams", 1 << 16, 64
 BASES: dict[str, Base] = {base.name: base for base in _TABLE}
 
 
 def require_size(base: Base, image_size: int) -> None:
-    """See that a base takes pictures of a size.
+    """Check that a base accepts an image size.
 
     Raises:
         SettingError: It is below the base's smallest.
@@ -240,7 +240,7 @@ def require_size(base: Base, image_size: int) -> None:
     if image_size < base.family.smallest:
         raise SettingError(
             f"image size {image_size} is below the smallest that {base.name} takes, {base.family.smallest} pixels; "
-            f"its own is {base.image_size}."
+            f"its default is {base.image_size}."
         )
 
 
@@ -248,10 +248,10 @@ def find_base(name: str) -> Base:
     """The record of a base.
 
     Raises:
-        SettingError: No base has this name; the message names the one that resembles it.
+        SettingError: No base has this name; the message suggests the closest one.
     """
     if name in BASES:
         return BASES[name]
     close = difflib.get_close_matches(name.lower().replace("-", "_"), [*BASES, NGRAMS], n=1, cutoff=0.6)
     hint = f"did you mean {close[0]}?" if close else "`tfransfer bases` lists them."
-    raise SettingError(f"no base is called {name!r}: {hint}")
+    raise SettingError(f"unknown base {name!r}: {hint}")

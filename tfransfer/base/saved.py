@@ -1,4 +1,4 @@
-"""A SavedModel of given functions alone, with each weight stored once."""
+"""Write a SavedModel of given functions, storing each weight once."""
 
 import logging
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ def save_endpoints(model: keras.Model, endpoints: dict[str, Any], path: Path) ->
     doubles the file; a plain module with the TensorFlow variables stores it once.
 
     Args:
-        model: Whose variables the functions use.
-        endpoints: By name, tf.functions with an input signature.
+        model: The model whose variables the functions use.
+        endpoints: tf.functions with an input signature, by name.
         path: Folder to write.
     """
     module = tf.Module()
     module.weights = [variable.value for variable in model.variables]
-    # Vocabularies and other files that a wrapped SavedModel needs are saved with it.
+    # Without this attribute a wrapped SavedModel's vocabularies and other assets would not be saved.
     module.resources = [layer.resources for layer in model._flatten_layers() if hasattr(layer, "resources")]
     module.endpoints = dict(endpoints)
     with _warnings_only():
@@ -32,7 +32,7 @@ def save_endpoints(model: keras.Model, endpoints: dict[str, Any], path: Path) ->
 
 @contextmanager
 def _warnings_only() -> Iterator[None]:
-    """In a notebook TensorFlow says twice where it put the assets, which often is a temporary folder."""
+    """Hide TensorFlow's log lines about where it wrote assets, often a temporary folder; warnings still show."""
     logger = tf.get_logger()
     before = logger.level
     logger.setLevel(max(before, logging.WARNING))

@@ -1,4 +1,4 @@
-"""Taps: where values leave a base's frozen part, at a cut or as pooled features, and the model up to there."""
+"""Taps: outputs of a base's frozen part, at a cut or as pooled features, and the model up to them."""
 
 import math
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ POOLED = "pooled"
 
 @dataclass(frozen=True)
 class Tap:
-    """A place where values leave the frozen part.
+    """An output of the frozen part.
 
     Attributes:
-        name: Name of the cut, or "pooled" for the base's whole output, averaged over height and width.
+        name: Name of the cut, or "pooled" for the base's output averaged over height and width.
         cut: The cut; None for the pooled features.
     """
 
@@ -32,11 +32,11 @@ POOLED_TAP = Tap(POOLED)
 
 
 def model_to(base: BuiltBase, taps: Sequence[Tap]) -> keras.Model:
-    """The frozen part up to some taps, sharing the base's layers; what lies below two taps runs once.
+    """Build the frozen part up to some taps from the base's own layers; layers that taps share run once.
 
     Args:
         base: A built base.
-        taps: At most one cut, and the pooled features.
+        taps: At most one cut, the pooled features, or both.
 
     Returns:
         A model from float32 pixels (batch, size, size, 3) in [0, 255], or strings, to the values at the taps, in the
@@ -45,30 +45,30 @@ def model_to(base: BuiltBase, taps: Sequence[Tap]) -> keras.Model:
     pixels = entry(base.kind, base.image_size)
     values = preprocess(pixels, base.preprocessing)
     cut = next((tap.cut for tap in taps if tap.cut is not None), None)
-    found: dict[str, Any] = {}
+    outputs: dict[str, Any] = {}
     upper = base.model
     if cut is not None:
         prefix, upper = split_at(base.model, cut)
-        values = found[cut.name] = prefix(values)
+        values = outputs[cut.name] = prefix(values)
     if POOLED_TAP in taps:
-        found[POOLED] = pooled(upper(values))
-    outputs = [found[tap.name] for tap in taps]
-    return keras.Model(pixels, outputs if len(outputs) > 1 else outputs[0], name="frozen")
+        outputs[POOLED] = pooled(upper(values))
+    selected = [outputs[tap.name] for tap in taps]
+    return keras.Model(pixels, selected if len(selected) > 1 else selected[0], name="frozen")
 
 
 def pooled(features: Any) -> Any:
-    """A feature map averaged over height and width; a feature vector as it is."""
+    """Average a feature map over height and width; return a feature vector unchanged."""
     return keras.layers.GlobalAveragePooling2D(name="pooling")(features) if len(features.shape) == 4 else features
 
 
 def elements(base: BuiltBase, tap: Tap) -> int:
-    """Numbers that one picture leaves at a tap; 0 where the shape is not fixed."""
+    """Size of a tap's output for one example; 0 if its shape is not fixed."""
     shape = base.model.output_shape[-1:] if tap.cut is None else tap.cut.tensor.shape[1:]
     return 0 if None in shape else math.prod(shape)
 
 
 def tap_below(blocks: Sequence[Block], setting: int | str) -> Tap | None:
-    """Where the frozen part ends when the fine-tune phase unfreezes `setting`; None where it has no part apart.
+    """Where the frozen part ends if the fine-tune phase unfreezes `setting`; None if no cut separates it.
 
     Raises:
         SettingError: The base has no such block.
@@ -79,6 +79,6 @@ def tap_below(blocks: Sequence[Block], setting: int | str) -> Tap | None:
 
 
 def _cut_at_or_below(blocks: Sequence[Block], lowest: Block) -> Cut | None:
-    """The cut in front of a block, or else the nearest one in front of a block below it."""
+    """The cut just before a block, or else the nearest one before a lower block."""
     below = [block.cut_below for block in blocks if block.start <= lowest.start]
     return next((cut for cut in reversed(below) if cut is not None), None)

@@ -1,4 +1,4 @@
-"""Bases for texts: the built-in n-grams."""
+"""Build the built-in text base."""
 
 from tfransfer.base.blocks import Block
 from tfransfer.base.build import RANDOM, BuiltBase
@@ -8,10 +8,10 @@ from tfransfer.hyperrules import UNTRAINED
 
 
 def build_ngrams(seed: int = 0) -> BuiltBase:
-    """The built-in text base, with vectors that are random until they are trained.
+    """Build the n-gram base; its vectors are random until they are trained.
 
     Args:
-        seed: Of the vectors.
+        seed: Seed of the vectors.
     """
     model = ngram_model(seed)
     vectors = model.layers[-1]

@@ -1,4 +1,4 @@
-"""A base's weights: on this machine, from a file, or from Keras's download; and the ways on when there are none."""
+"""A base's weights: on this machine, from a file, or downloaded by Keras; and what to do if there are none."""
 
 import os
 import socket
@@ -15,16 +15,16 @@ from tfransfer.base.records import Base
 from tfransfer.errors import BaseModelError, DataNotFoundError, WeightsNotFoundError
 
 _ASSETS = Path(__file__).parent.parent / "assets"
-_SILENT_SECONDS = 30.0
+_NETWORK_TIMEOUT_SECONDS = 30.0
 
 
 def keras_home() -> Path:
-    """The folder in which Keras keeps downloads; found without importing Keras."""
+    """Keras's folder for downloads, without importing Keras."""
     return Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
 
 
 def weights_here(base: Base, image_size: int | None = None) -> Path | None:
-    """Where the weights lie on this machine, or None."""
+    """Path of the weights on this machine, or None."""
     if base.built_in:
         return _ASSETS / base.weights_file
     path = keras_home() / "models" / base.weights_file_at(image_size or base.image_size)
@@ -40,15 +40,15 @@ def build_with_asset(base: Base, image_size: int) -> Any:
 
 
 def build_with_download(base: Base, image_size: int) -> Any:
-    """Build a base with Keras's ImageNet weights, downloaded if need be.
+    """Build a base with Keras's ImageNet weights, downloading them if needed.
 
     Raises:
-        WeightsNotFoundError: The download failed; the message names the file, its source and the ways on.
+        WeightsNotFoundError: The download failed; the message names the file, its URL and what to do.
     """
     builder = builder_of(base)
     try:
-        with warnings.catch_warnings(), _patient_with_the_network():
-            warnings.simplefilter("ignore")  # MobileNets warn of sizes without weights of their own: no harm in them
+        with warnings.catch_warnings(), _network_timeout():
+            warnings.simplefilter("ignore")  # harmless: MobileNets warn of sizes that have no weights of their own
             return builder(include_top=False, weights="imagenet", input_shape=(image_size, image_size, 3))
     except Exception as error:  # Keras reports a failed download as a plain Exception
         if isinstance(error, ValueError) and "shape" in str(error):
@@ -61,16 +61,16 @@ def build_with_download(base: Base, image_size: int) -> Any:
         raise WeightsNotFoundError(
             f"the ImageNet weights of {base.name} ({file}) are not on this machine, and downloading them from "
             f"{base.weights_url_at(image_size)} failed: {reason}\n"
-            f"Two ways on: download that file where there is a network, then pass --weights FILE, or put it into "
+            f"Download that file on a machine with network access, then pass --weights FILE or put it into "
             f"{keras_home() / 'models'} under that name."
         ) from error
 
 
 @contextmanager
-def _patient_with_the_network() -> Iterator[None]:
-    """Keras's downloads wait for ever on a network that swallows packets: give up on one that is silent for long."""
+def _network_timeout() -> Iterator[None]:
+    """Keras's downloads set no timeout: without one they hang forever on a network that drops packets."""
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(before or _SILENT_SECONDS)
+    socket.setdefaulttimeout(before or _NETWORK_TIMEOUT_SECONDS)
     try:
         yield
     finally:
@@ -82,24 +82,24 @@ def build_with_file(base: Base, image_size: int, file: Path) -> Any:
 
     Raises:
         DataNotFoundError: The file does not exist.
-        BaseModelError: It holds other weights than this base has.
+        BaseModelError: It does not hold the weights of this base.
     """
     if not file.is_file():
         raise DataNotFoundError(f"weights file {file} does not exist.")
     model = build_random(base, image_size)
     try:
         model.load_weights(str(file))
-    except Exception as error:  # h5py, zipfile and Keras raise many kinds on files that do not fit
+    except Exception as error:  # h5py, zipfile and Keras raise many types for files that do not match
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise BaseModelError(
             f"{file} does not hold the weights of {base.name} without its top ({model.count_params():,} numbers in "
-            f"{len(model.weights)} arrays): {reason} Name the base that the file was written for with --base."
+            f"{len(model.weights)} arrays): {reason} Pass the base that the file was written for with --base."
         ) from error
     return model
 
 
 def build_random(base: Base, image_size: int, seed: int | None = None) -> Any:
-    """Build a base with untrained weights; a seed sets the global ones of Python, NumPy and TensorFlow."""
+    """Build a base with random weights; a seed sets the global seeds of Python, NumPy and TensorFlow."""
     if seed is not None:
         import keras  # here, as in builder_of
 
@@ -109,7 +109,7 @@ def build_random(base: Base, image_size: int, seed: int | None = None) -> Any:
 
 def builder_of(base: Base) -> Any:
     """The function in `keras.applications` that builds a base."""
-    import keras  # here, so that `tfransfer bases` lists what is on this machine without TensorFlow
+    import keras  # here, so that `tfransfer bases` runs without TensorFlow
 
     builder = getattr(keras.applications, base.builder, None)
     if builder is None:

@@ -1,1 +1,1 @@
-"""Files for elsewhere, each held to the model it was made from before it is handed over."""
+"""Export a model to files, each compared with the model before it is released."""

@@ -1,4 +1,4 @@
-"""What an exported file costs in accuracy: its metrics beside those of the model, on the same held-out examples."""
+"""The accuracy that an exported file loses against the model, on the same held-out examples."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from tfransfer.tasks.task import Task
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How good a file is.
+    """A file's accuracy.
 
     Attributes:
-        metric: The task's headline: for example "top1".
-        value: The file's.
-        drop: The model's on the same examples, less the file's; negative where the file is better.
-        worst_class: The class that loses most recall (of several labels: average precision); empty for a regression.
-        worst_class_drop: How much it loses.
+        metric: The task's headline metric, such as "top1".
+        value: Its value for the file.
+        drop: The model's value minus the file's, on the same examples; negative if the file is better.
+        worst_class: The class that loses most recall (multi-label: average precision); empty for a regression.
+        worst_class_drop: Its loss.
     """
 
     metric: str
@@ -31,27 +31,28 @@ class Accuracy:
 def accuracy(
     task: Task, held: HeldOut, answers: np.ndarray, classes: Sequence[str], thresholds: Sequence[float] | None = None
 ) -> Accuracy | None:
-    """Score a file's outputs for the first of the held-out examples; None where the ground truth is not known.
+    """Score a file's outputs for the first held-out examples; None if the ground truth is unknown.
 
     Args:
         task: Decides what is scored.
-        held: The examples.
-        answers: The file's outputs, shape (m, classes), m at most the examples.
+        held: The held-out examples.
+        answers: The file's outputs for the first m examples, shape (m, classes).
         classes: Class names.
-        thresholds: Of a multi-label task.
+        thresholds: Thresholds of a multi-label task.
     """
     if held.targets is None:
         return None
     n, metric = len(answers), task.main.key
-    ours, files = (
+    model_scores, file_scores = (
         task.score(held.targets[:n], outputs, classes, thresholds) for outputs in (held.expected[:n], answers)
     )
-    if ours[metric] is None:
+    if model_scores[metric] is None:
         return None
-    found = Accuracy(metric, files[metric], ours[metric] - files[metric])
+    overall = Accuracy(metric, file_scores[metric], model_scores[metric] - file_scores[metric])
     if not task.class_key:
-        return found
-    drops = {name: (one[task.class_key] or 0.0) - (files["per_class"][name][task.class_key] or 0.0)
-             for name, one in ours["per_class"].items()}  # fmt: skip
+        return overall
+    file_classes = file_scores["per_class"]
+    drops = {name: (scores[task.class_key] or 0.0) - (file_classes[name][task.class_key] or 0.0)
+             for name, scores in model_scores["per_class"].items()}  # fmt: skip
     worst = max(drops, key=lambda name: drops[name])
-    return Accuracy(metric, found.value, found.drop, worst, drops[worst])
+    return Accuracy(metric, overall.value, overall.drop, worst, drops[worst])

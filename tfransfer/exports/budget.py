@@ -1,4 +1,4 @@
-"""What a file may cost: "4MB, 15ms, top1-drop 1"; and which of several files is the best that keeps to it."""
+"""Limits for exported files, such as "4MB, 15ms, top1-drop 1", and the best of several files within them."""
 
 import re
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ _EXAMPLE = "'4MB, 15ms, top1-drop 1'"
 
 @dataclass(frozen=True)
 class Budget:
-    """What a file must keep to; None does not limit.
+    """Limits for a file; None is no limit.
 
     Attributes:
-        drop: Points of the headline metric (hundredths of top-1) that it may lose against the model.
+        drop: Largest drop of the headline metric against the model, in points (hundredths of top-1).
         size: Bytes.
-        latency: Milliseconds for one picture on this machine, on as many cores, up to two, as are fastest.
+        latency: Milliseconds for one picture on this machine, on one core or two, whichever is faster.
     """
 
     drop: float | None = None
@@ -30,21 +30,21 @@ class Budget:
     def __bool__(self) -> bool:
         return any(value is not None for value in (self.drop, self.size, self.latency))
 
-    def excess(self, made: Export) -> list[str]:
-        """In words, what a file exceeds; empty where it keeps to all of it."""
-        found = []
-        if self.size is not None and made.size > self.size:
-            found.append(f"it takes {size_text(made.size)}, over {size_text(self.size)}")
-        fastest = made.latency
+    def excess(self, export: Export) -> list[str]:
+        """The limits that a file exceeds, in words; empty if there are none."""
+        exceeded = []
+        if self.size is not None and export.size > self.size:
+            exceeded.append(f"it takes {size_text(export.size)}, over {size_text(self.size)}")
+        fastest = export.latency
         if self.latency is not None and (fastest is None or fastest > self.latency):
-            told = "its latency is unknown" if fastest is None else f"a picture takes {fastest:.3g} ms"
-            found.append(f"{told}, over {self.latency:g} ms")
+            measured = "its latency is unknown" if fastest is None else f"a picture takes {fastest:.3g} ms"
+            exceeded.append(f"{measured}, over {self.latency:g} ms")
         if self.drop is not None:
-            if made.accuracy is None:
-                found.append("what it loses is unknown without the validation pictures")
-            elif 100 * made.accuracy.drop > self.drop + 1e-9:
-                found.append(f"it loses {100 * made.accuracy.drop:.2g} points, over {self.drop:g}")
-        return found
+            if export.accuracy is None:
+                exceeded.append("its accuracy drop is unknown without the validation pictures")
+            elif 100 * export.accuracy.drop > self.drop + 1e-9:
+                exceeded.append(f"it loses {100 * export.accuracy.drop:.2g} points, over {self.drop:g}")
+        return exceeded
 
 
 NO_LIMITS = Budget()
@@ -54,17 +54,17 @@ def parse_budget(text: str) -> Budget:
     """Read limits such as "4MB, 15ms, top1-drop 1", in any order.
 
     Raises:
-        SettingError: A part is none of a size, a latency and a drop, or two are of one kind.
+        SettingError: A part is not a size, a latency or a drop, or two parts are of one kind.
     """
-    found: dict[str, float] = {}
+    limits: dict[str, float] = {}
     for part in filter(None, (part.strip().lower() for part in text.split(","))):
         name, value = _limit(part)
-        if name in found:
-            raise SettingError(f"the budget {text!r} names two limits for the {name}; one is enough.")
-        found[name] = value
-    if not found:
-        raise SettingError(f"the budget {text!r} names no limit; expected something like {_EXAMPLE}.")
-    return Budget(**found)
+        if name in limits:
+            raise SettingError(f"the budget {text!r} has two limits for the {name}; give one.")
+        limits[name] = value
+    if not limits:
+        raise SettingError(f"the budget {text!r} has no limit; expected something like {_EXAMPLE}.")
+    return Budget(**limits)
 
 
 def _limit(part: str) -> tuple[str, float]:
@@ -78,22 +78,22 @@ def _limit(part: str) -> tuple[str, float]:
 
 
 def parse_size(text: str) -> float:
-    """Bytes, from "4MB", "900 kB", "3.5 MiB".
+    """Parse a size such as "4MB", "900 kB" or "3.5 MiB" to bytes.
 
     Raises:
-        SettingError: It is no size.
+        SettingError: It is not a size.
     """
     match = re.fullmatch(rf"{_NUMBER}\s*([kmg]?i?b)", text.strip().lower())
     if match is None or match[2] not in _UNITS:
-        raise SettingError(f"{text!r} is no limit; expected a size, a latency or a drop, as in {_EXAMPLE}.")
+        raise SettingError(f"{text!r} is not a limit; expected a size, a latency or a drop, as in {_EXAMPLE}.")
     return float(match[1]) * _UNITS[match[2]]
 
 
-def best(made: Sequence[Export], limits: Budget) -> Export | None:
-    """Of the files that keep to the limits the most accurate one; of equals the smallest, then the fastest."""
-    fitting = [one for one in made if not limits.excess(one)]
-    return max(fitting, key=lambda one: (_value(one), -one.size, -(one.latency or 0.0)), default=None)
+def best(exports: Sequence[Export], limits: Budget) -> Export | None:
+    """The most accurate file within the limits; of equals the smallest, then the fastest."""
+    fitting = [export for export in exports if not limits.excess(export)]
+    return max(fitting, key=lambda export: (_value(export), -export.size, -(export.latency or 0.0)), default=None)
 
 
-def _value(made: Export) -> float:
-    return made.accuracy.value if made.accuracy is not None else 0.0
+def _value(export: Export) -> float:
+    return export.accuracy.value if export.accuracy is not None else 0.0

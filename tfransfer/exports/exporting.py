@@ -1,4 +1,4 @@
-"""Write formats, check and measure them, and let them appear only when they passed."""
+"""Write exported files, check and measure them, and release only those that pass."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -19,9 +19,9 @@ from tfransfer.exports.rounding import Representative
 from tfransfer.system.files import telling_write_failures, whole
 from tfransfer.tasks.task import SINGLE_LABEL, Task, find_task
 
-# What files have that round their probabilities to 256 steps.
+# Half a step of files that round their probabilities to 256 steps.
 _HALF_A_STEP = 1 / 512
-# A file is written anew for another temperature where its log loss falls by more than this many nats.
+# A file is rewritten at another temperature only if its log loss improves by more than this many nats.
 _WORTH_IT = 0.005
 
 
@@ -32,10 +32,10 @@ class Subject:
     Attributes:
         model: float32 pixels, or strings, to probabilities or values.
         classes: Class names.
-        held: What files are compared on.
+        held: Held-out examples that files are compared on.
         task: Name of the task, which decides what is compared besides the numbers.
-        thresholds: Of a multi-label task.
-        representative: Gives training pictures, for formats that are calibrated on them or round weights by them.
+        thresholds: Thresholds of a multi-label task.
+        representative: Returns training pictures, for formats that calibrate or round weights with them.
     """
 
     model: keras.Model
@@ -46,8 +46,8 @@ class Subject:
     representative: Callable[[], Representative] | None = None
 
     @property
-    def decides(self) -> Task:
-        """The task itself."""
+    def task_rules(self) -> Task:
+        """The task."""
         return find_task(self.task)
 
 
@@ -59,9 +59,9 @@ class Export:
         format: Its format's name.
         path: The file or folder.
         size: Bytes.
-        parity: How it compared with the model in memory, and what it costs.
-        accuracy: How good it is, where it is known what is right.
-        temperature: What its logits are divided by, besides the model's own temperature.
+        parity: How it compares with the model in memory, and its cost.
+        accuracy: Its accuracy; None if the ground truth is unknown.
+        temperature: Divisor of its logits, on top of the model's own temperature.
     """
 
     format: str
@@ -73,12 +73,12 @@ class Export:
 
     @property
     def latency(self) -> float | None:
-        """Milliseconds for one picture, on as many cores as are fastest."""
+        """Milliseconds for one picture, on the faster number of cores."""
         return min(self.parity.latency_ms.values(), default=None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for `exports.json` and the manifest, with the path's last part only."""
-        told: dict[str, Any] = {
+        """Plain values for `exports.json` and the manifest, with the file's name instead of its path."""
+        values: dict[str, Any] = {
             "file": self.path.name,
             "bytes": self.size,
             "pictures_compared": self.parity.pictures,
@@ -89,77 +89,76 @@ class Export:
             "peak_memory_mb": None if self.parity.peak_memory is None else self.parity.peak_memory / 1e6,
         }
         if self.accuracy is not None:
-            told |= {self.accuracy.metric: self.accuracy.value, "drop": self.accuracy.drop}
+            values |= {self.accuracy.metric: self.accuracy.value, "drop": self.accuracy.drop}
             if self.accuracy.worst_class:
-                told |= {"worst_class": self.accuracy.worst_class, "worst_class_drop": self.accuracy.worst_class_drop}
-        return told if self.temperature == 1 else told | {"temperature": self.temperature}
+                values |= {"worst_class": self.accuracy.worst_class, "worst_class_drop": self.accuracy.worst_class_drop}
+        return values if self.temperature == 1 else values | {"temperature": self.temperature}
 
 
 def export_model(
-    subject: Subject, name: str, folder: Path, accept: Callable[[Export], None] = lambda made: None
+    subject: Subject, name: str, folder: Path, accept: Callable[[Export], None] = lambda export: None
 ) -> Export:
-    """Export a model in one format; the file is loaded again in a fresh process, compared and measured first.
+    """Export a model in one format. The file appears after it was loaded in a fresh process, compared and measured.
 
     Args:
-        subject: What is exported.
-        name: Of the format.
-        folder: Where the file goes; an existing one is replaced.
-        accept: Asked about the file before it appears; may raise.
+        subject: What to export.
+        name: The format's name.
+        folder: Folder for the file; an existing file is replaced.
+        accept: Called with the export before the file appears; raises to reject it.
 
     Raises:
         SettingError: The format is unknown.
-        ExportError: The file could not be made, or differs from the model; it is not left behind.
+        ExportError: The file cannot be written, or differs from the model; no file is left behind.
         WriteError: The disk is full or not writable.
     """
     kind = find_format(name)
     with whole(folder / kind.file) as path:
-        made = _calibrated(subject, kind, path)
-        made = replace(made, path=folder / kind.file)
-        accept(made)
-    return made
+        export = _calibrated(subject, kind, path)
+        export = replace(export, path=folder / kind.file)
+        accept(export)
+    return export
 
 
 def _calibrated(subject: Subject, kind: Format, path: Path) -> Export:
-    """Write a file; where quantization made it surer or less sure than it is right, once more."""
-    made = _written(subject, kind, path)
-    # A quantized file has a temperature of its own, because rounding errors in weights shrink or stretch the logits;
-    # its answers on held-out examples tell which. Integers cannot be divided afterwards, so the file is made once more,
-    # from the model at that temperature.
-    held, answers = subject.held, made.parity.answers
+    """Write a file, and once more if quantization made it over- or underconfident."""
+    export = _written(subject, kind, path)
+    # A quantized file needs a temperature of its own, because rounding errors in weights shrink or stretch the logits.
+    # Integers cannot be divided afterwards, so the file is written once more, from the model at that temperature.
+    held, answers = subject.held, export.parity.answers
     if kind.exact or held.targets is None or answers is None:
-        return made
+        return export
     targets = held.targets[: len(answers)]
-    # Probabilities in 256 steps are often 0, whose logarithm is endless: none counts as less than half a step.
-    found = calibration.fit_temperature(subject.decides, targets, answers, _HALF_A_STEP)
-    better = calibration.tempered(subject.decides, np.maximum(answers, _HALF_A_STEP), found)
-    if found == 1 or _loss(subject, answers) - _loss(subject, better) < _WORTH_IT:
-        return made
-    with tempfile.TemporaryDirectory() as place, calibration.at_temperature(subject.model, found):
-        again = _written(subject, kind, Path(place) / kind.file)
-        # The new file has other rounding errors; it has to be better in fact, not only by the fit.
-        if again.parity.answers is None or _loss(subject, again.parity.answers) >= _loss(subject, answers):
-            return made
-        path.write_bytes(again.path.read_bytes())
-    return replace(again, path=path, temperature=found)
+    # Probabilities in 256 steps are often 0, whose logarithm is infinite: they are clipped to half a step.
+    temperature = calibration.fit_temperature(subject.task_rules, targets, answers, _HALF_A_STEP)
+    better = calibration.tempered(subject.task_rules, np.maximum(answers, _HALF_A_STEP), temperature)
+    if temperature == 1 or _loss(subject, answers) - _loss(subject, better) < _WORTH_IT:
+        return export
+    with tempfile.TemporaryDirectory() as place, calibration.at_temperature(subject.model, temperature):
+        rewritten = _written(subject, kind, Path(place) / kind.file)
+        # The new file has other rounding errors, so the improvement is measured, not taken from the fit.
+        if rewritten.parity.answers is None or _loss(subject, rewritten.parity.answers) >= _loss(subject, answers):
+            return export
+        path.write_bytes(rewritten.path.read_bytes())
+    return replace(rewritten, path=path, temperature=temperature)
 
 
 def _loss(subject: Subject, answers: np.ndarray) -> float:
-    right = np.asarray(subject.held.targets)[: len(answers)]
-    return calibration.log_loss(subject.decides, right, answers, _HALF_A_STEP)
+    targets = np.asarray(subject.held.targets)[: len(answers)]
+    return calibration.log_loss(subject.task_rules, targets, answers, _HALF_A_STEP)
 
 
 def _written(subject: Subject, kind: Format, path: Path, measured: bool = True) -> Export:
     _write(subject, kind, path)
-    found = parity.check(kind, path, subject.held, subject.classes, subject.decides, subject.model, measured)
-    scored = None
-    if found.answers is not None:
-        scored = accuracy(subject.decides, subject.held, found.answers, subject.classes, subject.thresholds)
-    return Export(kind.name, path, saved_size(path), found, scored)
+    result = parity.check(kind, path, subject.held, subject.classes, subject.task_rules, subject.model, measured)
+    score = None
+    if result.answers is not None:
+        score = accuracy(subject.task_rules, subject.held, result.answers, subject.classes, subject.thresholds)
+    return Export(kind.name, path, saved_size(path), result, score)
 
 
 def _write(subject: Subject, kind: Format, path: Path) -> None:
     if kind.calibrated and subject.representative is None:
-        raise ExportError(f"{kind.name} is calibrated on training pictures, and they are not at hand.")
+        raise ExportError(f"{kind.name} is calibrated on training pictures, which are not available.")
     representative = subject.representative() if subject.representative is not None and not kind.exact else None
     try:
         with telling_write_failures(path):
@@ -170,14 +169,14 @@ def _write(subject: Subject, kind: Format, path: Path) -> None:
         reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
         raise ExportError(f"the model cannot be written as {kind.name}: {reason}") from error
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        raise ExportError(f"the model was written as {kind.name}, but no file appeared.")
+        raise ExportError(f"writing the model as {kind.name} produced no file.")
 
 
 def require_saving(model: keras.Model, size: int, task: str) -> None:
-    """See that a model can be written as `.keras` and loaded in a fresh process, before it is trained for hours.
+    """Check that a model can be saved as `.keras` and loaded in a fresh process, before it is trained for hours.
 
     Raises:
-        ExportError: It cannot: a layer class of the user's own, a Lambda.
+        ExportError: It cannot, for example because of a custom layer class or a Lambda.
     """
     pictures = np.random.default_rng(0).integers(0, 256, (2, size, size, 3)).astype(np.uint8)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""How each format is written: `.keras`, SavedModel, LiteRT. Pixels in [0, 255] go in, probabilities come out."""
+"""The formats and their writers: `.keras`, SavedModel, LiteRT, ONNX; pixels in [0, 255] to probabilities."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -29,14 +29,14 @@ class Format:
     """One kind of export.
 
     Attributes:
-        name: What `--to` takes.
+        name: Its name, as for `--to`.
         file: Name of the file or folder in the run's folder.
-        write: From a model, class names and a path.
+        write: Writes the file, from a model, class names and a path.
         tolerance: Largest difference of a probability that rounding explains.
-        margin: How far apart the two best classes must be for top-1 to be held equal.
-        texts: Whether a model that takes texts can be written so.
-        exact: Whether it differs from the model by rounding alone; of others, accuracy says what they cost.
-        calibrated: Whether writing it takes training pictures, to read the ranges of activations from.
+        margin: How far apart the two best classes must be for top-1 to be required to agree.
+        texts: Whether it supports models that take texts.
+        exact: Whether it differs from the model by rounding alone; for others, accuracy shows the loss.
+        calibrated: Whether writing it needs training pictures, to calibrate activations.
         reader: What replays it: "keras", "savedmodel", "onnx" or "tflite".
     """
 
@@ -53,17 +53,17 @@ class Format:
 
 
 def write_keras(model: keras.Model, classes: Sequence[str], path: Path, _: Representative | None = None) -> None:
-    """Write a `.keras` file: float32 pixels in; loads in plain Keras."""
+    """Write a `.keras` file, which takes float32 pixels and loads in plain Keras."""
     model.save(path)
 
 
 def write_saved_model(model: keras.Model, classes: Sequence[str], path: Path, _: Representative | None = None) -> None:
-    """Write a SavedModel with two signatures; labels and TensorFlow Serving's warm-up stand in `assets.extra`.
+    """Write a SavedModel with two signatures; labels and TensorFlow Serving's warm-up requests are in `assets.extra`.
 
     `serving_default` takes `images`, uint8 (batch, size, size, 3); `serve_bytes` takes `encoded`, strings (batch,) with
-    JPEG, PNG, BMP or GIF files of any size, resized as in training. Both give `probabilities` (of a regression:
-    `values`), float32 (batch, classes). EXIF orientation is not applied to encoded pictures: a graph cannot read it.
-    Of a model that takes texts, `serving_default` takes `text`, strings (batch,), and there is no other signature.
+    JPEG, PNG, BMP or GIF files of any size, resized as in training. Both return `probabilities` (for a regression:
+    `values`), float32 (batch, classes). EXIF orientation is not applied to encoded pictures, because a graph cannot
+    read it. For a model that takes texts, `serving_default` takes `text`, strings (batch,), and is the only signature.
     """
     endpoints = _text_endpoints(model) if reads_text(model) else _picture_endpoints(model)
     save_endpoints(model, endpoints, path)
@@ -118,19 +118,19 @@ FORMATS: dict[str, Format] = {
 }  # fmt: skip
 
 
-# What is tried for a budget. int16x8 is left out: its kernels are slow where they are not made for a chip.
+# Formats tried for a budget. Without int16x8, whose kernels are slow on chips without special support.
 TRIED = ("tflite", "tflite-fp16", "tflite-dynamic", "tflite-int8")
 
 
 def require_formats(names: Sequence[str], texts: bool = False) -> None:
-    """See that formats are known, and fit what the model takes.
+    """Check that formats exist and support the model's input.
 
     Raises:
-        SettingError: One is not, or cannot hold a model that takes texts.
+        SettingError: One does not exist, or does not support models that take texts.
     """
     for name in names:
         if texts and not find_format(name).texts:
-            raise SettingError(f"{name} cannot hold a model that takes texts; export it to keras or savedmodel.")
+            raise SettingError(f"{name} does not support models that take texts; export to keras or savedmodel.")
         find_format(name)
 
 
@@ -138,12 +138,10 @@ def find_format(name: str) -> Format:
     """The record of a format.
 
     Raises:
-        SettingError: There is none of this name.
+        SettingError: No format has this name.
     """
     if name not in FORMATS:
-        raise SettingError(
-            f"no format is called {name!r}; there are {', '.join(FORMATS)}.{did_you_mean(name, FORMATS)}"
-        )
+        raise SettingError(f"unknown format {name!r}; available are {', '.join(FORMATS)}.{did_you_mean(name, FORMATS)}")
     return FORMATS[name]
 
 

@@ -1,7 +1,7 @@
-"""Fresh processes for `replay`, without the ten seconds that each would take to import TensorFlow.
+"""Fresh processes for `replay`, without spending ten seconds in each on importing TensorFlow.
 
-Where processes can be forked safely, one process imports TensorFlow, computes nothing, and answers each request in a
-fork. It ends with the process that started it, however that ends.
+Where forking is safe, one process imports TensorFlow, computes nothing, and handles each request in a fork. It ends
+with the process that started it, however that one ends.
 """
 
 import atexit
@@ -14,14 +14,14 @@ from pathlib import Path
 from tfransfer.exports import replay
 
 _TIMEOUT = 1800
-# -P: the modules beside the script must not stand in for those of the same name elsewhere.
+# -P: modules beside the script must not shadow others of the same name.
 _SCRIPT = [sys.executable, "-P", replay.__file__]
-# Forks of a process with frameworks loaded are not safe on a Mac.
+# On macOS it is not safe to fork a process that has loaded system frameworks.
 _FORKS = sys.platform == "linux"
 
 
 class _Server:
-    """A process that answers requests in forks."""
+    """A process that handles requests in forks."""
 
     def __init__(self) -> None:
         self.owner = os.getpid()
@@ -33,22 +33,22 @@ class _Server:
 
     @property
     def alive(self) -> bool:
-        """Whether it can be asked by this process; one that was started before a fork belongs to the parent."""
+        """Whether this process can use it; one that was started before a fork belongs to the parent."""
         return self.owner == os.getpid() and self._process.poll() is None
 
     def close(self) -> None:
-        """End it, where this process started it."""
+        """Stop it, if this process started it."""
         if self.owner == os.getpid():
             self._process.kill()
             self._process.communicate()
 
-    def ask(self, request: Path) -> int | None:
-        """The exit status of the fork that answered a request; None where the server failed."""
+    def run(self, request: Path) -> int | None:
+        """The exit status of the fork that handled a request; None if the server failed."""
         if self._process.stdin is None or self._process.stdout is None:
             return None
-        end = threading.Timer(_TIMEOUT, self._process.kill)
+        timeout = threading.Timer(_TIMEOUT, self._process.kill)
         with self._lock:
-            end.start()
+            timeout.start()
             try:
                 self._process.stdin.write(f"{request}\n")
                 self._process.stdin.flush()
@@ -56,14 +56,14 @@ class _Server:
             except (OSError, ValueError):
                 return None
             finally:
-                end.cancel()
+                timeout.cancel()
 
 
 _SERVERS: list[_Server] = []
 
 
 def prepare() -> None:
-    """Let TensorFlow be imported elsewhere while this process has other things to do."""
+    """Start importing TensorFlow in the server process, while this process does other work."""
     if _FORKS:
         _server()
 
@@ -76,25 +76,25 @@ def _server() -> _Server:
 
 
 def run(request: Path, imports_tensorflow: bool) -> tuple[int, str]:
-    """Let a fresh process answer a request of `replay`.
+    """Handle a request of `replay` in a fresh process.
 
     Args:
         request: The request's file.
-        imports_tensorflow: Whether answering it takes TensorFlow.
+        imports_tensorflow: Whether the request needs TensorFlow.
 
     Returns:
-        Exit status, and what was said on standard error.
+        Exit status, and the output on standard error.
     """
     if imports_tensorflow and _FORKS:
-        status = _server().ask(request)
+        status = _server().run(request)
         if status is not None:
             errors = Path(f"{request}.errors")
             return status, errors.read_text(encoding="utf-8", errors="replace") if errors.exists() else ""
-    ran = subprocess.run(
+    process = subprocess.run(
         [*_SCRIPT, str(request)], capture_output=True, text=True, errors="replace", timeout=_TIMEOUT,
         env=_environment(), check=False,
     )  # fmt: skip
-    return ran.returncode, ran.stderr
+    return process.returncode, process.stderr
 
 
 def _environment() -> dict[str, str]:

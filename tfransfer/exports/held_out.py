@@ -1,4 +1,4 @@
-"""What exported files are held to: examples that were not trained on, what the model says of them, what is right."""
+"""What exported files are compared with: held-out examples, the model's outputs for them, and the ground truth."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +10,12 @@ from tfransfer.evaluation.predictions import predict_inputs
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Examples for the comparison of a file with its model.
+    """Held-out examples for comparing a file with its model.
 
     Attributes:
         given: Pictures, uint8 (n, size, size, 3), or texts, (n,).
-        expected: What the model says of them, float32 (n, classes).
-        targets: What is right, float32 (n, classes); None where that is not known any more.
+        expected: The model's outputs for them, float32 (n, classes).
+        targets: The ground truth, float32 (n, classes); None if it is no longer known.
     """
 
     given: np.ndarray
@@ -24,11 +24,11 @@ class HeldOut:
 
     @classmethod
     def of(cls, model: Any, given: np.ndarray, targets: np.ndarray | None = None) -> "HeldOut":
-        """Ask the model about examples."""
+        """Run the model on examples."""
         return cls(given, predict_inputs(model, given), targets)
 
     def first(self, count: int) -> "HeldOut":
-        """The first of them."""
+        """The first examples."""
         targets = None if self.targets is None else self.targets[:count]
         return HeldOut(self.given[:count], self.expected[:count], targets)
 

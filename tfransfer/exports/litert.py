@@ -1,7 +1,7 @@
-"""LiteRT (TFLite) files: float32, float16, and quantized to integers. Pixels in [0, 255] go in, labels are packed in.
+"""LiteRT (TFLite) files in float32, float16 and integers; they take pixels in [0, 255] and contain the labels.
 
-The converter folds BatchNormalization into the convolutions. How the kinds differ, in weights and in activations, is
-described in Google's "LiteRT post-training quantization".
+The converter folds BatchNormalization into the convolutions. Google's "LiteRT post-training quantization" describes how
+the kinds differ in weights and activations.
 """
 
 import math
@@ -31,13 +31,13 @@ _LEAST_WITHOUT_RANGES = 1024
 
 @dataclass(frozen=True)
 class Quantization:
-    """How the converter is set.
+    """Settings of the converter.
 
     Attributes:
         pixels: Type of the model's input before quantization: uint8 pixels are cast in the graph.
-        optimize: Whether weights shrink.
-        types: Weights' types, where the converter should not choose.
-        ops: Which kernels it may use; empty leaves that to the converter.
+        optimize: Whether weights are quantized.
+        types: Types of the weights; empty leaves the choice to the converter.
+        ops: Kernels that it may use; empty leaves the choice to the converter.
         ends: Type of input and output of a fully quantized file; None leaves float32.
     """
 
@@ -49,9 +49,9 @@ class Quantization:
 
     @property
     def least_rounded(self) -> float:
-        """How many weights a kernel must have at least to become 8-bit integers; infinity where none does.
+        """Smallest number of weights in a kernel that becomes 8-bit integers; infinity if none does.
 
-        Without ranges of activations the converter leaves smaller ones as floats, which are better not rounded.
+        Without calibration the converter leaves smaller kernels as floats, so these should not be rounded.
         """
         if not self.optimize or self.types:
             return math.inf
@@ -68,7 +68,7 @@ INT16X8 = Quantization(
 
 
 def writer(kind: Quantization) -> Writer:
-    """What writes a file of a kind: input (1, size, size, 3), output (1, classes)."""
+    """A writer of one kind of file, with input (1, size, size, 3) and output (1, classes)."""
 
     def write(model: keras.Model, classes: Sequence[str], path: Path, representative: Representative | None) -> None:
         path.write_bytes(convert(model, kind, representative))
@@ -78,23 +78,23 @@ def writer(kind: Quantization) -> Writer:
 
 
 def convert(model: keras.Model, kind: Quantization, representative: Representative | None = None) -> bytes:
-    """A model as a LiteRT file's content, without labels.
+    """Convert a model to the content of a LiteRT file, without labels.
 
     Args:
         model: float32 pixels (batch, size, size, 3) to probabilities or values.
-        kind: Which file.
-        representative: From whose pictures ranges of activations are read, and by which 8-bit weights are rounded; a
-            file that needs no ranges can do without.
+        kind: The kind of file.
+        representative: Training pictures to calibrate activations and to round 8-bit weights; optional if the kind
+            needs no calibration.
     """
     kernels = () if representative is None or kind.least_rounded == math.inf else representative.kernels
-    with rounding.holding([one for one in kernels if one[1].size >= kind.least_rounded]):
+    with rounding.temporary_kernels([kernel for kernel in kernels if kernel[1].size >= kind.least_rounded]):
         return _converted(model, kind, representative)
 
 
 def _converted(model: keras.Model, kind: Quantization, representative: Representative | None) -> bytes:
     endpoint = pixels_endpoint(model, pixels_spec(model, 1, kind.pixels))
     with tempfile.TemporaryDirectory() as folder, hidden_native_output(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the calibrator warns of an interpreter that it uses itself
+        warnings.simplefilter("ignore")  # the calibrator triggers a deprecation warning of its own interpreter
         save_endpoints(model, {_SIGNATURE: endpoint}, Path(folder))
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[_SIGNATURE])
         _set(converter, kind, representative)

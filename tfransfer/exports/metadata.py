@@ -1,9 +1,8 @@
-"""Labels and metadata inside a LiteRT file, as MediaPipe Tasks and the TFLite Task Library read them.
+"""Labels and metadata inside a LiteRT file, as read by MediaPipe Tasks and the TFLite Task Library.
 
-A file says in a flatbuffer of its own, in the model's buffer `TFLITE_METADATA`, what its tensors hold; the labels are
-appended to the file as a zip archive, which interpreters ignore. The schema is `metadata_schema.fbs` of TensorFlow Lite
-Support; only the tables that an image classifier needs are written here, so that no package is needed that does not
-install beside a current TensorFlow.
+The model's buffer `TFLITE_METADATA` is a flatbuffer that describes the tensors; the labels are appended to the file as
+a zip archive, which interpreters ignore. The schema is `metadata_schema.fbs` of TensorFlow Lite Support. Only tables of
+an image classifier are written, by hand, because the official package does not install beside a current TensorFlow.
 """
 
 import zipfile
@@ -19,9 +18,9 @@ from tfransfer.system.files import lines
 LABELS_FILE = "labels.txt"
 _NAME = "TFLITE_METADATA"
 _IDENTIFIER, _PARSER = b"M001", "1.0.0"
-# From the schema: the members that are used of its enumerations and unions.
+# From the schema: the values used of its enumerations and unions.
 _AXIS_LABELS, _IMAGE, _FEATURE, _RGB, _NORMALIZATION = 2, 2, 1, 1, 1
-# From the schema: (number of fields, positions of the fields that are written) of each table.
+# From the schema: number of fields in each table, and positions of the fields written here.
 _FILE = {"fields": 5, "name": 0, "description": 1, "type": 2}
 _MODEL = {"fields": 8, "name": 0, "description": 1, "version": 2, "subgraphs": 3, "parser": 7}
 _SUBGRAPH = {"fields": 10, "inputs": 2, "outputs": 3}
@@ -29,12 +28,12 @@ _TENSOR = {"fields": 7, "name": 0, "description": 1, "content": 3, "units": 4, "
 
 
 def pack(path: Path, classes: Sequence[str], output: str) -> None:
-    """Put labels and metadata into a LiteRT file.
+    """Add labels and metadata to a LiteRT file.
 
     Args:
-        path: The file; it is rewritten.
+        path: The file, which is rewritten.
         classes: Class names in the order of the output.
-        output: What the output is called: "probabilities" or "values".
+        output: Name of the output: "probabilities" or "values".
     """
     schema = _schema()
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes(), 0))
@@ -54,18 +53,18 @@ def pack(path: Path, classes: Sequence[str], output: str) -> None:
 
 
 class _Aligned(flatbuffers.Builder):
-    """Puts every vector at a multiple of 16 bytes, where kernels expect weights; the generated code forgets it."""
+    """Aligns every vector to 16 bytes, as kernels expect of weights; the generated code does not."""
 
     def StartVector(self, elemSize: int, numElems: int, alignment: int) -> int:
-        """Begin a vector; see flatbuffers.Builder."""
+        """Start a vector; see flatbuffers.Builder."""
         return int(super().StartVector(elemSize, numElems, max(alignment, 16)))
 
 
 def _schema() -> Any:
     try:
-        from ai_edge_litert import schema_py_generated as schema  # here, because it is not on every platform
+        from ai_edge_litert import schema_py_generated as schema  # not available on every platform
     except ImportError:
-        from tensorflow.lite.python import schema_py_generated as schema  # which has the same
+        from tensorflow.lite.python import schema_py_generated as schema  # the same schema
     return schema
 
 
@@ -74,7 +73,7 @@ def describe(size: int, output: str) -> bytes:
 
     Args:
         size: Side of its input in pixels.
-        output: What its output is called.
+        output: Name of its output.
     """
     build = flatbuffers.Builder(1024)
     inputs = _table(build, _TENSOR, _input(build, size))
@@ -102,7 +101,7 @@ Field = tuple[str, int]
 
 
 def _input(build: Any, size: int) -> dict[str, Field]:
-    """An RGB picture whose values go in as they are: mean 0 and deviation 1."""
+    """An RGB picture that is not normalized: mean 0 and deviation 1."""
     square = _table(build, {"fields": 2, "width": 0, "height": 1}, {"width": ("uint", size), "height": ("uint", size)})
     image = _table(build, {"fields": 2, "space": 0, "size": 1}, {"space": ("byte", _RGB), "size": ("offset", square)})
     means, deviations = _floats(build, [0.0]), _floats(build, [1.0])
@@ -125,7 +124,7 @@ def _input(build: Any, size: int) -> dict[str, Field]:
 
 
 def _output(build: Any, output: str) -> dict[str, Field]:
-    """A score for each line of the labels' file."""
+    """A score for each line of the labels file."""
     file = _table(
         build, _FILE,
         {
@@ -152,7 +151,7 @@ def _content(build: Any, kind: int, properties: int) -> int:
 
 
 def _table(build: Any, layout: dict[str, int], values: dict[str, Field]) -> int:
-    """Write a table; what it points to is written already."""
+    """Write a table; everything it points to must be written before."""
     build.StartObject(layout["fields"])
     add = {
         "offset": build.PrependUOffsetTRelativeSlot,

@@ -1,4 +1,4 @@
-"""The model card of a bundle: what a model is, what it was trained on, how good it is, and what it cannot do.
+"""The model card of a bundle: what the model is, its training data, its accuracy and its limits.
 
 Source: M. Mitchell et al., "Model Cards for Model Reporting", FAT* 2019.
 """
@@ -16,9 +16,9 @@ def model_card(manifest: dict[str, Any], metrics: dict[str, Any], measured: dict
     """A model card in Markdown.
 
     Args:
-        manifest: What a run's `manifest.json` says.
-        metrics: What its `metrics.json` says.
-        measured: By format, what was measured of the files in the bundle.
+        manifest: Content of a run's `manifest.json`.
+        metrics: Content of its `metrics.json`.
+        measured: Measurements of the files in the bundle, by format.
     """
     task = task_of(manifest)
     sections = [
@@ -44,14 +44,14 @@ def _what(manifest: dict[str, Any], task: Task) -> str:
         f"RGB pictures of {size} x {size} pixels, each value in [0, 255]; preprocessing is inside" if size else "texts"
     )
     unfrozen = ", ".join(plan.get("unfrozen", []))
-    kept = str(manifest.get("kept", "")).replace("_", "-")
+    selected = str(manifest.get("kept", "")).replace("_", "-")
     trained = (
         f"A new head was trained on the frozen base{f', then {unfrozen} at a low learning rate' if unfrozen else ''}."
     )
     lines = [
-        f"{plan['base']} (weights: {plan.get('weights', 'unknown')}) with a new head. It takes {takes}, and gives "
+        f"{plan['base']} (weights: {plan.get('weights', 'unknown')}) with a new head. It takes {takes} and returns "
         f"{task.answer}.",
-        f"{trained} The {kept} phase's model was better on validation and is this one." if kept else trained,
+        f"{trained} This is the {selected} phase's model, the better one on validation." if selected else trained,
     ]
     if manifest.get("temperature", 1.0) != 1.0:
         lines.append(f"Its probabilities are calibrated on validation (temperature {manifest['temperature']:g}).")
@@ -71,10 +71,11 @@ def _quality(metrics: dict[str, Any], task: Task) -> str:
     shown = "test" if "test" in metrics else next(iter(metrics), "")
     if not shown:
         return ""
-    said = metrics[shown]
-    known = [f"{one.title} {number_text(said[one.key])}" for one in task.figures if said.get(one.key) is not None]
-    head = f"On {number_text(said[EXAMPLES.key])} {shown} examples, which chose nothing: {', '.join(known)}."
-    per_class = said.get("per_class", {})
+    scores = metrics[shown]
+    known = [f"{one.title} {number_text(scores[one.key])}" for one in task.figures if scores.get(one.key) is not None]
+    count = number_text(scores[EXAMPLES.key])
+    head = f"On {count} {shown} examples, which were used for no choice: {', '.join(known)}."
+    per_class = scores.get("per_class", {})
     if not per_class:
         return head
     return f"{head}\n\n{table(*task.class_table(per_class))}"
@@ -91,14 +92,14 @@ def _files(measured: dict[str, dict[str, Any]], task: Task) -> str:
         "format",
         "size",
         f"{task.main.title} on validation",
-        "lost to the model",
-        "ms a picture, 1 / 2 cores, there",
+        "drop from the model",
+        "ms per picture, 1 / 2 cores, as measured",
     ]
     return table(head, rows)
 
 
 def _limits(manifest: dict[str, Any], task: Task) -> str:
-    lines = ["It was scored on data like its training data; on other data it may be worse. Score it on yours."]
+    lines = ["It was evaluated on data like its training data and may be worse on other data. Evaluate it on yours."]
     lines += task.limits
     if manifest["plan"]["image_size"]:
         lines.append(
@@ -106,16 +107,17 @@ def _limits(manifest: dict[str, Any], task: Task) -> str:
         )
     abstention = manifest.get("abstention")
     if abstention:
-        told = abstention.get("splits", {}).get("test", {})
+        on_test = abstention.get("splits", {}).get("test", {})
         lines.append(
-            f"Below a probability of {number_text(abstention['threshold'])} it should abstain: then it answers "
-            f"{told.get('coverage', 0):.0%} of the test examples, {number_text(told.get('top1'))} of them right."
+            f"Below a probability of {number_text(abstention['threshold'])} it should abstain: it then answers "
+            f"{on_test.get('coverage', 0):.0%} of the test examples, with an accuracy of "
+            f"{number_text(on_test.get('top1'))}."
         )
     return "\n".join(f"- {line}" for line in lines)
 
 
 def table(head: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
-    """A table in Markdown; what would end a cell is escaped."""
+    """A Markdown table; characters that would end a cell are escaped."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(
         "| " + " | ".join(number_text(cell).replace("|", "\\|").replace("\n", " ") for cell in line) + " |"

@@ -1,4 +1,4 @@
-"""ONNX files, for ONNX Runtime and what reads its format; written by tf2onnx (extra `onnx`)."""
+"""ONNX files, for ONNX Runtime and other readers of the format; written by tf2onnx (extra `onnx`)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,18 +18,18 @@ _OPSET = 17
 def write_onnx(model: keras.Model, classes: Sequence[str], path: Path, _: Representative | None = None) -> None:
     """Write an ONNX file: `images`, uint8 (batch, size, size, 3), to `probabilities` or `values`, float32.
 
-    The labels stand in the file's metadata, under `labels.txt`, one a line.
+    The labels are in the file's metadata under `labels.txt`, one per line.
 
     Raises:
         ExportError: tf2onnx is not installed.
     """
     try:
-        import onnx  # here, because it is an extra
+        import onnx  # an optional extra
         import tf2onnx
     except ImportError as error:
         raise ExportError(f'onnx files need tf2onnx ({error}): pip install "tfransfer[onnx]".') from error
     spec = pixels_spec(model)
     with hidden_native_output():
-        made, _ = tf2onnx.convert.from_function(pixels_endpoint(model, spec), input_signature=[spec], opset=_OPSET)
-    onnx.helper.set_model_props(made, {LABELS_FILE: lines(classes)})
-    onnx.save(made, str(path))
+        converted, _ = tf2onnx.convert.from_function(pixels_endpoint(model, spec), input_signature=[spec], opset=_OPSET)
+    onnx.helper.set_model_props(converted, {LABELS_FILE: lines(classes)})
+    onnx.save(converted, str(path))

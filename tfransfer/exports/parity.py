@@ -1,4 +1,4 @@
-"""Is what was exported what was evaluated? A file is replayed in a fresh process and compared with the model."""
+"""Check that an exported file matches the evaluated model, by replaying it in a fresh process."""
 
 import json
 import tempfile
@@ -16,24 +16,24 @@ from tfransfer.exports.held_out import HeldOut
 from tfransfer.tasks.single_label import CLASSIFICATION
 from tfransfer.tasks.task import Task
 
-# For how many seconds a file is asked about pictures; one that is quantized is judged by them.
-_ASKED_FOR, _QUANTIZED_ASKED_FOR = 15.0, 120.0
-# A quantized file that agrees on less than this share is not handed over at all.
-_LEAST_ALIKE = 0.75
+# Time limits in seconds for running a file on pictures; a quantized file's accuracy is measured on them.
+_SECONDS, _QUANTIZED_SECONDS = 15.0, 120.0
+# A quantized file that agrees with the model on a smaller share of examples is refused.
+_LEAST_AGREEMENT = 0.75
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How closely a file agrees with the model it was made from, and what it costs.
+    """How closely a file agrees with the model it was exported from, and its cost.
 
     Attributes:
-        pictures: How many were compared; a slow file is asked about fewer.
-        agreeing: On how many of them top-1 agrees.
+        pictures: Number compared; fewer for a slow file.
+        agreeing: Number of them on which top-1 agrees.
         difference: Largest difference of a probability.
-        answers: What the file said of them, float32 (pictures, classes).
-        load_seconds: From the file to the first call.
-        latency_ms: Median time of a call with one picture, by number of cores; without those that could not be told.
-        peak_memory: Bytes that loading and calling it took; None where the system does not say.
+        answers: The file's outputs for them, float32 (pictures, classes).
+        load_seconds: Time to load the file.
+        latency_ms: Median time of a call with one picture, by number of cores, where it could be measured.
+        peak_memory: Bytes taken by loading and calling it; None if unknown.
     """
 
     pictures: int
@@ -60,22 +60,22 @@ def check(
     Args:
         kind: Its format.
         path: The file or folder to check.
-        held: What it is compared on.
-        classes: What its labels must be.
+        held: Examples to compare on.
+        classes: Expected labels.
         task: Decides what must agree besides the numbers.
-        model: The model, where a `.keras` file of it may need layers of this project's own.
-        measured: Whether its latency is, too.
+        model: The model, if its `.keras` file may need tfransfer's own layers.
+        measured: Whether to measure latency too.
 
     Raises:
-        ExportError: It cannot be loaded, or it says something else.
+        ExportError: It cannot be loaded, or does not match the model.
     """
-    said = replay_file(kind, path, held.given, model, measured)
-    found = compare(kind, path.name, said, held.expected, classes, task)
-    latencies = {str(cores): float(ms) for cores, ms in enumerate(said["latency_ms"], start=1) if np.isfinite(ms)}
-    memory = float(said["peak_memory"])
+    answers = replay_file(kind, path, held.given, model, measured)
+    result = compare(kind, path.name, answers, held.expected, classes, task)
+    latencies = {str(cores): float(ms) for cores, ms in enumerate(answers["latency_ms"], start=1) if np.isfinite(ms)}
+    memory = float(answers["peak_memory"])
     return replace(
-        found,
-        load_seconds=float(said["load_seconds"]),
+        result,
+        load_seconds=float(answers["load_seconds"]),
         latency_ms=latencies,
         peak_memory=int(memory) if np.isfinite(memory) else None,
     )
@@ -84,14 +84,14 @@ def check(
 def replay_file(
     kind: Format, path: Path, given: np.ndarray, model: Any = None, measured: bool = False
 ) -> dict[str, np.ndarray]:
-    """What a file says of examples, and what it costs, in a fresh process; see `replay`.
+    """A file's outputs for examples and its cost, from a fresh process; see `replay`.
 
     Args:
         kind: Its format.
         path: The file or folder.
         given: Pictures, uint8 (n, size, size, 3), or texts, (n,).
         model: As for `check`.
-        measured: Whether its latency is, too.
+        measured: Whether to measure latency too.
 
     Raises:
         ExportError: It cannot be loaded.
@@ -106,7 +106,7 @@ def replay_file(
             "answers": str(place / "answers.npz"),
             "modules": own_modules(model) if model is not None else [],
             "measured": measured,
-            "seconds": _ASKED_FOR if kind.exact else _QUANTIZED_ASKED_FOR,
+            "seconds": _SECONDS if kind.exact else _QUANTIZED_SECONDS,
         }
         (place / "request.json").write_text(json.dumps(request), encoding="utf-8")
         status, errors = fresh.run(place / "request.json", imports_tensorflow=kind.reader in ("keras", "savedmodel"))
@@ -118,7 +118,7 @@ def replay_file(
 
 
 def own_modules(model: Any) -> list[str]:
-    """The modules with this project's own layers in a model, and with operations that its files need."""
+    """Modules with tfransfer's own layers in a model, and with operations that its files need."""
     layers = model._flatten_layers()
     own = {type(layer).__module__ for layer in layers if type(layer).__module__.split(".")[0] == "tfransfer"}
     return sorted(own | {layer.operations_from for layer in layers if hasattr(layer, "operations_from")})
@@ -127,7 +127,7 @@ def own_modules(model: Any) -> list[str]:
 def compare(
     kind: Format,
     name: str,
-    said: dict[str, np.ndarray],
+    answers: dict[str, np.ndarray],
     expected: np.ndarray,
     classes: Sequence[str],
     task: Task = CLASSIFICATION,
@@ -137,58 +137,61 @@ def compare(
     Args:
         kind: Its format, for the tolerances.
         name: For messages.
-        said: What `replay` wrote for it.
+        answers: What `replay` wrote for it.
         expected: Outputs of the model in memory.
-        classes: What its labels must be.
-        task: Decides what must agree besides the numbers, and in which unit these are compared.
+        classes: Expected labels.
+        task: Decides what must agree besides the numbers, and the unit in which these are compared.
 
     Raises:
-        ExportError: They differ by more than rounding, or, of a quantized file, so much that it is another model.
+        ExportError: They differ by more than rounding, or, for a quantized file, agree too rarely.
     """
     size = task.magnitude(expected)
-    labels, first, second = said.get("labels"), said["first"], said["second"]
+    labels, first, second = answers.get("labels"), answers["first"], answers["second"]
     if labels is not None and list(labels) != list(classes):
         raise ExportError(_refused(name, f"its labels are {list(labels)[:5]}, not {list(classes)[:5]}"))
-    if first.shape[1:] != expected.shape[1:] or not np.isfinite(first).all():
-        raise ExportError(_refused(name, f"it gives values of shape {first.shape}, some perhaps not finite"))
+    if first.shape[1:] != expected.shape[1:]:
+        raise ExportError(_refused(name, f"its outputs have shape {first.shape[1:]}, not {expected.shape[1:]}"))
+    if not np.isfinite(first).all():
+        raise ExportError(_refused(name, "some of its outputs are not finite"))
     if np.abs(first[: len(second)] - second[: len(first)]).max() > kind.tolerance * size:
-        raise ExportError(_refused(name, "two calls on the same picture disagree: something random is in its graph"))
-    for answer in (first, said.get("bytes")):
-        if answer is not None:
-            (_require_rounding if kind.exact else _require_likeness)(kind, name, answer, expected[: len(answer)], task)
-    asked = expected[: len(first)]
-    agreeing = int(task.same(first, asked).sum())
-    return Parity(len(first), agreeing, float(np.abs(first - asked).max()), first)
+        raise ExportError(_refused(name, "two calls on the same picture disagree: its graph contains something random"))
+    for outputs in (first, answers.get("bytes")):
+        if outputs is not None:
+            require = _require_rounding if kind.exact else _require_agreement
+            require(kind, name, outputs, expected[: len(outputs)], task)
+    compared = expected[: len(first)]
+    agreeing = int(task.same(first, compared).sum())
+    return Parity(len(first), agreeing, float(np.abs(first - compared).max()), first)
 
 
-def _require_rounding(kind: Format, name: str, answer: np.ndarray, expected: np.ndarray, task: Task) -> None:
+def _require_rounding(kind: Format, name: str, outputs: np.ndarray, expected: np.ndarray, task: Task) -> None:
     """Check that outputs differ from the model's by rounding alone."""
     size = task.magnitude(expected)
-    wrong = ~task.same(answer, expected) & task.clear(expected, kind.margin)
-    worst = float(np.abs(answer - expected).max())
+    wrong = ~task.same(outputs, expected) & task.clear(expected, kind.margin)
+    worst = float(np.abs(outputs - expected).max())
     if wrong.any() or worst > kind.tolerance * size:
         raise ExportError(
             _refused(
                 name,
-                f"on {len(expected)} held-out examples it names another class for {int(wrong.sum())}, and its "
+                f"on {int(wrong.sum())} of {len(expected)} held-out examples it predicts another class, and its "
                 f"outputs differ by up to {worst:.2g} (rounding explains {kind.tolerance * size:g})",
             )
         )
 
 
-def _require_likeness(kind: Format, name: str, answer: np.ndarray, expected: np.ndarray, task: Task) -> None:
-    """Check that a quantized file is the same model still: what that cost is measured elsewhere."""
-    alike = task.likeness(answer, expected)
-    if alike < _LEAST_ALIKE:
+def _require_agreement(kind: Format, name: str, outputs: np.ndarray, expected: np.ndarray, task: Task) -> None:
+    """Check that a quantized file agrees with the model on most examples; its accuracy is measured elsewhere."""
+    agreement = task.likeness(outputs, expected)
+    if agreement < _LEAST_AGREEMENT:
         raise ExportError(
             _refused(
                 name,
-                f"on {len(expected)} held-out examples it agrees with it on {alike:.0%}, and below "
-                f"{_LEAST_ALIKE:.0%} it is another model: its outputs are mixed up, or this base does not survive "
-                "such quantization",
+                f"it agrees with the model on {agreement:.0%} of {len(expected)} held-out examples; at least "
+                f"{_LEAST_AGREEMENT:.0%} is required: its outputs are reordered, or this base does not tolerate this "
+                "quantization",
             )
         )
 
 
 def _refused(name: str, reason: str) -> str:
-    return f"{name} does not say what the evaluated model says: {reason}. It was not kept."
+    return f"{name} does not match the evaluated model: {reason}. It was not saved."

@@ -1,4 +1,4 @@
-"""What exported files cost, as rows of a table: on the terminal, and in a notebook."""
+"""Exported files and their cost as a table, for the terminal and for notebooks."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -15,51 +15,51 @@ if TYPE_CHECKING:
 TITLE = "exports, loaded again and measured"
 
 
-def export_rows(task: str, made: Iterable[tuple[Path, str, dict[str, Any]]]) -> tuple[list[str], list[list[Any]]]:
-    """The columns' names, and a row per exported file: what it costs, and how it compares with the model.
+def export_rows(task: str, exports: Iterable[tuple[Path, str, dict[str, Any]]]) -> tuple[list[str], list[list[Any]]]:
+    """Column names, and a row per exported file: its cost, and how it compares with the model.
 
     Args:
-        task: The run's.
-        made: Where each file is, its format, and what was measured, as `Export.to_dict` gives it.
+        task: The run's task.
+        exports: Path, format and measurements (see `Export.to_dict`) of each file.
     """
-    decides = find_task(task)
+    the_task = find_task(task)
     columns: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
         ("size", lambda e: size_text(e["bytes"])),
-        (decides.main.title, lambda e: number_text(e.get(decides.main.key))),
+        (the_task.main.title, lambda e: number_text(e.get(the_task.main.key))),
         ("lost", lambda e: f"{100 * e['drop']:+.2f}" if "drop" in e else ""),
         ("worst class", _worst),
-        (decides.same_title, lambda e: f"{e['top1_agreeing']}/{e['pictures_compared']}"),
+        (the_task.same_title, lambda e: f"{e['top1_agreeing']}/{e['pictures_compared']}"),
         ("difference", lambda e: f"{e['largest_difference']:.1e}"),
         ("ms, 1 core", lambda e: _milliseconds(e, "1")),
         ("2 cores", lambda e: _milliseconds(e, "2")),
         ("load s", lambda e: f"{e['load_seconds']:.2f}" if e.get("load_seconds") is not None else ""),
         ("memory", lambda e: size_text(1e6 * e["peak_memory_mb"]) if e.get("peak_memory_mb") is not None else ""),
     ]
-    rows = [[name, str(path), *(of(e) for _, of in columns)] for path, name, e in made]
+    rows = [[name, str(path), *(of(e) for _, of in columns)] for path, name, e in exports]
     return ["format", "file", *(name for name, _ in columns)], rows
 
 
 def _worst(measured: dict[str, Any]) -> str:
-    """The class that loses most, and how many points; nothing where none loses."""
+    """The class that loses most, and its points; empty if none loses."""
     lost = 100 * measured.get("worst_class_drop", 0.0)
     return f"{measured['worst_class']} {lost:+.1f}" if lost > 0 else ""
 
 
 def _milliseconds(measured: dict[str, Any], cores: str) -> str:
-    taken = measured.get("latency_ms", {}).get(cores)
-    return "" if taken is None else f"{taken:.3g}"
+    latency = measured.get("latency_ms", {}).get(cores)
+    return "" if latency is None else f"{latency:.3g}"
 
 
 class ExportList(list["Export"]):
     """A list of exported files that a notebook shows as a table.
 
     Args:
-        made: The files.
-        task: The run's.
+        exports: The files.
+        task: The run's task.
     """
 
-    def __init__(self, made: Sequence["Export"], task: str) -> None:
-        super().__init__(made)
+    def __init__(self, exports: Sequence["Export"], task: str) -> None:
+        super().__init__(exports)
         self.task = task
 
     def _repr_html_(self) -> str:

@@ -1,8 +1,8 @@
-"""Warm-up: requests that TensorFlow Serving plays when it loads a SavedModel, so that no client waits longer.
+"""Warm-up requests, which TensorFlow Serving replays when it loads a SavedModel, so that no client has to wait.
 
 The file `assets.extra/tf_serving_warmup_requests` is a TFRecord file of PredictionLog messages
-(https://www.tensorflow.org/tfx/serving/saved_model_warmup). Their few fields are written here by hand, because the
-package with TensorFlow Serving's own messages brings gRPC along.
+(https://www.tensorflow.org/tfx/serving/saved_model_warmup). Their few fields are encoded here, because the
+package with TensorFlow Serving's messages depends on gRPC.
 """
 
 import io
@@ -16,7 +16,7 @@ from PIL import Image
 
 WARMUP_FILE = "tf_serving_warmup_requests"
 
-# Numbers of the fields, from tensorflow_serving/apis: prediction_log.proto, predict.proto, model.proto.
+# Field numbers, from tensorflow_serving/apis: prediction_log.proto, predict.proto, model.proto.
 _LOG_PREDICT, _PREDICT_REQUEST = 6, 1
 _REQUEST_MODEL, _REQUEST_INPUTS = 1, 2
 _MODEL_NAME, _MODEL_SIGNATURE = 1, 3
@@ -28,9 +28,9 @@ def write_warmup(endpoints: Mapping[str, Any], path: Path, name: str = "model") 
     """Write one small request for each signature.
 
     Args:
-        endpoints: By signature, tf.functions with an input signature of one tensor.
+        endpoints: tf.functions with an input signature of one tensor, by signature name.
         path: The SavedModel's folder `assets.extra`.
-        name: The model's; TensorFlow Serving plays the requests whatever it says.
+        name: The model's name; TensorFlow Serving ignores it when it replays requests.
     """
     with tf.io.TFRecordWriter(str(path / WARMUP_FILE)) as writer:
         for signature, endpoint in endpoints.items():
@@ -63,7 +63,7 @@ def _field(number: int, content: bytes) -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    """A number in groups of seven bits, the lowest first; all but the last one carry the eighth bit."""
+    """A number as groups of seven bits, lowest first; the eighth bit is set in all but the last group."""
     groups = []
     while value > 0x7F:
         groups.append(value & 0x7F | 0x80)

@@ -1,1 +1,1 @@
-"""Run the frozen part once, on the fastest engine this machine has, and keep what it says, safely."""
+"""Run the frozen part once, on the fastest available engine, and cache its outputs on disk."""

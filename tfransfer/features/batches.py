@@ -1,4 +1,4 @@
-"""Batches of kept features, in the order in which `data.flow` would have shown the pictures."""
+"""Batches of cached features, in the order in which `data.flow` would read the pictures."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ _AHEAD = 4
 
 @dataclass(frozen=True)
 class Passes:
-    """Which passes over the examples a phase makes, from where it begins or is resumed.
+    """The epochs of a phase, from its start or from where it is resumed.
 
     Attributes:
-        seed: The run's seed and the phase's number: of each pass's order.
-        epochs: The phase's number of them.
-        first_epoch: Epoch to begin with.
-        first_step: Step of that epoch to begin with.
+        seed: The run's seed and the phase's number, which determine each epoch's order.
+        epochs: Number of epochs in the phase.
+        first_epoch: Epoch to start with.
+        first_step: Step to start with in that epoch.
     """
 
     seed: tuple[int, int]
@@ -38,15 +38,15 @@ def training_batches(
     passes: Passes,
     share: Share = ALL,
 ) -> Flow:
-    """All examples in a new order each epoch, epoch e from view e mod K; an incomplete last batch is dropped.
+    """All examples in a new order each epoch; epoch e reads view e mod K, and an incomplete last batch is dropped.
 
     Args:
         views: The rows of each view, in the order of the training split.
         targets: float32, shape (n, classes).
         weights: float32, shape (n,).
-        batch: Examples per batch of all devices; cut to the number of examples where there are fewer.
-        passes: Over the examples.
-        share: This worker's part of each batch; each of its replicas gets one of the batches that come out.
+        batch: Examples per batch over all devices, limited to the number of examples.
+        passes: The epochs to read.
+        share: This worker's part of each batch; each of its replicas gets one of the returned batches.
 
     Returns:
         Batches of (float32 features, float32 targets, float32 weights).
@@ -59,8 +59,8 @@ def training_batches(
         for epoch in range(passes.first_epoch, passes.epochs):
             order = epoch_order(passes.seed, epoch, count).numpy()
             for step in range(passes.first_step if epoch == passes.first_epoch else 0, steps):
-                for chosen in share.of(order[step * batch : (step + 1) * batch]):
-                    yield views[epoch % len(views)].take(chosen), targets[chosen], weights[chosen]
+                for positions in share.of(order[step * batch : (step + 1) * batch]):
+                    yield views[epoch % len(views)].take(positions), targets[positions], weights[positions]
 
     return Flow(_as_dataset(batches, views[0], targets, share.piece(batch)), steps, steps * batch)
 
@@ -69,10 +69,10 @@ def evaluation_batches(rows: Rows, targets: np.ndarray, batch: int, share: Share
     """Each example once, in order; the last batch may be smaller.
 
     Args:
-        rows: What to read.
+        rows: The rows to read.
         targets: float32, shape (n, classes).
-        batch: Examples per batch, of one replica.
-        share: This worker's part; what only fills a batch up has weight 0.
+        batch: Examples per batch of one replica.
+        share: This worker's part; examples that pad a batch have weight 0.
 
     Returns:
         Batches of (float32 features, float32 targets, float32 weights).

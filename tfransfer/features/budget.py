@@ -1,4 +1,4 @@
-"""How much of the disk the store may take, and what goes first when it is full: the collections used longest ago."""
+"""Disk budget of the feature store; the least recently used collections are removed first."""
 
 import os
 import re
@@ -13,11 +13,11 @@ from tfransfer.features import store
 from tfransfer.system.cache_home import cache_home
 from tfransfer.system.files import read_json, telling_write_failures
 
-# The folders in the cache's home. Nothing else there is ever removed.
+# Folders in the cache directory. Nothing else there is ever removed.
 PARTS = ("features", "engines", "index")
-# Of what is free, or taken by the store already.
+# Share of the disk space that is free or already taken by the store.
 _SHARE = 0.25
-# Left free whatever the budget says.
+# Left free whatever the budget is.
 _LEAST_FREE_BYTES, _LEAST_FREE_SHARE = 2 * 10**9, 0.05
 
 
@@ -31,11 +31,11 @@ class Entry:
     """One collection on disk.
 
     Attributes:
-        folder: Where it is.
-        facts: What decides its values.
-        rows: Pictures, over all views.
+        folder: Its folder.
+        facts: What its values depend on.
+        rows: Number of pictures, over all views.
         size: Bytes.
-        used: When it was used last, seconds since 1970.
+        used: When it was last used, in seconds since 1970.
     """
 
     folder: Path
@@ -46,15 +46,15 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """All collections, the one used longest ago first."""
+    """All collections, least recently used first."""
     home = store_home()
     folders = home.iterdir() if home.is_dir() else ()
-    found = [_entry(folder) for folder in folders if folder.is_dir() and _is_ours(folder)]
-    return sorted(found, key=lambda entry: entry.used)
+    collections = [_entry(folder) for folder in folders if folder.is_dir() and _is_ours(folder)]
+    return sorted(collections, key=lambda entry: entry.used)
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether something is called as what is kept is called, so that nothing of a user's own is counted or removed."""
+    """Whether a name looks like the store's own; anything else is the user's, and is neither counted nor removed."""
     return re.fullmatch("[0-9a-f]{24,32}", path.stem) is not None or path.name.startswith(store.UNFINISHED)
 
 
@@ -70,9 +70,9 @@ def _entry(folder: Path) -> Entry:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of all files in a folder; 0 where there is none."""
+    """Total size of the files in a folder in bytes; 0 if it does not exist."""
     total = 0
-    for inside, _, names in os.walk(folder):  # passes over what another process removes meanwhile
+    for inside, _, names in os.walk(folder):  # skips what another process removes meanwhile
         for name in names:
             with suppress(OSError):
                 total += os.stat(os.path.join(inside, name)).st_size
@@ -80,10 +80,10 @@ def size_of(folder: Path) -> int:
 
 
 def room(budget: int | None) -> int:
-    """Bytes that new rows may take, when everything that is not in use goes.
+    """Bytes that new rows may take if everything not in use is removed.
 
     Args:
-        budget: What the store may take in all, in bytes; None takes a quarter of the disk's free space.
+        budget: Limit for the whole store in bytes; None takes a quarter of the disk's free space.
     """
     disk, used = _disk(), sum(entry.size for entry in entries())
     allowed = int(_SHARE * (disk.free + used)) if budget is None else budget
@@ -91,31 +91,31 @@ def room(budget: int | None) -> int:
 
 
 def make_room(needed: int, budget: int | None, in_use: Iterable[Path]) -> int:
-    """Remove the collections used longest ago until there is room for new rows.
+    """Remove the least recently used collections until there is room for new rows.
 
     Args:
         needed: Bytes that will be written.
-        budget: As `room` takes it.
-        in_use: Folders that stay.
+        budget: As for `room`.
+        in_use: Folders that must not be removed.
 
     Returns:
-        How many collections were removed.
+        Number of collections removed.
     """
-    kept, removed = set(in_use), 0
+    protected, removed = set(in_use), 0
     limit = room(budget)
-    listed = entries()
-    used = sum(entry.size for entry in listed)
-    for entry in listed:
+    collections = entries()
+    used = sum(entry.size for entry in collections)
+    for entry in collections:
         if used + needed <= limit:
             break
-        if entry.folder not in kept and discard(entry.folder):
+        if entry.folder not in protected and discard(entry.folder):
             used -= entry.size
             removed += 1
     return removed
 
 
 def discard(folder: Path) -> bool:
-    """Remove a collection; False where it cannot be (in use on Windows, or not ours to write)."""
+    """Remove a collection; False if that fails (it is in use on Windows, or not writable)."""
     try:
         store.remove(folder)
     except OSError:
@@ -124,13 +124,13 @@ def discard(folder: Path) -> bool:
 
 
 def clear() -> int:
-    """Remove everything that is kept between runs: it can all be computed again.
+    """Remove everything cached between runs; all of it can be computed again.
 
     Returns:
-        Bytes that were freed.
+        Bytes freed.
 
     Raises:
-        WriteError: A part of it cannot be removed.
+        WriteError: A part cannot be removed.
     """
     home = cache_home()
     before = size_of(home)
@@ -146,25 +146,25 @@ def clear() -> int:
 
 
 def verify() -> list[tuple[Path, str]]:
-    """Check every shard's size and sum.
+    """Check every shard's size and checksum.
 
     Returns:
-        Path and reason for each that is damaged.
+        Path and reason for each damaged shard.
     """
-    bad = []
+    damaged = []
     for entry in entries():
         for header in store.headers(entry.folder):
             shard = store.read_header(header)
             if shard is None:
-                bad.append((header, "cannot be read"))
+                damaged.append((header, "cannot be read"))
             elif problem := shard.problem():
-                bad.append((shard.values, problem))
-    return bad
+                damaged.append((shard.values, problem))
+    return damaged
 
 
 def _disk() -> Any:
-    standing = next(path for path in (store_home(), *store_home().parents) if path.exists())
-    return shutil.disk_usage(standing)
+    existing = next(path for path in (store_home(), *store_home().parents) if path.exists())
+    return shutil.disk_usage(existing)
 
 
 def _least_free(disk: Any) -> int:

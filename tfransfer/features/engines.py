@@ -1,4 +1,4 @@
-"""What runs a frozen part over pictures: an engine. This one is Keras itself; `litert` has the other."""
+"""Engines, which run a frozen part over pictures: Keras here, LiteRT in `litert`."""
 
 from importlib import metadata
 from typing import Protocol
@@ -24,12 +24,12 @@ class Engine(Protocol):
     name: str
 
     def run(self, pixels: np.ndarray) -> list[np.ndarray]:
-        """Values at each tap, float32, shape (n, ...), of uint8 pixels, shape (n, size, size, 3), or strings (n,)."""
+        """Outputs at each tap, float32, shape (n, ...), for uint8 pixels, shape (n, size, size, 3), or strings (n,)."""
         ...
 
 
 class KerasEngine:
-    """The Keras model in a compiled function, always on batches of one size: the last is padded.
+    """The Keras model in a compiled function with a fixed batch size; the last batch is padded.
 
     Args:
         model: From `base.taps.model_to`.
@@ -40,18 +40,18 @@ class KerasEngine:
     def __init__(self, model: keras.Model) -> None:
         dtype = tf.string if reads_text(model) else tf.uint8
         spec = tf.TensorSpec((_BATCH, *model.input_shape[1:]), dtype)
-        self._ask = tf.function(lambda given: listed(model(as_model_input(given), training=False)), [spec])
+        self._predict = tf.function(lambda inputs: listed(model(as_model_input(inputs), training=False)), [spec])
 
     def run(self, pixels: np.ndarray) -> list[np.ndarray]:
-        """See Engine."""
+        """Outputs at each tap; see `Engine.run`."""
         parts = [self._run_padded(pixels[i : i + _BATCH]) for i in range(0, len(pixels), _BATCH)]
         return [np.concatenate(values) for values in zip(*parts, strict=True)]
 
     def _run_padded(self, pixels: np.ndarray) -> list[np.ndarray]:
         count = len(pixels)
-        filling = b"" if pixels.dtype == object else 0
-        padded = np.pad(pixels, [(0, _BATCH - count), *[(0, 0)] * (pixels.ndim - 1)], constant_values=filling)
-        return [values.numpy()[:count] for values in self._ask(padded)]
+        padding = b"" if pixels.dtype == object else 0
+        padded = np.pad(pixels, [(0, _BATCH - count), *[(0, 0)] * (pixels.ndim - 1)], constant_values=padding)
+        return [values.numpy()[:count] for values in self._predict(padded)]
 
 
 def listed(values: object) -> list[tf.Tensor]:
@@ -60,7 +60,7 @@ def listed(values: object) -> list[tf.Tensor]:
 
 
 def identity(name: str, model: keras.Model) -> dict[str, str]:
-    """What of an engine decides its values: its versions, and where and in what precision it computes."""
+    """What an engine's outputs depend on: versions, device and precision."""
     if name == LITERT:
         try:
             version = metadata.version("ai-edge-litert")
@@ -72,14 +72,14 @@ def identity(name: str, model: keras.Model) -> dict[str, str]:
     return {"engine": name, "device": device, "precision": str(model.compute_dtype), **versions}
 
 
-def largest_difference(found: list[np.ndarray], expected: list[np.ndarray]) -> float:
-    """How far an engine's values are from Keras's: the largest difference over the largest value, of any tap.
+def largest_difference(outputs: list[np.ndarray], expected: list[np.ndarray]) -> float:
+    """Largest difference between an engine's outputs and Keras's, relative to the largest value, over all taps.
 
     Returns:
-        Infinite where shapes differ or a value is not a number.
+        Infinity if shapes differ or an output is not finite.
     """
     worst = 0.0
-    for ours, theirs in zip(found, expected, strict=True):
+    for ours, theirs in zip(outputs, expected, strict=True):
         if ours.shape != theirs.shape or not np.isfinite(ours).all():
             return float("inf")
         scale = max(float(np.abs(theirs).max(initial=0.0)), 1e-6)

@@ -1,4 +1,4 @@
-"""How long a training will take, estimated from a few measured forward passes."""
+"""Estimate training time from a few measured forward passes."""
 
 import time
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from tfransfer.data import flow
 from tfransfer.data.dataset import Dataset
 from tfransfer.data.sampling import spread_over
 
-# Forward, backward through the inputs, backward through the weights.
+# Cost of a training step in forward passes: forward, gradients of inputs, gradients of weights.
 _PASSES_OF_A_STEP = 3.0
 _HEAD_STEP_SECONDS = 0.0015
 _TIMED, _PASSES = 32, 3
@@ -21,13 +21,13 @@ _SENTENCE = "of about as many words as people write in one sentence, with a comm
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured of a base on this machine.
+    """Measurements of a base on this machine.
 
     Attributes:
-        keras_rate: Examples a second through the whole base in Keras; None where it was not measured.
-        engine_rate: Examples a second through the engine that extracts; None where it was not measured.
+        keras_rate: Examples per second through the whole base in Keras; None if not measured.
+        engine_rate: Examples per second through the extracting engine; None if not measured.
         decoding: Seconds to read one picture.
-        trained: Seconds of one forward pass through the fine-tune phase's trained part, per example.
+        trained: Seconds per example for a forward pass through the fine-tune phase's trained part.
     """
 
     keras_rate: float | None
@@ -38,7 +38,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Epochs:
-    """How much both phases train.
+    """The amount of training in both phases.
 
     Attributes:
         head: Epochs of the head phase.
@@ -55,25 +55,25 @@ class Epochs:
 
 @dataclass(frozen=True)
 class Forecast:
-    """Seconds that a training will take.
+    """Estimated seconds of a training.
 
     Attributes:
-        kept: From cached features, extraction included; None where nothing was measured.
-        plain: With the frozen part in every step; None where nothing was measured.
+        cached: With cached features, including extraction; None if nothing was measured.
+        plain: With the frozen part in every step; None if nothing was measured.
     """
 
-    kept: float | None
+    cached: float | None
     plain: float | None
 
 
-def forecast(measured: Measured, epochs: Epochs, rows: int, fine_tune_kept: bool) -> Forecast:
+def forecast(measured: Measured, epochs: Epochs, rows: int, fine_tune_cached: bool) -> Forecast:
     """Estimate how long a training takes.
 
     Args:
-        measured: Of the base.
-        epochs: Of the training.
+        measured: Measurements of the base.
+        epochs: Epochs and sizes of the training.
         rows: Examples to extract, over all views.
-        fine_tune_kept: Whether the fine-tune phase trains from cached activations.
+        fine_tune_cached: Whether the fine-tune phase trains on cached activations.
     """
     keras_rate, engine_rate, trained = measured.keras_rate, measured.engine_rate, measured.trained
     if not keras_rate or (rows and not engine_rate):
@@ -84,36 +84,36 @@ def forecast(measured: Measured, epochs: Epochs, rows: int, fine_tune_kept: bool
     plain = epochs.head * epochs.images * whole + fine_tuned * (whole + step - trained)
     extraction = rows * (1 / engine_rate + measured.decoding) if engine_rate else 0.0
     head_seconds = epochs.head * epochs.images / epochs.batch * _HEAD_STEP_SECONDS
-    tuned = fine_tuned * (step if fine_tune_kept else whole + step - trained)
+    tuned = fine_tuned * (step if fine_tune_cached else whole + step - trained)
     return Forecast(extraction + head_seconds + tuned, plain)
 
 
 def decoding_seconds(dataset: Dataset, size: int, count: int) -> tuple[np.ndarray, float]:
-    """Some training pictures, spread over the split, and the seconds that reading one takes.
+    """Some training pictures, spread over the split, and the seconds to read one.
 
     Returns:
         uint8 pixels, shape (n, size, size, 3) with n up to `count`; seconds.
     """
     train = dataset.split("train")
-    chosen = [train[i] for i in spread_over(len(train), count)]
-    batches = flow.evaluation_flow(dataset, chosen, np.zeros((len(chosen), 1), np.float32), size, len(chosen)).batches
-    next(iter(batches))  # traced
+    sample = [train[i] for i in spread_over(len(train), count)]
+    batches = flow.evaluation_flow(dataset, sample, np.zeros((len(sample), 1), np.float32), size, len(sample)).batches
+    next(iter(batches))  # warm-up: traces the pipeline
     began = time.perf_counter()
     pixels = next(iter(batches))[0].numpy()
-    return pixels, (time.perf_counter() - began) / len(chosen)
+    return pixels, (time.perf_counter() - began) / len(sample)
 
 
 def forward_seconds(model: keras.Model) -> float:
-    """Seconds that a forward pass takes per example, on random numbers, or on the same words."""
+    """Seconds per example of a forward pass, on random numbers or on a fixed sentence."""
     shape = (_TIMED, *model.input_shape[1:])
     if reads_text(model):
         values = tf.fill(shape, _SENTENCE)
     else:
         values = tf.random.stateless_uniform(shape, (1, 2), dtype=tf.float32)
-    forward = tf.function(lambda given: model(given, training=False), autograph=False)
+    forward = tf.function(lambda inputs: model(inputs, training=False), autograph=False)
     passes = []
     for _ in range(1 + _PASSES):
         began = time.perf_counter()
         forward(values).numpy()
         passes.append((time.perf_counter() - began) / _TIMED)
-    return min(passes[1:])  # the first one is traced
+    return min(passes[1:])  # the first one includes tracing

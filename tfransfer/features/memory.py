@@ -1,4 +1,4 @@
-"""What was measured and converted on this machine, remembered between runs."""
+"""Engine measurements and conversions on this machine, remembered between runs."""
 
 import hashlib
 import json
@@ -16,10 +16,10 @@ from tfransfer.system.files import file_hash, read_json, whole, write_json
 
 
 class EngineMemory:
-    """Rates, the choice and the converted file of one frozen part on this machine.
+    """Rates, the chosen engine and the converted file of one frozen part on this machine.
 
     Args:
-        facts: What decides them; plain values.
+        facts: What they depend on, as plain values.
     """
 
     def __init__(self, facts: dict[str, Any]) -> None:
@@ -31,20 +31,20 @@ class EngineMemory:
 
     def _load(self) -> dict[str, Any]:
         try:
-            said = read_json(self._file)
+            values = read_json(self._file)
         except (OSError, ValueError):
             return {}
-        rates = said.get("rates", {}) if isinstance(said, dict) else None
-        known = isinstance(rates, dict) and all(_is_rate(value) for value in rates.values())
-        return said if known and all(_is_rate(said.get(name, 1.0)) for name in ("decoding", "trained")) else {}
+        rates = values.get("rates", {}) if isinstance(values, dict) else None
+        valid = isinstance(rates, dict) and all(_is_rate(value) for value in rates.values())
+        return values if valid and all(_is_rate(values.get(name, 1.0)) for name in ("decoding", "trained")) else {}
 
     @property
     def rates(self) -> dict[str, float]:
-        """Pictures a second, by engine, of what was measured before."""
+        """Measured pictures per second, by engine."""
         return dict(self.values.get("rates", {}))
 
-    def keep(self, **values: Any) -> None:
-        """Remember values; where the cache cannot be written they are measured again the next time."""
+    def update(self, **values: Any) -> None:
+        """Store values; if the cache cannot be written, they are measured again next time."""
         self.values |= values
         try:
             write_json(self._file, self.values)
@@ -52,7 +52,7 @@ class EngineMemory:
             return
 
     def converted(self) -> bytes | None:
-        """The converted file, if it is there and whole."""
+        """The converted file; None if it is missing or damaged."""
         try:
             if file_hash(self._converted) == self.values.get("converted"):
                 return self._converted.read_bytes()
@@ -60,12 +60,12 @@ class EngineMemory:
             pass
         return None
 
-    def keep_converted(self, content: bytes) -> None:
-        """Keep a converted file."""
+    def save_converted(self, content: bytes) -> None:
+        """Store a converted file."""
         try:
             with whole(self._converted) as temporary:
                 temporary.write_bytes(content)
-            self.keep(converted=file_hash(self._converted))
+            self.update(converted=file_hash(self._converted))
         except (OSError, WriteError):
             return
 
@@ -75,7 +75,7 @@ def _is_rate(value: Any) -> bool:
 
 
 def machine() -> dict[str, Any]:
-    """What a measured rate depends on."""
+    """The hardware that a measured rate depends on."""
     gpus = [device.name for device in tf.config.list_physical_devices("GPU")]
     return {"processor": _processor(), "cores": os.cpu_count(), "gpus": gpus}
 

@@ -1,4 +1,4 @@
-"""What is cached of the frozen part, as plain values: the manifest holds it, and a run is read without TensorFlow."""
+"""The caching decision as plain values, for the manifest; importable without TensorFlow."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,20 +8,20 @@ from tfransfer.system.files import size_text
 
 @dataclass(frozen=True, kw_only=True)
 class CachePlan:
-    """What is kept of the frozen part.
+    """Which outputs of the frozen part are cached.
 
     Attributes:
-        head: Whether the head phase trains on kept features.
-        fine_tune: Whether the fine-tune phase trains from kept activations.
-        cut: Where the fine-tune phase's frozen part ends; empty where it has none apart.
-        views: Of each training picture.
-        engine: What runs the frozen part; empty where nothing is kept.
-        dtype: Of the kept values.
-        extract: Pictures that go through the engine first, over all views.
-        bytes: What they will take on disk.
-        seconds: Predicted, for extraction and both phases; None where nothing was measured.
-        plain_seconds: Predicted, if the frozen part ran in every step.
-        why: In a few words.
+        head: Whether the head phase trains on cached features.
+        fine_tune: Whether the fine-tune phase trains on cached activations.
+        cut: Where the fine-tune phase's frozen part ends; empty if no activations are cached.
+        views: Cached views of each training picture.
+        engine: Engine that runs the frozen part; empty if nothing is cached.
+        dtype: Of the cached values.
+        extract: Pictures to extract before training, over all views.
+        bytes: Their size on disk.
+        seconds: Estimate for extraction and both phases; None if nothing was measured.
+        plain_seconds: Estimate with the frozen part in every step.
+        why: The reason in a few words.
         unit: "images" or "texts".
     """
 
@@ -43,24 +43,20 @@ class CachePlan:
         return asdict(self)
 
     def sentence(self) -> str:
-        """The plan's line about it."""
+        """The plan's line about features."""
         if not self.head:
-            return f"features: not kept, because {self.why}"
+            return f"features: not cached: {self.why}"
         what = "pooled features" + (f" and activations at {self.cut}" if self.fine_tune else "")
         views = f", {self.views} views of each training image" if self.views > 1 else ""
-        new = (
-            f"{self.extract} {self.unit} to extract with {self.engine}"
-            if self.extract
-            else "all of them are kept already"
-        )
+        new = f"{self.extract} {self.unit} to extract with {self.engine}" if self.extract else "all cached already"
         size = f" ({size_text(self.bytes)})" if self.extract else ""
         return f"features: {what}{views}; {new}{size}; {self.why}"
 
     def predicted(self) -> str:
-        """The plan's line about time; empty where nothing was measured."""
+        """The plan's line about time; empty if nothing was measured."""
         if self.seconds is None or self.plain_seconds is None or not self.head:
             return ""
-        return f"time: about {_duration(self.seconds)}; without kept features about {_duration(self.plain_seconds)}"
+        return f"time: about {_duration(self.seconds)}; without cached features about {_duration(self.plain_seconds)}"
 
 
 def _duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Pooled features of all of a dataset's examples, outside of a training; what is extracted serves later trainings."""
+"""Pooled features of all examples of a dataset, outside of training; they are cached for later trainings."""
 
 import numpy as np
 
@@ -16,20 +16,20 @@ from tfransfer.recipe import Recipe
 def pooled_features(
     dataset: Dataset, base: BuiltBase, recipe: Recipe, progress: Progress = quiet, say: Say = silent
 ) -> np.ndarray | None:
-    """What a base says of each example, unvaried.
+    """Pooled features of each example, without augmentation.
 
     Args:
-        dataset: Whose examples.
-        base: Untrained.
-        recipe: Its `features` say which engine, and how much may be kept.
-        progress: Shows how far it is.
-        say: Told when an engine cannot be used.
+        dataset: The dataset.
+        base: The base, untrained.
+        recipe: Its `features` settings select the engine and the disk budget.
+        progress: Shows a progress bar.
+        say: Gets a line if an engine cannot be used.
 
     Returns:
-        float32, shape (examples, features); None where the store has no room, or the base no fixed output.
+        float32, shape (examples, features); None if the store has no room or the base's output has no fixed shape.
 
     Raises:
-        DataError: A picture cannot be read any more.
+        DataError: A picture can no longer be read.
         WriteError: The disk is full or not writable.
     """
     source = FeatureSource(dataset, base, (POOLED_TAP,), recipe.augment, recipe.features.dtype)
@@ -37,7 +37,7 @@ def pooled_features(
     size = len(dataset.examples) * elements(base, POOLED_TAP) * np.dtype(recipe.features.dtype).itemsize
     if not 0 < size <= budget.room(recipe.features.budget):
         return None
-    if _lacking(source, wanted):
+    if _incomplete(source, wanted):
         memory, rows = source.engine_memory(), len(dataset.examples)
         choice = choosing.open_engine(source.model, _sample(source), rows, memory, recipe.features.engine, say)
         source.use_engine(choice.engine.name)
@@ -46,8 +46,8 @@ def pooled_features(
     return source.rows(POOLED_TAP, dataset.examples, 0).take(np.arange(len(dataset.examples)))
 
 
-def _lacking(source: FeatureSource, wanted: Wanted) -> bool:
-    """Whether no engine has extracted all of it; else the source looks at what that engine extracted."""
+def _incomplete(source: FeatureSource, wanted: Wanted) -> bool:
+    """Whether no engine has extracted all rows; otherwise, the source switches to the engine that has."""
     for name in (LITERT, KERAS):
         source.use_engine(name)
         if not any(source.missing(wanted).values()):
@@ -62,5 +62,5 @@ def _sample(source: FeatureSource) -> np.ndarray:
         batches = flow.view_flow(
             source.dataset, few, (0,), source.augment, source.base.image_size, choosing.SAMPLE
         ).as_numpy_iterator()
-        found: np.ndarray = next(iter(batches))
-    return found
+        pixels: np.ndarray = next(iter(batches))
+    return pixels

@@ -1,4 +1,4 @@
-"""The features of one dataset under one base: which rows are kept, which are missing, and how these are extracted."""
+"""The features of one dataset from one base: which rows are cached or missing, and how missing ones are extracted."""
 
 import time
 from collections import defaultdict
@@ -24,7 +24,7 @@ from tfransfer.features.memory import EngineMemory
 from tfransfer.features.store import FLOAT16, Collection, Rows
 from tfransfer.recipe import Augmentation
 
-# Changes when the way from a file's bytes to pixels changes.
+# Increment when decoding or resizing changes, because cached features depend on it.
 PIXELS_VERSION = 1
 _BATCH = 64
 _SHARD_BYTES, _SHARD_ROWS, _SHARD_SECONDS = 16 << 20, 1024, 20.0
@@ -32,26 +32,26 @@ _SHARD_BYTES, _SHARD_ROWS, _SHARD_SECONDS = 16 << 20, 1024, 20.0
 
 @dataclass
 class _Pending:
-    """Rows that wait to be written to a collection."""
+    """Rows to be written to a collection."""
 
     names: list[str] = field(default_factory=list)
     values: list[np.ndarray] = field(default_factory=list)
 
 
 def row_name(example: Example, view: int) -> str:
-    """What a row is called: the hash of the content it is of, and the view."""
+    """A row's name: the hash of the example's content, and the view."""
     return f"{example.content}:{view}"
 
 
 class FeatureSource:
-    """What a base says of a dataset's pictures at some taps.
+    """The outputs of a base at some taps, for a dataset's examples.
 
     Args:
-        dataset: Whose pictures.
-        base: Its layers must not be trained until everything is extracted.
-        taps: What is wanted.
-        augment: How views other than 0 are varied.
-        dtype: "float16" or "float32": how values are kept.
+        dataset: The dataset.
+        base: The base; its layers must not be trained until everything is extracted.
+        taps: Where outputs are taken.
+        augment: How views other than 0 are augmented.
+        dtype: "float16" or "float32", for values on disk.
     """
 
     def __init__(
@@ -59,43 +59,43 @@ class FeatureSource:
     ) -> None:
         self.dataset, self.base, self.taps, self.augment, self.dtype = dataset, base, tuple(taps), augment, dtype
         self.model: keras.Model = model_to(base, self.taps)
-        self._prints = {tap.name: fingerprint(model_to(base, [tap])) for tap in self.taps}
+        self._fingerprints = {tap.name: fingerprint(model_to(base, [tap])) for tap in self.taps}
         self._collections: dict[tuple[str, bool], Collection] = {}
         self.engine_name = ""
 
     @property
-    def prints(self) -> dict[str, str]:
+    def fingerprints(self) -> dict[str, str]:
         """The fingerprint of the frozen part up to each tap, by the tap's name."""
-        return dict(self._prints)
+        return dict(self._fingerprints)
 
     def engine_memory(self) -> EngineMemory:
-        """What is remembered of the engines for this frozen part."""
-        return EngineMemory({"frozen": self.prints, "size": self.base.image_size, "base": self.base.name})
+        """Engine rates and conversions remembered for this frozen part."""
+        return EngineMemory({"frozen": self.fingerprints, "size": self.base.image_size, "base": self.base.name})
 
     def use_engine(self, name: str) -> None:
-        """Look at what this engine extracted; rows of another engine are other rows."""
+        """Switch to the rows of this engine; each engine has its own."""
         if name != self.engine_name:
             self.engine_name, self._collections = name, {}
 
-    def look_again(self) -> None:
-        """Read anew what is kept: another process may have written."""
+    def reload(self) -> None:
+        """Read the collections again: another process may have written to them."""
         self._collections = {}
 
     def collection(self, tap: Tap, varied: bool) -> Collection:
-        """Where a tap's rows are kept: clean views apart from varied ones, which depend on the augmentation."""
+        """The collection of a tap's rows; augmented views have their own, because they depend on the augmentation."""
         key = (tap.name, varied)
         if key not in self._collections:
             self._collections[key] = Collection(store_home(), self._facts(tap, varied), self.dtype)
         return self._collections[key]
 
     def collections(self) -> list[Collection]:
-        """Those that were looked at."""
+        """The collections used so far."""
         return list(self._collections.values())
 
     def _facts(self, tap: Tap, varied: bool) -> dict[str, Any]:
         return {
             "base": self.base.name,
-            "frozen": self._prints[tap.name],
+            "frozen": self._fingerprints[tap.name],
             "kind": "activations" if tap.cut else "pooled features",
             "image_size": self.base.image_size,
             "preprocessing": self.base.preprocessing,
@@ -107,40 +107,40 @@ class FeatureSource:
 
     def missing(self, wanted: "Wanted") -> dict[str, set[str]]:
         """Names of the rows that must be extracted, by tap."""
-        lacking: dict[str, set[str]] = {}
+        missing: dict[str, set[str]] = {}
         for tap in self.taps:
             names: dict[bool, list[str]] = defaultdict(list)
             for example, view in wanted.of(tap):
                 names[view > 0].append(row_name(example, view))
-            found = [self.collection(tap, varied).missing(part) for varied, part in names.items()]
-            lacking[tap.name] = {name for part in found for name in part}
-        return lacking
+            lists = [self.collection(tap, varied).missing(part) for varied, part in names.items()]
+            missing[tap.name] = {name for part in lists for name in part}
+        return missing
 
     def extract(
         self, wanted: "Wanted", engine: Engine, progress: Progress = quiet, worker: int = 0, workers: int = 1
     ) -> int:
-        """Run the frozen part over what is missing and keep what it says.
+        """Run the frozen part on the missing rows and cache its outputs.
 
         Args:
-            wanted: What is needed.
-            engine: Whose name was given to `use_engine`.
-            progress: Shows how far it is.
+            wanted: The rows needed.
+            engine: The engine whose name was passed to `use_engine`.
+            progress: Shows a progress bar.
             worker: This process's number, from 0.
-            workers: How many processes share the work; each takes the examples that fall to it by their content.
+            workers: Number of processes that share the work, split by the examples' content.
 
         Returns:
-            How many pictures went through the engine.
+            Number of pictures that went through the engine.
 
         Raises:
-            DataError: A picture cannot be read any more.
+            DataError: A picture can no longer be read.
             WriteError: The disk is full or not writable.
         """
-        lacking = self.missing(wanted)
-        groups = _groups(wanted, set().union(*lacking.values()), worker, workers)
+        missing = self.missing(wanted)
+        groups = _groups(wanted, set().union(*missing.values()), worker, workers)
         rows = sum(len(views) * len(examples) for views, examples in groups.items())
         if not rows:
             return 0
-        writer = _Writer(self, lacking)
+        writer = _Writer(self, missing)
         with flow.telling_lost_pictures(), progress("extracting features", rows, self.dataset.modality.unit) as advance:
             for views, examples in groups.items():
                 names = [(example, view) for example in examples for view in views]
@@ -152,58 +152,58 @@ class FeatureSource:
         return rows
 
     def rows(self, tap: Tap, examples: Sequence[Example], view: int) -> Rows:
-        """The kept rows of one view of some examples, in their order."""
+        """The cached rows of one view of some examples, in their order."""
         return self.collection(tap, view > 0).rows([row_name(example, view) for example in examples])
 
 
 class _Writer:
-    """Gathers rows and writes them as shards, at the latest every few seconds."""
+    """Collects rows and writes them as shards when enough have come, or after some seconds."""
 
-    def __init__(self, source: FeatureSource, lacking: dict[str, set[str]]) -> None:
-        self._source, self._lacking = source, lacking
+    def __init__(self, source: FeatureSource, missing: dict[str, set[str]]) -> None:
+        self._source, self._missing = source, missing
         self._pending: dict[tuple[Tap, bool], _Pending] = defaultdict(_Pending)
         self._began = time.perf_counter()
 
     def add(self, names: list[tuple[Example, int]], values: list[np.ndarray]) -> None:
-        """Take one batch's values at each tap."""
-        for tap, found in zip(self._source.taps, values, strict=True):
-            for (example, view), row in zip(names, found, strict=True):
+        """Add one batch's values at each tap."""
+        for tap, batch in zip(self._source.taps, values, strict=True):
+            for (example, view), row in zip(names, batch, strict=True):
                 name = row_name(example, view)
-                if name in self._lacking[tap.name]:
-                    waiting = self._pending[tap, view > 0]
-                    waiting.names.append(name)
-                    waiting.values.append(row)
+                if name in self._missing[tap.name]:
+                    pending = self._pending[tap, view > 0]
+                    pending.names.append(name)
+                    pending.values.append(row)
         if self._full() or time.perf_counter() - self._began > _SHARD_SECONDS:
             self.flush()
 
     def _full(self) -> bool:
         return any(
-            len(waiting.names) >= _SHARD_ROWS or len(waiting.names) * waiting.values[0].nbytes // 2 >= _SHARD_BYTES
-            for waiting in self._pending.values()
-            if waiting.names
+            len(pending.names) >= _SHARD_ROWS or len(pending.names) * pending.values[0].nbytes // 2 >= _SHARD_BYTES
+            for pending in self._pending.values()
+            if pending.names
         )
 
     def flush(self) -> None:
-        """Write what waits."""
-        for (tap, varied), waiting in self._pending.items():
-            if waiting.names:
-                self._source.collection(tap, varied).append(waiting.names, np.stack(waiting.values))
+        """Write the pending rows."""
+        for (tap, varied), pending in self._pending.items():
+            if pending.names:
+                self._source.collection(tap, varied).append(pending.names, np.stack(pending.values))
         self._pending.clear()
         self._began = time.perf_counter()
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which views of which examples are needed at each tap.
+    """The views of examples that are needed at each tap.
 
     Attributes:
-        needs: For each tap's name, pairs of examples and numbers of views.
+        needs: By tap name, pairs of examples and view numbers.
     """
 
     needs: dict[str, tuple[tuple[tuple[Example, ...], tuple[int, ...]], ...]]
 
     def of(self, tap: Tap) -> Iterable[tuple[Example, int]]:
-        """Every (example, view) that a tap needs; equal contents come once."""
+        """Every (example, view) that a tap needs; identical contents count once."""
         seen = set()
         for examples, views in self.needs.get(tap.name, ()):
             for example in examples:
@@ -213,17 +213,19 @@ class Wanted:
                         yield example, view
 
 
-def _groups(wanted: Wanted, lacking: set[str], worker: int, workers: int) -> dict[tuple[int, ...], list[Example]]:
-    """Examples with something lacking, by the views that lack, so that each file is decoded once."""
+def _groups(wanted: Wanted, missing: set[str], worker: int, workers: int) -> dict[tuple[int, ...], list[Example]]:
+    """This worker's examples with missing views, grouped by which views are missing."""
+    # One group per set of views, because `view_flow` then decodes each file once for all of them. Workers split by
+    # content, not by position: their lists may differ, and an example must fall to the same worker in all of them.
     views: dict[str, set[int]] = defaultdict(set)
     first: dict[str, Example] = {}
     for needs in wanted.needs.values():
         for examples, numbers in needs:
             for example in examples:
                 first.setdefault(example.content, example)
-                views[example.content].update(n for n in numbers if row_name(example, n) in lacking)
+                views[example.content].update(n for n in numbers if row_name(example, n) in missing)
     groups: dict[tuple[int, ...], list[Example]] = defaultdict(list)
-    for content, lack in views.items():
-        if lack and first[content].content_key % workers == worker:
-            groups[tuple(sorted(lack))].append(first[content])
+    for content, missing_views in views.items():
+        if missing_views and first[content].content_key % workers == worker:
+            groups[tuple(sorted(missing_views))].append(first[content])
     return dict(groups)

@@ -1,8 +1,8 @@
-"""The store: what a frozen part says of pictures, on disk in shards that are whole or not there, mapped when read.
+"""The feature store: a frozen part's outputs on disk, in shards that are written atomically and memory-mapped.
 
-A collection holds the rows that one set of facts decides (weights, engine, size, versions, ...); a row belongs to one
-view of one content. A shard is a `.npy` file with the values and a `.json` file with its rows' names, its size and its
-sum. The `.json` file is written last: without it a shard does not exist. A shard whose size or sum is off is removed,
+A collection holds the rows that share one set of facts (weights, engine, size, versions, ...); a row belongs to one
+view of one content. A shard is a `.npy` file with the values and a `.json` file with its row names, size and checksum.
+The `.json` file is written last: a shard without it does not count. A shard with a wrong size or checksum is removed,
 and its rows are extracted again.
 """
 
@@ -37,9 +37,9 @@ class Shard:
     Attributes:
         values: The `.npy` file.
         header: The `.json` file.
-        names: Of its rows.
+        names: Names of its rows.
         size: Bytes of the `.npy` file.
-        sum: Of the names and the values.
+        sum: Checksum of the names and the values.
     """
 
     values: Path
@@ -49,16 +49,16 @@ class Shard:
     sum: str
 
     def problem(self) -> str:
-        """What is wrong with the values' file; empty where it is as it was written.
+        """What is wrong with the values' file; empty if it is intact.
 
         Raises:
-            OSError: It is there, but cannot be read now.
+            OSError: It exists but cannot be read now.
         """
         try:
             size = self.values.stat().st_size
             if size != self.size:
                 return f"has {size} bytes, {self.size} were written"
-            return "" if _sum(self.names, file_hash(self.values)) == self.sum else "has another sum than was written"
+            return "" if _sum(self.names, file_hash(self.values)) == self.sum else "does not match its checksum"
         except FileNotFoundError:
             return "is missing"
 
@@ -68,12 +68,12 @@ class Collection:
 
     Args:
         home: The folder of all collections.
-        facts: Everything besides the example that decides a value; plain values.
+        facts: Everything besides the example that a value depends on, as plain values.
         dtype: "float16" or "float32"; a shard with a value beyond float16 is written as float32.
 
     Attributes:
-        damaged: Shards that were found damaged and removed.
-        widened: Shards that were written as float32 because a value is beyond float16.
+        damaged: Number of damaged shards, which were removed.
+        widened: Number of shards written as float32 because of a value beyond float16.
     """
 
     def __init__(self, home: Path, facts: dict[str, Any], dtype: str = FLOAT16) -> None:
@@ -99,11 +99,11 @@ class Collection:
     def _drop(self, header: Path, values: Path) -> None:
         self.damaged += 1
         for path in (header, values):
-            with suppress(OSError):  # a store that may only be read, or a file that is mapped on Windows
+            with suppress(OSError):  # a read-only store, or a file that is mapped on Windows
                 path.unlink(missing_ok=True)
 
     def missing(self, names: Iterable[str]) -> list[str]:
-        """Which rows are not here, in the order given, each once; the shards of those that are have been checked."""
+        """Rows that are not in the collection, in the given order, each once; checks the shards of all others."""
         wanted = list(dict.fromkeys(names))
         for shard in {id(s): s for n in wanted if n in self._places for s, _ in (self._places[n],)}.values():
             if shard.values not in self._mapped and not self._map(shard):
@@ -112,7 +112,7 @@ class Collection:
         return [name for name in wanted if name not in self._places]
 
     def _map(self, shard: Shard) -> bool:
-        """Check a shard, then map it."""
+        """Check a shard and map it."""
         if shard.problem():
             return False
         try:
@@ -123,7 +123,7 @@ class Collection:
         return len(values) == len(shard.names)
 
     def append(self, names: Sequence[str], values: np.ndarray) -> None:
-        """Write rows as one shard, whole or not at all.
+        """Write rows as one shard, atomically.
 
         Args:
             names: A name per row.
@@ -132,24 +132,24 @@ class Collection:
         Raises:
             WriteError: The disk is full or not writable.
         """
-        kept = self._narrowed(values)
+        stored = self._narrowed(values)
         with telling_write_failures(self.folder, _REMEDY):
             try:
-                shard = self._write(names, kept)
-            except FileNotFoundError:  # another process cleared the cache in this moment
-                shard = self._write(names, kept)
+                shard = self._write(names, stored)
+            except FileNotFoundError:  # another process has just cleared the cache
+                shard = self._write(names, stored)
         self._places.update({name: (shard, row) for row, name in enumerate(names)})
 
-    def _write(self, names: Sequence[str], kept: np.ndarray) -> Shard:
+    def _write(self, names: Sequence[str], stored: np.ndarray) -> Shard:
         place = self.folder / f"{uuid4().hex}.npy"
         header = place.with_suffix(".json")
         if not (self.folder / FACTS).exists():
             write_json(self.folder / FACTS, self.facts, _REMEDY)
         with whole(place, _REMEDY) as temporary:
             with temporary.open("wb") as stream:
-                # np.save loses what a full disk says: its last bytes go through a stream of its own.
-                np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(kept))
-                stream.write(np.ascontiguousarray(kept).data.cast("B"))
+                # np.save can miss that the disk is full: it writes its last bytes through a stream of its own.
+                np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(stored))
+                stream.write(np.ascontiguousarray(stored).data.cast("B"))
             size, total = temporary.stat().st_size, _sum(names, file_hash(temporary))
         try:
             write_json(header, {"rows": list(names), "bytes": size, "blake2b": total}, _REMEDY)
@@ -170,7 +170,7 @@ class Collection:
         return np.ascontiguousarray(values, np.float32)
 
     def rows(self, names: Sequence[str]) -> "Rows":
-        """The rows of these names, in this order; all of them must be here (see `missing`)."""
+        """The rows with these names, in this order; none of them may be missing (see `missing`)."""
         shards = {id(shard): shard for shard, _ in (self._places[name] for name in names)}
         order = {key: number for number, key in enumerate(shards)}
         where = np.array([(order[id(s)], row) for s, row in (self._places[n] for n in names)], np.int64)
@@ -178,11 +178,11 @@ class Collection:
 
 
 class Rows:
-    """Some rows of a collection, read from mapped files when asked for.
+    """Some rows of a collection, read from mapped files on demand.
 
     Args:
         shards: Mapped values.
-        where: int64, shape (n, 2): the shard and the row in it.
+        where: int64, shape (n, 2): index of the shard, and of the row in it.
     """
 
     def __init__(self, shards: list[np.ndarray], where: np.ndarray) -> None:
@@ -199,11 +199,11 @@ class Rows:
     def take(self, positions: np.ndarray) -> np.ndarray:
         """Values of the rows at some positions: float32, shape (len(positions), ...)."""
         where = self._where[positions]
-        found = np.empty((len(where), *self.shape), np.float32)
+        values = np.empty((len(where), *self.shape), np.float32)
         for number in np.unique(where[:, 0]):
-            chosen = np.flatnonzero(where[:, 0] == number)
-            found[chosen] = self._shards[number][where[chosen, 1]]
-        return found
+            selected = np.flatnonzero(where[:, 0] == number)
+            values[selected] = self._shards[number][where[selected, 1]]
+        return values
 
 
 def headers(folder: Path) -> list[Path]:
@@ -212,23 +212,23 @@ def headers(folder: Path) -> list[Path]:
 
 
 def read_header(header: Path) -> Shard | None:
-    """What a shard's `.json` file says; None where it is damaged."""
+    """Read a shard's `.json` file; None if it is damaged."""
     try:
-        said = read_json(header)
-        names = tuple(said["rows"])
-        "".join(names)  # a TypeError where one is no text
-        return Shard(header.with_suffix(".npy"), header, names, int(said["bytes"]), str(said["blake2b"]))
+        content = read_json(header)
+        names = tuple(content["rows"])
+        "".join(names)  # raises TypeError if one is not a string
+        return Shard(header.with_suffix(".npy"), header, names, int(content["bytes"]), str(content["blake2b"]))
     except (FileNotFoundError, ValueError, KeyError, TypeError, OverflowError):
         return None
 
 
 def _sum(names: Sequence[str], values: str) -> str:
-    """One sum of a shard's names and of its values' sum."""
+    """Checksum of a shard's names and of its values' checksum."""
     return hashlib.blake2b("\n".join([*names, values]).encode(), digest_size=16).hexdigest()
 
 
 def _mapped(path: Path) -> np.ndarray:
-    """Map an array. What is mapped counts as an open file, of which macOS allows 256 unless it is asked for more."""
+    """Map an array. A mapped file counts as open, and macOS allows only 256 unless the limit is raised."""
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
@@ -242,18 +242,18 @@ def _mapped(path: Path) -> np.ndarray:
 
 
 def touch(folder: Path) -> None:
-    """Note that a collection is used now."""
+    """Mark a collection as used now."""
     try:
         os.utime(folder / FACTS)
     except OSError:
-        return  # a store that may only be read can still be used
+        return  # a read-only store can still be used
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what a killed process left half-written, once it is surely nobody's any more."""
+    """Remove what a killed process left half-written, once it is old enough that no process can be writing it."""
     for path in folder.iterdir():
-        lonely = path.suffix == ".npy" and not path.with_suffix(".json").exists()
-        if lonely or path.name.startswith(UNFINISHED):
+        orphaned = path.suffix == ".npy" and not path.with_suffix(".json").exists()
+        if orphaned or path.name.startswith(UNFINISHED):
             try:
                 if time.time() - path.stat().st_mtime > _STALE_SECONDS:
                     remove(path)

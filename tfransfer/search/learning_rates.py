@@ -1,4 +1,4 @@
-"""Finding a learning rate for data and a base: from what a user has to a suggestion, its figures and its plot."""
+"""Find a learning rate for a dataset and a base, with figures and a plot."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,10 +22,10 @@ SETTING = "head.learning_rate"
 
 @dataclass(frozen=True)
 class FoundRate:
-    """What head phases at several learning rates reach on validation.
+    """Validation results of head phases at several learning rates.
 
     Attributes:
-        tried: One for each rate, from the lowest.
+        tried: The result at each rate, lowest rate first.
         headline: Name of the metric that is their score.
         base: Name of the base.
     """
@@ -41,26 +41,26 @@ class FoundRate:
 
     @property
     def rates(self) -> tuple[float, ...]:
-        """The rates that were tried, from the lowest."""
+        """The rates tried, lowest first."""
         return tuple(one.rate for one in self.tried)
 
     @property
     def losses(self) -> tuple[float, ...]:
-        """The validation loss of each."""
+        """The validation loss at each rate."""
         return tuple(one.loss for one in self.tried)
 
     @property
     def option(self) -> str:
-        """What takes the suggestion on the command line."""
+        """The command line option that sets the suggestion."""
         return f"--set {SETTING}={self.suggestion:g}"
 
     @property
     def at_an_end(self) -> bool:
-        """Whether the suggestion is the lowest or the highest rate that was tried: a better one may lie beyond."""
+        """Whether the suggestion is the lowest or highest rate tried, so that a better one may lie beyond."""
         return self.suggestion in (self.rates[0], self.rates[-1])
 
     def plot(self) -> plots.Plot:
-        """Validation loss over the learning rate; a matplotlib figure that shows itself in a notebook."""
+        """Plot validation loss over learning rate; the matplotlib figure displays itself in a notebook."""
         return plots.learning_rates(self.rates, self.losses, self.suggestion)
 
     def to_dict(self) -> dict[str, Any]:
@@ -90,35 +90,35 @@ def find_learning_rate(
     say: Say | None = None,
     **settings: Any,
 ) -> FoundRate:
-    """Try learning rates for the head phase: a whole head phase at each, all at once, on kept features.
+    """Try learning rates for the head phase: a complete head phase at each, all at once, on cached features.
 
-    What is extracted for it serves the training. Rates are judged by their loss on the validation split.
+    The cached features also serve later trainings. Rates are compared by their loss on the validation split.
 
     Args:
-        data: From `load_data`, or what it takes.
-        base: Name of a base; None leaves it to the recipe.
-        rates: Which to try, two or more; None takes 13 from 1e-5 to 0.1.
-        recipe: As for `train`: batch size, epochs, seed and so on matter to the rate. None takes the defaults.
-        reading: How the data is read, where it is not loaded yet: arguments of `load_data` by name.
-        progress: Shows how far it is; True shows a bar, None does so in a notebook only.
-        say: Told in one line what was found and decided.
-        **settings: Put over the recipe, as for `train`: `weights`, `head_epochs`, `image_size`, ...
+        data: A dataset from `load_data`, or anything that it takes.
+        base: Name of a base; None takes the recipe's.
+        rates: Rates to try, two or more; None takes 13 from 1e-5 to 0.1.
+        recipe: As for `train`; batch size, epochs, seed and so on affect the best rate. None takes the defaults.
+        reading: Arguments of `load_data` by name, if the data is not loaded yet.
+        progress: Reports progress; True shows a bar, None shows one in notebooks only.
+        say: Called with each line about findings and decisions.
+        **settings: Override the recipe, as for `train`: `weights`, `head_epochs`, `image_size`, ...
 
     Raises:
-        SettingError: A setting is wrong, or the head is solved and not trained.
+        SettingError: A setting is wrong, or the head is solved in closed form and has no learning rate.
         TransferError: Something is wrong with the data or the weights.
     """
     progress, say = listeners(progress, say)
-    chosen = make_recipe(recipe, settings | ({"base": base} if base else {}), keywords=keywords_of(find_learning_rate))
+    recipe = make_recipe(recipe, settings | ({"base": base} if base else {}), keywords=keywords_of(find_learning_rate))
     rates = require_rates(RATES if rates is None else rates)
     if len(rates) < 2:
-        raise SettingError(f"rates must be two or more, to choose one; they are {', '.join(f'{r:g}' for r in rates)}.")
-    method = head_method(chosen.head.method)
+        raise SettingError(f"rates must be two or more, to choose one; got {', '.join(f'{r:g}' for r in rates)}.")
+    method = head_method(recipe.head.method)
     if not method.by_steps:
-        raise SettingError(f"head.method = {method.name!r} has no learning rate: leave it out, or train with it.")
+        raise SettingError(f"head.method = {method.name!r} has no learning rate: leave it out, or use it in train.")
     dataset = open_data(data, reading, progress=progress, say=say)
-    head_only = replace(chosen.fine_tune, epochs=0, unfreeze=None)
-    session = open_session(dataset, suited(replace(chosen, fine_tune=head_only), dataset), say)
+    head_only = replace(recipe.fine_tune, epochs=0, unfreeze=None)
+    session = open_session(dataset, suited(replace(recipe, fine_tune=head_only), dataset), say)
     session.decide_caching(say, always=True)
     say(session.caching.plan.sentence())
     session.caching.extract(session.recipe, progress, say)
@@ -126,12 +126,12 @@ def find_learning_rate(
 
 
 def require_rates(rates: Sequence[float]) -> tuple[float, ...]:
-    """Learning rates from the lowest, each once.
+    """Check learning rates; returns them sorted, without duplicates.
 
     Raises:
         SettingError: One is not above 0, or above 1000.
     """
     for rate in rates:
         if not 0 < rate <= 1e3:
-            raise SettingError(f"a learning rate must be above 0 and at most 1000; it is {rate:g}.")
+            raise SettingError(f"a learning rate must be above 0 and at most 1000; got {rate:g}.")
     return tuple(sorted(set(map(float, rates))))

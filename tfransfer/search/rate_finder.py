@@ -1,16 +1,16 @@
-"""Which learning rate suits the head phase: a head for each rate, all trained at once on the same kept features.
+"""Find a learning rate for the head phase: train one head per rate, all at once on the same cached features.
 
 L. N. Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, raises the rate step by step and reads a
-good one off the training loss. Where features are kept there is no need to guess from a hundred steps: heads that see
-the same batches share all the work but a small product of matrices, so each rate gets the head phase that it would
-have, to its last epoch, in about the time of one.
+good one off the training loss. With cached features there is no need to guess from a hundred steps: heads that see the
+same batches share all work except a small matrix product, so each rate gets a complete head phase, and all of them
+together take about the time of one.
 
-Against a grid of seven rates (1e-4 to 1e-1), mean validation top-1 over three seeds: on cifar10's 3,000 pictures with
-the built-in base the suggestion gave 0.631, the grid's best the same; on flower_photos 0.681 and 0.684, with
-MobileNetV2 0.878 and the same; on digits, whose best rate is ten times the default, 0.811 and 0.823, the default 0.757.
-`benchmarks/learning_rates.py` measures it.
+Compared with the best of seven rates (1e-4 to 1e-1), by mean validation top-1 over three seeds: on 3,000 pictures of
+cifar10 with the built-in base, the suggestion reached 0.631, the grid's best the same; on flower_photos 0.681 and
+0.684, with MobileNetV2 0.878 and the same; on digits, whose best rate is ten times the default, 0.811 and 0.823, the
+default 0.757. Measured by `benchmarks/learning_rates.py`.
 
-The rates are judged on the validation split, which also chooses the epoch that a training keeps. Test data is not read.
+Rates are compared on the validation split, which also selects a training's epoch. Test data is not read.
 """
 
 from collections.abc import Sequence
@@ -31,19 +31,19 @@ from tfransfer.training.model import Parts, freeze_base
 from tfransfer.training.phase import HEAD
 from tfransfer.training.session import Session
 
-# Three in each decade, so that the best is at most half as large again, or two thirds, of one that is tried.
+# Three per decade, so that the best rate is at most a factor of 1.5 away from one that is tried.
 RATES = tuple(float(f"{rate:.2g}") for rate in np.logspace(-5, -1, 13))
 
 
 @dataclass(frozen=True)
 class Tried:
-    """What a head phase at one learning rate reaches.
+    """The validation result of a head phase at one learning rate.
 
     Attributes:
         rate: The learning rate.
-        loss: On validation, in the epoch that would be kept.
-        score: The task's headline metric there.
-        epoch: Which epoch that is, from 1.
+        loss: Validation loss in the epoch that training would select.
+        score: The task's headline metric in that epoch.
+        epoch: That epoch, from 1.
     """
 
     rate: float
@@ -53,66 +53,68 @@ class Tried:
 
 
 def try_rates(session: Session, rates: Sequence[float], progress: Progress) -> list[Tried]:
-    """Train a head at each learning rate, as the head phase would, on kept features.
+    """Train a head at each learning rate, as the head phase would, on cached features.
 
     Args:
-        session: Its features are extracted. Nothing in its model is changed but that the base is frozen.
-        rates: Of Adam.
-        progress: Shows how far it is.
+        session: A session with extracted features. Its model is not changed, except that the base is frozen.
+        rates: Learning rates of Adam.
+        progress: Shows a progress bar.
 
     Returns:
-        One for each rate, in their order.
+        The result at each rate, in their order.
 
     Raises:
-        SettingError: No features are kept.
-        DivergedError: The loss is no number at some rate.
+        SettingError: No features are cached.
+        DivergedError: The loss is not finite at some rate.
     """
     if not session.caching.plan.head:
-        raise SettingError(f"learning rates are tried on kept features; none are kept: {session.caching.plan.why}.")
+        raise SettingError(f"learning rates are tried on cached features; none are cached: {session.caching.plan.why}.")
     plan, parts = session.plan, freeze_base(session.whole)
     heads = _heads(session, parts, len(rates))
     batches = session.kept_batches(HEAD, parts, plan.head_epochs)(plan.batch_size)
     loss = _OverHeads(as_loss(session.task.loss(session.recipe.label_smoothing)))
-    judge = _Judge(session, heads, loss, batches.validation)
+    validator = _Validator(session, heads, loss, batches.validation)
+    # A single loop trains all heads. Their losses are summed, so that each head gets the gradient of its own loss, and
+    # the optimizer holds one learning rate per output column.
     optimizer = optimizers.ColumnwiseAdam(np.repeat(rates, len(session.dataset.classes)))
     objective = Supervised(as_loss(loss.summed), session.recipe.head.mixup)
     loop = Loop(
         heads, Parts(parts.frozen, heads), optimizers.scaled(optimizer, plan.precision), objective, list,
         session.phase(HEAD), strategy=session.devices.strategy,
     )  # fmt: skip
-    without = replace(batches, validation=batches.validation.take(0))  # the judge validates head by head
+    without_validation = replace(batches, validation=batches.validation.take(0))  # the validator scores each head
     pictures = batches.steps * batches.batch
     with progress(f"trying {len(rates)} learning rates", plan.head_epochs * pictures, batches.unit) as advance:
-        told = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: advance(pictures))
-        loop.run(without, plan.head_epochs, [judge, told])
-    return [_tried(rate, keeper) for rate, keeper in zip(rates, judge.keepers, strict=True)]
+        advancing = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: advance(pictures))
+        loop.run(without_validation, plan.head_epochs, [validator, advancing])
+    return [_tried(rate, selector) for rate, selector in zip(rates, validator.selectors, strict=True)]
 
 
 def lowest(tried: Sequence[Tried]) -> Tried:
-    """The one with the lowest validation loss, which is less noisy than a share of a few hundred examples."""
+    """The result with the lowest validation loss, which is less noisy than an accuracy on a few hundred examples."""
     return min(tried, key=lambda one: one.loss)
 
 
 def _heads(session: Session, parts: Parts, count: int) -> keras.Model:
-    """From pooled features to the outputs of so many heads (batch, heads, classes), all begun alike.
+    """A model from pooled features to the outputs of all heads (batch, heads, classes), which start with equal weights.
 
-    They are one wide Dense layer: a product of matrices for all, where one for each would cost as much each.
+    The heads are one wide Dense layer, because one large matrix product costs hardly more than a single head's.
     """
     whole, classes = session.whole, len(session.dataset.classes)
     features = keras.Input(parts.trained.input_shape[1:], dtype=parts.trained.inputs[0].dtype)
     dropped = keras.layers.Dropout(session.recipe.head.dropout, seed=session.recipe.seed)(features)
-    begin = keras.initializers.GlorotUniform(seed=session.recipe.seed)((features.shape[-1], classes))
-    start = keras.initializers.Constant(np.tile(keras.ops.convert_to_numpy(begin), count))
+    kernel = keras.initializers.GlorotUniform(seed=session.recipe.seed)((features.shape[-1], classes))
+    start = keras.initializers.Constant(np.tile(keras.ops.convert_to_numpy(kernel), count))
     logits = keras.layers.Dense(count * classes, kernel_initializer=start, dtype="float32")(dropped)
     apart = keras.layers.Reshape((count, classes), dtype="float32")(logits)
     return keras.Model(features, whole.model.get_layer(whole.head[-1])(apart), name="heads")
 
 
 class _OverHeads:
-    """A loss of many heads at once.
+    """The loss of many heads at once.
 
     Args:
-        loss: Of one head's outputs; it looks at the last axis.
+        loss: The loss of one head's outputs, over the last axis.
     """
 
     def __init__(self, loss: keras.losses.Loss) -> None:
@@ -123,15 +125,15 @@ class _OverHeads:
         return self._loss.call(tf.broadcast_to(targets[:, tf.newaxis], tf.shape(outputs)), outputs)
 
     def summed(self, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
-        """Over the heads (batch,): its gradient in one head's weights is that of this head's own loss."""
+        """Summed over the heads, (batch,); its gradient in a head's weights is that of this head's own loss."""
         return tf.reduce_sum(self.each(targets, outputs), axis=1)
 
 
-class _Judge(keras.callbacks.Callback):
-    """Scores every head on validation after each epoch, and stops when none would train on.
+class _Validator(keras.callbacks.Callback):
+    """Scores every head on validation after each epoch, and stops when every head's training would have stopped.
 
     Attributes:
-        keepers: What decides for each head which epoch a training would keep.
+        selectors: For each head, the callback that selects the epoch a training would use.
     """
 
     def __init__(self, session: Session, heads: keras.Model, loss: _OverHeads, validation: tf.data.Dataset) -> None:
@@ -141,7 +143,7 @@ class _Judge(keras.callbacks.Callback):
         self._metrics = [next(m for m in task.metrics() if m.name == task.headline) for _ in range(count)]
         self._score = tf.function(self._score_batch, reduce_retracing=True)
         held_out = len(session.dataset.split("validation")) if task.share else 0
-        self.keepers = [_keeper(session.recipe.head.patience, task.headline, held_out) for _ in range(count)]
+        self.selectors = [_selector(session.recipe.head.patience, task.headline, held_out) for _ in range(count)]
 
     def _score_batch(self, inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         outputs = self._heads(inputs, training=False)
@@ -150,28 +152,28 @@ class _Judge(keras.callbacks.Callback):
         return self._loss.each(targets, outputs)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Score, and let each head's keeper see it, until its training would have stopped."""
+        """Score each head and pass the result to its selector, until its training would have stopped."""
         for metric in self._metrics:
             metric.reset_state()
         losses = tf.concat([self._score(inputs, targets) for inputs, targets, _ in self._validation], 0)
-        for keeper, metric, loss in zip(self.keepers, self._metrics, losses.numpy().mean(axis=0), strict=True):
-            if not keeper.model.stop_training:
-                keeper.on_epoch_end(epoch, {"val_loss": float(loss), f"val_{self._headline}": float(metric.result())})
-        self.model.stop_training = all(keeper.model.stop_training for keeper in self.keepers)
+        for selector, metric, loss in zip(self.selectors, self._metrics, losses.numpy().mean(axis=0), strict=True):
+            if not selector.model.stop_training:
+                selector.on_epoch_end(epoch, {"val_loss": float(loss), f"val_{self._headline}": float(metric.result())})
+        self.model.stop_training = all(selector.model.stop_training for selector in self.selectors)
 
 
 class _Flag:
-    """What a keeper tells that its training would stop."""
+    """Stands for the model of a head's training: `KeepBest` sets `stop_training` on it."""
 
     stop_training = False
 
 
-def _keeper(patience: int, headline: str, held_out: int) -> KeepBest:
-    made = KeepBest(patience, headline, held_out, variables=())
-    made.set_model(_Flag())
-    return made
+def _selector(patience: int, headline: str, held_out: int) -> KeepBest:
+    selector = KeepBest(patience, headline, held_out, variables=())
+    selector.set_model(_Flag())
+    return selector
 
 
-def _tried(rate: float, keeper: KeepBest) -> Tried:
-    logs = keeper.kept_logs
-    return Tried(rate, logs["val_loss"], logs[f"val_{keeper.headline}"], keeper.kept_epoch + 1)
+def _tried(rate: float, selector: KeepBest) -> Tried:
+    logs = selector.kept_logs
+    return Tried(rate, logs["val_loss"], logs[f"val_{selector.headline}"], selector.kept_epoch + 1)

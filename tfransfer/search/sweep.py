@@ -1,7 +1,7 @@
 """A sweep: one training for each combination of base, unfreeze depth and learning rate, compared on validation.
 
-Trainings share the kept features and the seeds. Test data is not read, so that it chooses nothing: the combination that
-is chosen is trained by `train`, which evaluates it.
+Trainings share cached features and seeds. Test data is not read, so that it plays no part in the choice; `train` then
+trains the best combination and evaluates it on test data.
 """
 
 import gc
@@ -41,13 +41,13 @@ TABLE, PLOT, COMMON, BEST, TRIALS = "sweep.csv", "sweep.png", "recipe.toml", "be
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep found.
+    """The results of a sweep.
 
     Attributes:
-        folder: Where its files are.
+        folder: Folder with its files.
         headline: Name of the metric that decides.
-        rows: A row for each training, the best first.
-        recipe: All settings of the best one, for `train(data, recipe=...)`.
+        rows: A row for each training, best first.
+        recipe: All settings of the best training, for `train(data, recipe=...)`.
     """
 
     folder: Path
@@ -57,11 +57,11 @@ class Sweep:
 
     @property
     def best(self) -> dict[str, Any]:
-        """The row with the highest score on validation; among equals the one with the lowest loss."""
+        """The row with the highest validation score; among equals, the lowest loss."""
         return self.rows[0]
 
     def plot(self) -> plots.Plot:
-        """The score over the learning rate, a line for each base and depth; a matplotlib figure."""
+        """Plot the score over the learning rate, a line for each base and depth; returns a matplotlib figure."""
         return _plot(self.rows, self.headline)
 
     def __repr__(self) -> str:
@@ -94,22 +94,22 @@ def sweep(
     """Train each combination of base, unfreeze depth and learning rate of the fine-tune phase; compare on validation.
 
     Args:
-        data: From `load_data`, or what it takes.
-        unfreeze: Depths, as `fine_tune.unfreeze`; 0 trains the head alone. None takes those around each base's default.
-        learning_rates: Of the fine-tune phase. None takes a third, all and three times each base's default.
-        bases: Names. None takes the recipe's. One whose weights cannot be had is left out with a warning.
-        weights: A weights file for the only base, or files by base.
+        data: A dataset from `load_data`, or anything that it takes.
+        unfreeze: Depths, as `fine_tune.unfreeze`; 0 trains the head alone. None takes half, all and twice the default.
+        learning_rates: Rates of the fine-tune phase. None takes a third, all and three times each base's default.
+        bases: Names of bases; None takes the recipe's. If weights are not available, a base is skipped with a warning.
+        weights: A weights file for a single base, or files by base.
         out: The folder; None takes `sweeps/NAME OF THE DATA`.
-        resume: Go on with the sweep that is there: what is done is not done again. Further combinations may be named.
-        recipe: What all trainings have in common; None takes the defaults.
-        reading: How the data is read, where it is not loaded yet: arguments of `load_data` by name.
-        command: The command line that asks for this.
-        progress: Shows how far it is; True shows a bar, None does so in a notebook only.
-        say: Told in one line what was found and decided.
-        **settings: Put over the recipe, as for `train`.
+        resume: Resume the sweep in the folder. Finished trainings are not repeated, and combinations may be added.
+        recipe: Settings common to all trainings; None takes the defaults.
+        reading: Arguments of `load_data` by name, if the data is not loaded yet.
+        command: The command line of this sweep, for messages and the recipe file.
+        progress: Reports progress; True shows a bar, None shows one in notebooks only.
+        say: Called with each line about findings and decisions.
+        **settings: Override the recipe, as for `train`.
 
     Raises:
-        TransferError: Something is wrong with the data, the settings or the folder, or no base's weights can be had.
+        TransferError: Something is wrong with the data, settings or folder, or no base's weights are available.
         Stopped: By SIGINT or SIGTERM; its message says how to resume.
     """
     progress, say = listeners(progress, say)
@@ -125,20 +125,20 @@ def sweep(
     common = suited(common, dataset)
     names = [name or common.base for name in names]
     files = {name or common.base: file for name, file in files.items()}
-    wanted = _combinations(dataset, common, {name: files.get(name) for name in names}, unfreeze, rates, say)
+    combinations = _combinations(dataset, common, {name: files.get(name) for name in names}, unfreeze, rates, say)
     place.mkdir(parents=True, exist_ok=True)
     with run_folder.alone_in(place):
         _require_same_settings(place, common)
         write_recipe(place / COMMON, common, command or "made in Python with tfransfer.sweep")
         trial = partial(Trial, data=dataset, devices=Devices(), progress=progress, say=say, resume=resume)
-        trials = {one: trial(recipe=one.recipe(common), place=place / TRIALS / one.name) for one in wanted}
+        trials = {one: trial(recipe=one.recipe(common), place=place / TRIALS / one.name) for one in combinations}
         headline = find_task(dataset.task).headline
-        again = f"{command} --resume" if command else f"tfransfer.sweep(..., out={str(place)!r}, resume=True)"
-        return _run(trials, headline, place, again, say)
+        resuming = f"{command} --resume" if command else f"tfransfer.sweep(..., out={str(place)!r}, resume=True)"
+        return _run(trials, headline, place, resuming, say)
 
 
 def _files(weights: str | dict[str, str] | None, names: Sequence[str | None]) -> dict[str | None, str]:
-    """Weights files by base; a single one is the only base's."""
+    """Weights files by base; a single file belongs to the only base."""
     if isinstance(weights, dict):
         unknown = set(weights) - set(names)
         if unknown:
@@ -147,25 +147,25 @@ def _files(weights: str | dict[str, str] | None, names: Sequence[str | None]) ->
     if weights is None:
         return {}
     if len(names) > 1:
-        raise SettingError(f"one weights file, {weights}, cannot serve {len(names)} bases: say BASE=FILE for each.")
+        raise SettingError(f"one weights file, {weights}, does not fit {len(names)} bases: pass BASE=FILE for each.")
     return {names[0]: weights}
 
 
 def _require_place(place: Path, resume: bool) -> None:
-    """See that a new sweep takes a new folder, before any work is done."""
+    """Check that a new sweep has a new folder, before any work is done."""
     if not resume and place.exists() and (not place.is_dir() or any(place.iterdir())):
-        hint = "Say --resume to go on with it, or n" if (place / COMMON).is_file() else "N"
-        raise RunExistsError(f"{place} exists already. {hint}ame another folder with --out.")
+        hint = "Pass --resume to resume it, or c" if (place / COMMON).is_file() else "C"
+        raise RunExistsError(f"{place} exists already. {hint}hoose another folder with --out.")
 
 
 def _require_same_settings(place: Path, common: Recipe) -> None:
-    """See that rows of one table can be compared: bases may differ, all else that is common may not."""
+    """Check that common settings have not changed, so that rows can be compared; bases may differ."""
     if (place / COMMON).is_file():
         earlier, now = (replace(r, base=None, weights=None) for r in (read_recipe(place / COMMON), common))
         if earlier != now:
             raise SettingError(
-                f"the sweep in {place} was begun with other settings, which stand in {place / COMMON}: say the same, "
-                "or name another folder with --out."
+                f"the sweep in {place} has other settings (see {place / COMMON}): use the same ones, or choose another "
+                "folder with --out."
             )
 
 
@@ -177,36 +177,36 @@ def _combinations(
     rates: Sequence[float] | None,
     say: Say,
 ) -> list[Combination]:
-    found: dict[Combination, None] = {}
+    combinations: dict[Combination, None] = {}
     missing = []
     for name, file in files.items():
         try:
             base = named_base(replace(common, base=name, weights=file), "float32", say)
         except WeightsNotFoundError as error:
             missing.append(str(error).splitlines()[0])
-            say(f"warning: {name} is left out: {missing[-1]}")
+            say(f"warning: skipping {name}: {missing[-1]}")
             continue
         for depth in _depths(base, depths, common, len(dataset.split("train"))):
             for rate in [None] if depth in (0, NONE) else rates or _rates(base, common, len(dataset.split("train"))):
-                found[Combination(base.name, file, depth, rate)] = None
-    if not found:
-        raise WeightsNotFoundError(f"no base is left to train: {'; '.join(missing)}")
-    return list(found)
+                combinations[Combination(base.name, file, depth, rate)] = None
+    if not combinations:
+        raise WeightsNotFoundError(f"no base can be trained: {'; '.join(missing)}")
+    return list(combinations)
 
 
 def _depths(base: BuiltBase, given: Sequence[int | str] | None, common: Recipe, images: int) -> list[int | str]:
-    """What was asked for, each once; else about half, all and twice the default."""
+    """The requested depths without duplicates; by default about half, all and twice the base's default."""
     if given is not None:
-        asked = [FineTunePhase(unfreeze=depth).unfreeze for depth in given]
-        for depth in asked:
+        requested = [FineTunePhase(unfreeze=depth).unfreeze for depth in given]
+        for depth in requested:
             if depth != ALL and base.module is None:
                 _require_depth(base, depth)
-        return list(dict.fromkeys(0 if depth in (None, NONE) else depth for depth in asked))
-    usual = common.fine_tune.unfreeze
-    usual = planning.default_unfreeze(base, images) if usual is None else usual
-    if not isinstance(usual, int):
-        return [usual]
-    return list(dict.fromkeys(max(1, min(len(base.blocks), depth)) for depth in (usual // 2, usual, 2 * usual)))
+        return list(dict.fromkeys(0 if depth in (None, NONE) else depth for depth in requested))
+    default = common.fine_tune.unfreeze
+    default = planning.default_unfreeze(base, images) if default is None else default
+    if not isinstance(default, int):
+        return [default]
+    return list(dict.fromkeys(max(1, min(len(base.blocks), depth)) for depth in (default // 2, default, 2 * default)))
 
 
 def _require_depth(base: BuiltBase, depth: int | str | None) -> None:
@@ -218,12 +218,12 @@ def _require_depth(base: BuiltBase, depth: int | str | None) -> None:
 
 def _rates(base: BuiltBase, common: Recipe, images: int) -> list[float]:
     batch = min(common.batch_size or hyperrules.batch_size(images), images)
-    usual = common.fine_tune.learning_rate or hyperrules.fine_tune_learning_rate(batch, base.pretraining)
-    return [float(f"{usual * factor:.2g}") for factor in (1 / 3, 1, 3)]
+    default = common.fine_tune.learning_rate or hyperrules.fine_tune_learning_rate(batch, base.pretraining)
+    return [float(f"{default * factor:.2g}") for factor in (1 / 3, 1, 3)]
 
 
-def _run(trials: dict[Combination, Trial], headline: str, place: Path, again: str, say: Say) -> Sweep:
-    """Run trials one after the other; `again` is what resumes them, for the message of one that is stopped."""
+def _run(trials: dict[Combination, Trial], headline: str, place: Path, resuming: str, say: Say) -> Sweep:
+    """Run trials one after the other; `resuming` is the command that resumes them, for the message when stopped."""
     rows: dict[Combination, dict[str, Any]] = {}
     for number, (one, trial) in enumerate(trials.items(), start=1):
         rate = "" if one.learning_rate is None else f" at {one.learning_rate:g}"
@@ -231,9 +231,9 @@ def _run(trials: dict[Combination, Trial], headline: str, place: Path, again: st
         try:
             rows[one] = row_of(one, trial.run().manifest, headline)
         except Stopped as error:
-            raise Stopped(f"stopped after {len(rows)} of {len(trials)}. To go on with it:\n{again}") from error
+            raise Stopped(f"stopped after {len(rows)} of {len(trials)} trainings. To resume:\n{resuming}") from error
         run_folder.write_table(place / TABLE, _ordered(list(rows.values()), headline))
-        gc.collect()  # a model's layers refer to each other
+        gc.collect()  # a model's layers refer to each other, so only the collector frees them
     ordered = _ordered(list(rows.values()), headline)
     best = next(trials[one].recipe for one, row in rows.items() if row is ordered[0])
     write_recipe(place / BEST, best, f"the best of {len(rows)} on validation in {place}")

@@ -1,4 +1,4 @@
-"""A training whose figures on validation are all that is wanted of it: one of a sweep. Test data is not read."""
+"""One training of a sweep, which only yields validation results. Test data is not read."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -18,13 +18,13 @@ from tfransfer.training.session import Session
 
 @dataclass(frozen=True)
 class Combination:
-    """What one training of a sweep has to itself.
+    """The settings that distinguish one training of a sweep.
 
     Attributes:
         base: Name of the base.
         weights: Its weights file, or None.
         unfreeze: As `fine_tune.unfreeze`; 0 trains the head alone.
-        learning_rate: Peak of the fine-tune phase; None where there is none.
+        learning_rate: Peak rate of the fine-tune phase; None if there is none.
     """
 
     base: str
@@ -33,7 +33,7 @@ class Combination:
     learning_rate: float | None
 
     def recipe(self, common: Recipe) -> Recipe:
-        """What all trainings of a sweep have in common, with this one's own put over it."""
+        """The sweep's common settings, overridden by this training's own."""
         if self.learning_rate is None:
             own = replace(common.fine_tune, unfreeze=self.unfreeze, epochs=0)
         else:
@@ -42,17 +42,17 @@ class Combination:
 
     @property
     def name(self) -> str:
-        """Of its folder: readable, and another one for each combination."""
+        """Name of its folder, readable and unique for each combination."""
         rate = "" if self.learning_rate is None else f"_{self.learning_rate!r}"
-        said = f"{self.base}_{self.unfreeze}{rate}"
-        plain = "".join(letter if letter.isalnum() or letter in "_-." else "-" for letter in said)
-        if plain == said and len(said) < 80 and not said.startswith("."):
+        text = f"{self.base}_{self.unfreeze}{rate}"
+        plain = "".join(letter if letter.isalnum() or letter in "_-." else "-" for letter in text)
+        if plain == text and len(text) < 80 and not text.startswith("."):
             return plain
-        return f"{plain[-60:].lstrip('.')}_{hashlib.sha1(said.encode()).hexdigest()[:8]}"
+        return f"{plain[-60:].lstrip('.')}_{hashlib.sha1(text.encode()).hexdigest()[:8]}"
 
 
 class Trial(Job):
-    """Both phases as `train` runs them, resumable like these; what is left is the manifest and the history."""
+    """Both phases as `train` runs them, resumable as there; leaves only the manifest and the history."""
 
     def _finish(self, run: Run, session: Session, kept: Kept) -> None:
         run_folder.write_table(run.folder / run_folder.HISTORY, kept.history_rows())
@@ -64,19 +64,19 @@ class Trial(Job):
         return Run(earlier.folder, earlier.manifest)
 
     def _export(self, run: Run, held: HeldOut | None, resumed: bool) -> None:
-        """There is no model to export."""
+        """Do nothing: there is no model to export."""
 
 
 def row_of(combination: Combination, manifest: Manifest, headline: str) -> dict[str, Any]:
-    """What a finished trial says, as plain values: on validation, of the phase that was kept."""
+    """A finished trial's row: validation results of the selected phase, as plain values."""
     phases = manifest.phases
-    kept = phases[manifest.kept]["validation"]
+    validation = phases[manifest.kept]["validation"]
     return {
         "base": combination.base,
         "unfreeze": combination.unfreeze,
         "learning_rate": combination.learning_rate,
-        f"validation_{headline}": kept[headline],
-        "validation_loss": kept["loss"],
+        f"validation_{headline}": validation[headline],
+        "validation_loss": validation["loss"],
         "kept": manifest.kept,
         "head_epochs": phases["head"]["epochs"],
         "fine_tune_epochs": phases.get("fine_tune", {}).get("epochs", 0),

@@ -10,7 +10,7 @@ import pytest
 
 from tfransfer.base.hub import files
 from tfransfer.base.hub.blocks import name_blocks, top_pattern
-from tfransfer.base.hub.files import find_module, is_handle, keep_module, module_hash
+from tfransfer.base.hub.files import cache_module, find_module, is_handle, module_hash
 from tfransfer.errors import BaseModelError, SettingError, WeightsNotFoundError
 
 URL = "https://tfhub.dev/google/imagenet/mobilenet_v2_100_224/feature_vector/5"
@@ -176,11 +176,11 @@ def test_the_hash_follows_names_and_bytes_and_nothing_else(module, copied):
 
 
 def test_a_module_is_kept_by_content_and_mended(module, fresh_cache):
-    kept = keep_module(module, module_hash(module))
+    kept = cache_module(module, module_hash(module))
     (kept / "saved_model.pb").write_bytes(b"damaged")
-    assert keep_module(module, module_hash(module)) == kept and module_hash(kept) == module_hash(module)
+    assert cache_module(module, module_hash(module)) == kept and module_hash(kept) == module_hash(module)
     with pytest.raises(BaseModelError, match="hash differs"):
-        keep_module(module, "0" * 32)
+        cache_module(module, "0" * 32)
 
 
 @pytest.mark.parametrize(

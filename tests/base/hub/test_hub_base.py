@@ -182,7 +182,7 @@ def test_a_module_that_cannot_be_trained_says_so_and_serves_frozen(colours, tmp_
     frozen = write_pictures(tmp_path / "frozen", trainable=False)
     said = []
     run = tfransfer.train(colours, base=str(frozen), out=tmp_path / "run", head_epochs=4, say=said.append)
-    assert any("serves as a frozen base" in line for line in said)
+    assert any("used as a frozen base" in line for line in said)
     assert list(run.manifest["phases"]) == ["head"]
     with pytest.raises(SettingError, match="cannot be trained"):
         tfransfer.train(colours, base=str(frozen), out=tmp_path / "run2", fine_tune_epochs=2, unfreeze="all")

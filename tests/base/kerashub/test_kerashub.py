@@ -294,7 +294,7 @@ def test_backbones_that_are_no_base_are_refused(tmp_path):
     with pytest.raises(BaseModelError, match="classifies no texts with GPT2Backbone"):
         build_kerashub(written(decoder, tmp_path / "gpt2"))
     seq2seq = models.BartBackbone(20, 1, 2, 8, 16, max_sequence_length=12)
-    with pytest.raises(BaseModelError, match="has one output; BartBackbone has 2"):
+    with pytest.raises(BaseModelError, match="must have one output; BartBackbone has 2"):
         build_kerashub(written(seq2seq, tmp_path / "bart"))
     plain = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     (tmp_path / "plain").mkdir()

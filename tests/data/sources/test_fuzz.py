@@ -204,7 +204,7 @@ def remembered(folder: Path) -> tuple[Path, object]:
 
 def engine_memory(folder: Path) -> tuple[Path, object]:
     memory = EngineMemory({"fuzz": 1})
-    memory.keep(rates={"keras": 1.0}, engine="keras")
+    memory.update(rates={"keras": 1.0}, engine="keras")
     return memory._file, lambda: (EngineMemory({"fuzz": 1}).rates, EngineMemory({"fuzz": 1}).converted())
 
 

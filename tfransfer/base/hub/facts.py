@@ -1,4 +1,4 @@
-"""What is known of a TF-Hub module without loading it: shapes, signature, variables, which of them may be trained."""
+"""A TF-Hub module's facts, known without loading it: shapes, signature, variables, which of them can be trained."""
 
 import re
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ _OUTPUTS = ("default", "pooled_output")
 
 @dataclass(frozen=True)
 class VariableFacts:
-    """One variable of a module; `created` is its place in the order in which loading makes them."""
+    """One variable of a module; `created` is its position in the order in which loading creates them."""
 
     name: str
     shape: tuple[int, ...]
@@ -24,17 +24,17 @@ class VariableFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class ModuleFacts:
-    """What is known of a module without loading it.
+    """A module's facts, stored with the layer so that it need not be loaded.
 
     Attributes:
-        hash: `module_hash`.
-        signature: The signature that is called; empty where the module itself can be called.
+        hash: Its `module_hash`.
+        signature: The signature to call; empty if the module itself is callable.
         argument: Name of the signature's argument.
-        input_shape: Without the batch.
-        output_shape: Without the batch.
-        output: Key of the output; empty where there is one that has no name.
-        training: The values of `training` that it was written for; empty where it takes none.
-        variables: Those that the module calls trainable first, each part in the module's order.
+        input_shape: Without the batch axis.
+        output_shape: Without the batch axis.
+        output: Key of the output; empty if the only output has no name.
+        training: The values of `training` that it accepts; empty if it does not take the argument.
+        variables: Trainable ones first, otherwise in the module's order.
     """
 
     hash: str
@@ -49,18 +49,18 @@ class ModuleFacts:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
-        """The facts that JSON kept."""
+        """The facts from a layer's JSON config."""
         shapes = {key: tuple(config[key]) for key in ("input_shape", "output_shape", "training")}
         variables = tuple(VariableFacts(**{**v, "shape": tuple(v["shape"])}) for v in config["variables"])
         return cls(**{**config, **shapes, "variables": variables})
 
     @property
     def has_statistics(self) -> bool:
-        """Whether something that the module does not call trainable could move when it is called for training."""
+        """Whether a variable not marked as trainable may change when the module is called for training."""
         return any(not v.trainable and v.dtype.startswith(("float", "bfloat")) for v in self.variables)
 
     def trained(self, statistics: str) -> list[bool]:
-        """For each variable whether it may be trained; BatchNorm's gamma and beta stay with frozen statistics."""
+        """Whether each variable can be trained; with frozen statistics, BatchNorm's gamma and beta cannot."""
         names = [v.name for v in self.variables]
         return [v.trainable and not (statistics == FROZEN and _is_batch_norm(v.name, names)) for v in self.variables]
 
@@ -71,19 +71,19 @@ def _is_batch_norm(name: str, names: Sequence[str]) -> bool:
 
 
 def output_key(outputs: Any) -> str:
-    """Which of a module's outputs is its features; empty where it gives one that has no name.
+    """Key of the output that holds the features; empty if the only output has no name.
 
     Raises:
-        BaseModelError: It gives several, of which none is called as TF-Hub calls the features.
+        BaseModelError: There are several outputs and none has TF-Hub's name for the features.
     """
     if isinstance(outputs, dict):
         key = next((k for k in _OUTPUTS if k in outputs), next(iter(outputs)) if len(outputs) == 1 else "")
         if not key:
             raise BaseModelError(
-                f"the module gives several outputs, {', '.join(sorted(outputs))}, none of them called "
-                f"{' or '.join(_OUTPUTS)}: take one that gives a feature vector."
+                f"the module returns several outputs, {', '.join(sorted(outputs))}, none of them called "
+                f"{' or '.join(_OUTPUTS)}: use a module that returns a feature vector."
             )
         return key
     if isinstance(outputs, list | tuple) and len(outputs) != 1:
-        raise BaseModelError("the module gives several outputs without names: take one that gives a feature vector.")
+        raise BaseModelError("the module returns several outputs without names: use one that returns a feature vector.")
     return ""

@@ -1,7 +1,7 @@
-"""TF-Hub modules on disk: found by handle, checked, kept by content.
+"""TF-Hub modules on disk: resolve a handle, check the files, cache them by content.
 
-No function here runs a module: it is read as bytes. TensorFlow and tensorflow_hub take seconds to import and stay out
-of `--help`: they are imported where they are needed.
+No function here runs a module; its files are only read. TensorFlow and tensorflow_hub take seconds to import, so they
+are imported where they are needed, which keeps `--help` fast.
 """
 
 import hashlib
@@ -19,10 +19,10 @@ from tfransfer.system.cache_home import REMEDY, VARIABLE, cache_home
 from tfransfer.system.files import file_hash, size_text, whole
 
 ARCHIVES = (".tar.gz", ".tgz", ".tar")
-# An archive may claim any size; the largest image and text modules of TF-Hub hold 2 to 3 GB.
+# A limit against decompression bombs; the largest image and text modules of TF-Hub take 2 to 3 GB.
 MOST_BYTES = 16 * 10**9
 _FILES = ("saved_model.*", "fingerprint.pb", "tfhub_module.pb", "variables/**/*", "assets/**/*", "assets.extra/**/*")
-_NO_CACHE = f"{REMEDY} It is {VARIABLE}/modules that is written to."
+_NO_CACHE = f"{REMEDY} The folder written to is {VARIABLE}/modules."
 
 
 def is_handle(text: str) -> bool:
@@ -40,25 +40,25 @@ def _is_saved_model(folder: Path) -> bool:
 
 
 def find_module(handle: str) -> Path:
-    """The folder of a module's SavedModel on this machine; a URL is downloaded unless tensorflow_hub has kept it.
+    """Find the folder of a module's SavedModel; download a URL unless tensorflow_hub has it in its cache.
 
     Args:
-        handle: A URL of tfhub.dev, kaggle.com/models or an archive; a SavedModel's folder; or an archive of one.
+        handle: A URL (tfhub.dev, kaggle.com/models or an archive), a SavedModel's folder, or an archive of one.
 
     Raises:
         SettingError: The handle is none of these, or tensorflow_hub is not installed.
-        WeightsNotFoundError: It is neither on this machine nor to be had.
-        BaseModelError: What is there is damaged or no SavedModel.
+        WeightsNotFoundError: The module is not on this machine and cannot be downloaded.
+        BaseModelError: The files are damaged or not a SavedModel.
     """
     if re.match(r"(https?|gs)://", handle):
         folder = _resolve(handle)
-        remedy = f"Delete this cache entry ({folder}) and run the command again to fetch {handle} anew."
+        remedy = f"Delete this cache entry ({folder}) and rerun the command to download {handle} again."
     elif handle.endswith(ARCHIVES):
         folder = _unpack(Path(handle).expanduser())
-        remedy = f"It was unpacked from {handle}: fetch that archive again."
+        remedy = f"It was unpacked from {handle}: download that archive again."
     else:
         folder = Path(handle).expanduser()
-        remedy = "Fetch or write it again."
+        remedy = "Download or write it again."
         if not folder.is_dir():
             raise SettingError(
                 f"a TF-Hub module is a URL, the folder of a SavedModel or a {', '.join(ARCHIVES)} file; "
@@ -80,14 +80,14 @@ def _resolve(url: str) -> Path:
         folder = str(tensorflow_hub.resolve(url))
     except (OSError, EOFError, ValueError, RuntimeError, tarfile.TarError, zlib.error, http.client.HTTPException) as e:
         raise WeightsNotFoundError(
-            f"the module {url} is not on this machine and could not be downloaded: {_why_not(e)}. On a machine with "
-            "network, download it and pass its folder or .tar.gz here; or set TFHUB_CACHE_DIR to a folder in which "
-            "tensorflow_hub has kept it."
+            f"the module {url} is not on this machine and could not be downloaded: {_why_not(e)}. Download it on a "
+            "machine with network access and pass its folder or .tar.gz here, or set TFHUB_CACHE_DIR to a folder in "
+            "which tensorflow_hub has cached it."
         ) from e
     if "://" in folder:
         raise SettingError(
-            f"tensorflow_hub would read {url} over the network each time ({folder}), and a model that is saved must "
-            "hold it: unset TFHUB_MODEL_LOAD_FORMAT."
+            f"tensorflow_hub would read {url} over the network each time ({folder}), but a saved model must embed it: "
+            "unset TFHUB_MODEL_LOAD_FORMAT."
         )
     return Path(folder)
 
@@ -99,62 +99,62 @@ def _why_not(error: Exception) -> str:
 
 
 def _unpack(archive: Path) -> Path:
-    """Unpack an archive into the cache, once, and give the folder in it that holds the SavedModel."""
+    """Unpack an archive into the cache, unless it is there, and return the folder of its SavedModel."""
     if not archive.is_file():
-        raise WeightsNotFoundError(f"there is no file {archive}: name the .tar.gz that holds the TF-Hub module.")
-    kept = cache_home() / "modules" / file_hash(archive)
-    if not kept.is_dir():
-        with whole(kept, _NO_CACHE) as temporary:
+        raise WeightsNotFoundError(f"there is no file {archive}: pass the .tar.gz that contains the TF-Hub module.")
+    cached = cache_home() / "modules" / file_hash(archive)
+    if not cached.is_dir():
+        with whole(cached, _NO_CACHE) as temporary:
             temporary.mkdir()
             try:
-                with tarfile.open(archive) as opened:
-                    opened.extractall(temporary, members=_not_too_large(opened, archive), filter="data")
+                with tarfile.open(archive) as tar:
+                    tar.extractall(temporary, members=_not_too_large(tar, archive), filter="data")
             except (tarfile.TarError, EOFError, zlib.error) as error:
                 raise BaseModelError(
-                    f"{archive} cannot be unpacked ({type(error).__name__}: {error}). Nothing of it was kept; fetch "
-                    "it again, from a place that you trust."
+                    f"{archive} cannot be unpacked ({type(error).__name__}: {error}). Nothing was saved; download "
+                    "it again from a source that you trust."
                 ) from error
-    found = sorted(file.parent for file in kept.rglob("saved_model.pb"))
-    if len(found) != 1:
+    folders = sorted(file.parent for file in cached.rglob("saved_model.pb"))
+    if len(folders) != 1:
         raise BaseModelError(
-            f"{archive} must hold one SavedModel (a folder with saved_model.pb); it holds {len(found)}. "
-            "Unpack it and pass the folder that you mean."
+            f"{archive} must contain one SavedModel (a folder with saved_model.pb); it contains {len(folders)}. "
+            "Unpack it and pass the right folder."
         )
-    return found[0]
+    return folders[0]
 
 
-def _not_too_large(opened: tarfile.TarFile, archive: Path) -> Iterator[tarfile.TarInfo]:
+def _not_too_large(tar: tarfile.TarFile, archive: Path) -> Iterator[tarfile.TarInfo]:
     total = 0
-    for member in opened:
+    for member in tar:
         total += member.size
         if total > MOST_BYTES:
             raise BaseModelError(
                 f"{archive} unpacks to more than {size_text(MOST_BYTES)}, more than any TF-Hub module. If that is "
-                "right, unpack it yourself and pass the folder."
+                "expected, unpack it yourself and pass the folder."
             )
         yield member
 
 
 def require_whole(folder: Path, remedy: str) -> None:
-    """See that a SavedModel's files are all there and can be read, without running anything in it.
+    """Check that a SavedModel's files are complete and readable, without running it.
 
     Args:
-        folder: Of the SavedModel.
-        remedy: What to do where it is damaged.
+        folder: The SavedModel's folder.
+        remedy: Advice for the error message.
 
     Raises:
         BaseModelError: A file is missing or damaged.
     """
     if not _is_saved_model(folder):
-        raise BaseModelError(f"{folder} holds no saved_model.pb, so it is no SavedModel or an incomplete one. {remedy}")
+        raise BaseModelError(f"{folder} holds no saved_model.pb: it is not a SavedModel or incomplete. {remedy}")
     damage = _damage(folder)
     if damage:
         raise BaseModelError(f"the SavedModel {folder} is damaged: {damage}. {remedy}")
 
 
 def _damage(folder: Path) -> str:
-    """What is wrong with the files; empty where nothing is."""
-    import tensorflow as tf  # here, so that handles can be told without it
+    """What is wrong with the files; empty if nothing is."""
+    import tensorflow as tf  # here, so that handles are recognized without it
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from tensorflow.core.protobuf import saved_model_pb2
 
@@ -168,8 +168,8 @@ def _damage(folder: Path) -> str:
     variables = folder / "variables" / "variables"
     if not variables.with_suffix(".index").is_file():
         graph = model.meta_graphs[0]
-        named = any(node.HasField("variable") for node in graph.object_graph_def.nodes)
-        return "variables/variables.index is missing" if named or "variables" in graph.collection_def else ""
+        expected = any(node.HasField("variable") for node in graph.object_graph_def.nodes)
+        return "variables/variables.index is missing" if expected or "variables" in graph.collection_def else ""
     try:
         reader = tf.train.load_checkpoint(str(variables))
         for name in reader.get_variable_to_dtype_map():
@@ -180,13 +180,13 @@ def _damage(folder: Path) -> str:
 
 
 def module_files(folder: Path) -> list[str]:
-    """The files that make up a SavedModel, relative to its folder, sorted; what else lies there is none of them."""
-    found = {file for pattern in _FILES for file in folder.glob(pattern) if file.is_file()}
-    return sorted(file.relative_to(folder).as_posix() for file in found)
+    """The files that make up a SavedModel, relative to its folder, sorted; other files there are ignored."""
+    files = {file for pattern in _FILES for file in folder.glob(pattern) if file.is_file()}
+    return sorted(file.relative_to(folder).as_posix() for file in files)
 
 
 def module_hash(path: Path | str) -> str:
-    """BLAKE2b of a SavedModel, 128 bits in hexadecimal: of its files' relative names and bytes."""
+    """BLAKE2b hash of a SavedModel's file names and contents, 128 bits in hexadecimal."""
     digest = hashlib.blake2b(digest_size=16)
     for name in module_files(Path(path)):
         digest.update(f"{name}\0{file_hash(Path(path) / name)}\n".encode())
@@ -200,24 +200,24 @@ def copy_module(folder: Path, to: Path) -> None:
         shutil.copyfile(folder / name, to / name)
 
 
-def keep_module(folder: Path, expected: str) -> Path:
-    """Copy a SavedModel into the cache, where its assets outlive the folder it came in.
+def cache_module(folder: Path, expected: str) -> Path:
+    """Copy a SavedModel into the cache, where its assets outlive the folder that it came in.
 
     Args:
-        folder: Where it is now.
+        folder: Its current folder.
         expected: Its `module_hash`.
 
     Raises:
-        BaseModelError: Its content is another.
+        BaseModelError: Its content does not match the hash.
         WriteError: The cache cannot be written to.
     """
     if module_hash(folder) != expected:
         raise BaseModelError(
             "the SavedModel in this file is not the one that the file was saved with (its hash differs): "
-            "the file is damaged or was changed. Take it from its source again."
+            "the file is damaged or was changed. Get it from its source again."
         )
-    kept = cache_home() / "modules" / expected
-    if not kept.is_dir() or module_hash(kept) != expected:
-        with whole(kept, _NO_CACHE) as temporary:
+    cached = cache_home() / "modules" / expected
+    if not cached.is_dir() or module_hash(cached) != expected:
+        with whole(cached, _NO_CACHE) as temporary:
             copy_module(folder, temporary)
-    return kept
+    return cached

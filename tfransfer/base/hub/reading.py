@@ -1,4 +1,4 @@
-"""A TF-Hub module, loaded: its variables, how it is called, what it takes and gives."""
+"""Load a TF-Hub module: its variables, how it is called, its input and output."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ _SIGNATURES = ("default", "image_feature_vector", "serving_default")
 
 
 def load_saved_model(folder: Path, creator: Callable[..., Any]) -> Any:
-    """Load a module; `creator` makes its variables, as `tf.variable_creator_scope` takes it.
+    """Load a module; `creator` creates its variables, see `tf.variable_creator_scope`.
 
     Raises:
         BaseModelError: It cannot be loaded.
@@ -27,12 +27,12 @@ def load_saved_model(folder: Path, creator: Callable[..., Any]) -> Any:
 
 
 def variables_of(module: Any) -> list[tuple[tf.Variable, bool]]:
-    """(variable, whether the module calls it trainable), the trainable ones first."""
+    """(variable, whether the module marks it as trainable), trainable ones first."""
     if not callable(module):
         return []
     trained = list({id(v): v for v in getattr(module, "trainable_variables", None) or ()}.values())
     every = [*(getattr(module, "variables", None) or ()), *_functions(module)[0].variables]
-    # Keras 2 lists a TextVectorization's table too, which comes back as None.
+    # Keras 2 also lists a TextVectorization's table, which is loaded as None.
     others = {id(v): v for v in every if v is not None and not any(v is t for t in trained)}
     return [(v, True) for v in trained] + [(v, False) for v in others.values()]
 
@@ -44,15 +44,15 @@ def _functions(module: Any) -> list[Any]:
 def read_facts(
     module: Any, content: str, created: Sequence[tuple[tf.Variable, str]]
 ) -> tuple[ModuleFacts, list[tf.Variable]]:
-    """What a loaded module is, and its variables in the order of the facts.
+    """The facts of a loaded module, and its variables in the same order.
 
     Args:
         module: From `load_saved_model`.
         content: Its `module_hash`.
-        created: The variables that loading made, with their names, in order.
+        created: The variables that were created on loading, with their names, in order.
 
     Raises:
-        BaseModelError: It takes or gives something else than pictures or texts and features.
+        BaseModelError: Its input is neither pictures nor texts, or its output is not features.
     """
     places = {id(variable): (place, name) for place, (variable, name) in enumerate(created)}
     variables = variables_of(module)
@@ -65,8 +65,8 @@ def read_facts(
     shape = (outputs[key] if key else tf.nest.flatten(outputs)[0]).shape
     if shape.rank not in ((2, 4) if spec.shape.rank == 4 else (2,)) or shape[-1] is None:
         raise BaseModelError(
-            "a TF-Hub base gives a feature vector, or a feature map of a picture, of known length; this module gives "
-            f"{shape}."
+            "a TF-Hub base must return a feature vector, or a feature map of a picture, of known length; this module "
+            f"returns {shape}."
         )
     sides, kind = tuple(spec.shape[1:]), spec.dtype.name
     facts = ModuleFacts(
@@ -77,7 +77,7 @@ def read_facts(
 
 
 def _called(module: Any) -> tuple[str, str, tf.TensorSpec, Any, tuple[bool, ...]]:
-    """How a module is called: its signature, that one's argument, its input, outputs, and values of `training`."""
+    """How a module is called: signature, name of its argument, input, outputs, and accepted values of `training`."""
     if callable(module):
         functions = _functions(module)
         spec, function = _input(functions)
@@ -87,18 +87,18 @@ def _called(module: Any) -> tuple[str, str, tf.TensorSpec, Any, tuple[bool, ...]
     name = next((n for n in _SIGNATURES if n in known), known[0] if len(known) == 1 else None)
     if name is None:
         raise BaseModelError(
-            f"the SavedModel can neither be called nor has it one of the signatures {', '.join(_SIGNATURES)}; it has "
-            f"{', '.join(known) or 'none'}. Take a feature vector from TF-Hub."
+            f"the SavedModel is not callable and has none of the signatures {', '.join(_SIGNATURES)}; it has "
+            f"{', '.join(known) or 'none'}. Use a feature vector module from TF-Hub."
         )
     spec, function = _input([module.signatures[name]])
     return name, next(iter(function.structured_input_signature[1]), ""), spec, function.structured_outputs, ()
 
 
 def _training(functions: Sequence[Any]) -> tuple[bool, ...]:
-    """The values of `training` that the functions were written for; empty where they take none."""
-    given = [f.function_type.parameters["training"] for f in functions if "training" in f.function_type.parameters]
-    # A tensor in its place stands for both values.
-    values = {getattr(argument.type_constraint, "value", both) for argument in given for both in (False, True)}
+    """The values of `training` that the functions accept; empty if they do not take the argument."""
+    arguments = [f.function_type.parameters["training"] for f in functions if "training" in f.function_type.parameters]
+    # An argument that is a tensor accepts both values.
+    values = {getattr(argument.type_constraint, "value", both) for argument in arguments for both in (False, True)}
     return tuple(value for value in (False, True) if value in values)
 
 
@@ -108,7 +108,7 @@ def _tensors(function: Any) -> list[tf.TensorSpec]:
 
 
 def _input(functions: Sequence[Any]) -> tuple[tf.TensorSpec, Any]:
-    """The one input among the arguments, a batch of pictures or of texts, and the function that takes it."""
+    """The input, a batch of pictures or of texts, and the function that takes it as its only tensor."""
     for function in functions:
         tensors = _tensors(function)
         if len(tensors) == 1 and tensors[0].shape.rank in (1, 4):
@@ -118,13 +118,13 @@ def _input(functions: Sequence[Any]) -> tuple[tf.TensorSpec, Any]:
                 return spec, function
     taken = "; ".join(str(_tensors(function)) for function in functions)
     raise BaseModelError(
-        "a TF-Hub base takes pictures, (batch, size, size, 3), or texts, (batch,), and nothing else; this module takes "
-        f"{taken or 'nothing that is known'}."
+        "a TF-Hub base must take pictures, (batch, size, size, 3), or texts, (batch,), alone; this module takes "
+        f"{taken or 'no known input'}."
     )
 
 
 def run_module(module: Any, facts: ModuleFacts, inputs: tf.Tensor, training: bool) -> Any:
-    """Call a module, with `training` where it takes it."""
+    """Call a module, passing `training` if it takes it."""
     if facts.signature:
         return module.signatures[facts.signature](**{facts.argument: inputs})
     if not facts.training:

@@ -1,4 +1,4 @@
-"""Presets of KerasHub as bases: pictures (ViT, DINOv2, ResNet ...) and texts (BERT, RoBERTa ...)."""
+"""Build bases from KerasHub presets, for pictures (ViT, DINOv2, ResNet ...) and texts (BERT, RoBERTa ...)."""
 
 import json
 import re
@@ -20,14 +20,14 @@ from tfransfer.errors import BaseModelError, SettingError, WeightsNotFoundError,
 PREFIX = "kerashub:"
 _REMOTE = ("kaggle://", "hf://")
 _SEQUENCE_LENGTH = 128
-# Backbones whose first token is the class token, though no attribute of theirs says so.
+# Backbones whose first token is the class token although no attribute says so.
 _CLASS_TOKEN_FIRST = ("DeiTBackbone", "DINOV2Backbone", "DINOV3Backbone")
-# Encoders that are a single layer of KerasHub, with the attributes that they call in turn.
+# Encoders that are a single KerasHub layer, with the attributes that they call in order.
 _STACKS = {
     "ViTEncoder": ("dropout", "encoder_layers", "layer_norm"),
     "DINOV2Encoder": ("layers",),
 }
-# How the layers of a block are named in KerasHub; what sets a block apart is the group.
+# Names of a block's layers in KerasHub; the group identifies the block.
 _BLOCK_NAMES = (
     r"(transformer_block_\d+|transformer_layer_\d+|f_net_layer_\d+|disentangled_attention_encoder_layer_\d+)$",
     r".*(encoder_block_\d+)$",
@@ -42,61 +42,62 @@ _BLOCK_NAMES = (
 class PresetModel(keras.Model):
     """A backbone of KerasHub up to its features, as one flat graph.
 
-    It is saved as the backbone's own constructor arguments, from which the graph is built again: the configs of
-    KerasHub's inner layers (ViT's, DeiT's, Swin's) do not all make a layer again, so a plain Functional model cannot be
-    loaded.
+    It is saved as the backbone's constructor arguments, from which the graph is rebuilt: some inner layers (of ViT,
+    DeiT, Swin) cannot be restored from their configs, so a plain Functional model could not be loaded.
     """
 
     def __init__(self, backbone: Any, **options: Any) -> None:
-        """Take a backbone's graph.
+        """Build the graph.
 
         Args:
-            backbone: A keras_hub Backbone, or what Keras serialized of one.
+            backbone: A keras_hub Backbone, or its Keras serialization.
             **options: As for keras.Model.
         """
         if isinstance(backbone, dict):
-            import keras_hub  # noqa: F401  an optional extra; Keras finds its classes only when it is imported
+            import keras_hub  # noqa: F401  an optional extra; importing it registers its classes with Keras
 
             backbone = keras.saving.deserialize_keras_object(backbone)
-        features = _laid_out(backbone, _features(backbone))
+        features = _unrolled(backbone, _features(backbone))
         super().__init__(_inputs(backbone), _vector(features, backbone), **options)
-        self._written_backbone = json.dumps(keras.saving.serialize_keras_object(backbone))
+        self._serialized_backbone = json.dumps(keras.saving.serialize_keras_object(backbone))
 
     def get_config(self) -> dict[str, Any]:
-        """What the constructor takes."""
-        return {"name": self.name, "trainable": self.trainable, "backbone": json.loads(self._written_backbone)}
+        """The constructor's arguments."""
+        return {"name": self.name, "trainable": self.trainable, "backbone": json.loads(self._serialized_backbone)}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "PresetModel":
-        """Build the graph again."""
+        """Rebuild the graph."""
         return cls(**config)
 
 
 def _inputs(backbone: Any) -> Any:
-    """A backbone's input: by name where it takes several."""
+    """A backbone's input; a dictionary if it takes several."""
     return backbone.inputs[0] if len(backbone.inputs) == 1 else backbone.input
 
 
 def _features(backbone: Any) -> Any:
-    """The tensor that says most of an example: a map, a vector or a sequence of tokens."""
+    """The backbone's main output: a map, a vector or a sequence of tokens."""
     output = backbone.output
     if isinstance(output, dict):
         output = output.get("sequence_output", next(iter(output.values())) if len(output) == 1 else output)
     if isinstance(output, dict | list | tuple):
-        named = ", ".join(output) if isinstance(output, dict) else "a list"
-        raise BaseModelError(f"a base has one output; {type(backbone).__name__} has {len(backbone.outputs)}: {named}.")
+        names = ", ".join(output) if isinstance(output, dict) else "a list"
+        raise BaseModelError(
+            f"a base must have one output; {type(backbone).__name__} has {len(backbone.outputs)}: {names}."
+        )
     if len(output.shape) not in (2, 3, 4):
         raise BaseModelError(
-            f"a base gives a map, a vector or a sequence of vectors; {type(backbone).__name__} gives "
+            f"a base must return a map, a vector or a sequence of vectors; {type(backbone).__name__} returns "
             f"{tuple(output.shape)}."
         )
     return output
 
 
-def _laid_out(backbone: Any, features: Any) -> Any:
-    """The features with an encoder that is one layer called as the layers that it is made of, which are its blocks."""
+def _unrolled(backbone: Any, features: Any) -> Any:
+    """Replace an encoder that is a single layer by the layers inside it, so that the model can be cut between them."""
     operations = keras.Model(_inputs(backbone), features).operations
-    stack = next((made for made in operations if type(made).__name__ in _STACKS), None)
+    stack = next((operation for operation in operations if type(operation).__name__ in _STACKS), None)
     if stack is None:
         return features
     values = stack.input
@@ -104,71 +105,71 @@ def _laid_out(backbone: Any, features: Any) -> Any:
         part = getattr(stack, name)
         for layer in part if isinstance(part, list | tuple) else [part]:
             values = layer(values)
-            values = values[0] if isinstance(values, tuple) else values  # DeiT's blocks give attention scores too
+            values = values[0] if isinstance(values, tuple) else values  # DeiT's blocks also return attention scores
     for layer in operations[operations.index(stack) + 1 :]:
-        copy = type(layer).from_config(layer.get_config())  # a layer called twice has two places, and cuts need one
+        copy = type(layer).from_config(layer.get_config())  # cuts need each layer to be called once
         values = copy(values)
         copy.set_weights(layer.get_weights())
     return values
 
 
 def _class_token(backbone: Any) -> int | None:
-    """Position of the class token; None where the backbone has none."""
+    """Position of the class token; None if the backbone has none."""
     for name in ("cls_token_index", "start_token_index"):
         if getattr(backbone, name, None) is not None:
             return int(getattr(backbone, name))
-    named = {base.__name__ for base in type(backbone).__mro__} & set(_CLASS_TOKEN_FIRST)
-    return 0 if named or getattr(backbone, "use_class_token", False) else None
+    first = {base.__name__ for base in type(backbone).__mro__} & set(_CLASS_TOKEN_FIRST)
+    return 0 if first or getattr(backbone, "use_class_token", False) else None
 
 
 def _vector(tokens: Any, backbone: Any) -> Any:
-    """One vector of a sequence of them, shape (batch, tokens, d); another value as it is."""
+    """Reduce tokens, shape (batch, tokens, d), to one vector; return other features unchanged."""
     if len(tokens.shape) != 3:
         return tokens
-    place = _class_token(backbone)
-    if place is not None:
-        return keras.ops.take(tokens, place, axis=1)
+    position = _class_token(backbone)
+    if position is not None:
+        return keras.ops.take(tokens, position, axis=1)
     mask = backbone.input.get("padding_mask") if isinstance(backbone.input, dict) else None
     return keras.layers.GlobalAveragePooling1D(name="mean_of_tokens")(tokens, mask=mask)
 
 
 def is_preset(text: str) -> bool:
-    """Whether a base's name is that of a KerasHub preset."""
+    """Whether a base's name refers to a KerasHub preset."""
     return text.startswith(PREFIX)
 
 
 def build_kerashub(preset: str, image_size: int | None = None, say: Say = silent) -> BuiltBase:
     """Build a base from a preset of KerasHub.
 
-    What a backbone says of an example is one vector or map. Of a sequence of tokens it is the class token where the
-    backbone has one (ViT, DeiT, DINOv2 and 3, BERT, RoBERTa, DistilBERT, ALBERT, DeBERTa, FNet), else the mean
-    over the tokens, padding left out. Maps of pictures stay maps (ResNet, EfficientNet, MobileNet). Of
-    a pair of encoders for pictures and texts (SigLIP) that for pictures is the base.
+    The output for an example is one vector or map. Tokens are reduced to the class token if the backbone has one (ViT,
+    DeiT, DINOv2 and 3, BERT, RoBERTa, DistilBERT, ALBERT, DeBERTa, FNet), else to their mean without padding. Feature
+    maps stay maps (ResNet, EfficientNet, MobileNet). Of a pair of encoders for pictures and texts (SigLIP), the picture
+    encoder is the base.
 
     Args:
         preset: A preset's name, `kaggle://...`, `hf://...` or the folder of one.
-        image_size: Side of the input in pixels, where the backbone leaves it open.
-        say: Told where a preset does not say how pixels are scaled.
+        image_size: Side of the input in pixels, if the backbone does not fix it.
+        say: Gets a line if the preset does not say how pixels are scaled.
 
     Raises:
         SettingError: No such preset, the image size is not the backbone's, or keras_hub is not installed.
-        WeightsNotFoundError: The preset is neither here nor to be had.
-        BaseModelError: It is damaged, or takes or gives something else than pictures or texts and vectors.
+        WeightsNotFoundError: The preset is not on this machine and cannot be downloaded.
+        BaseModelError: It is damaged, or its input or output is not supported.
     """
     hub = _keras_hub(preset)
-    name, preset = PREFIX + preset, _found(hub, preset)
+    name, preset = PREFIX + preset, _resolve(hub, preset)
     backbone = _load(preset, lambda: hub.models.Backbone.from_preset(preset))
-    backbone = getattr(backbone, "vision_encoder", None) or backbone  # of a pair for pictures and texts (SigLIP)
+    backbone = getattr(backbone, "vision_encoder", None) or backbone  # SigLIP also has a text encoder
     if not getattr(backbone, "inputs", None):
-        raise BaseModelError(f"the backbone of {preset} is no Functional model, so it cannot be split; choose another.")
-    _features(backbone)  # refused before anything is built
+        raise BaseModelError(f"the backbone of {preset} is not a Functional model, so it cannot be split; use another.")
+    _features(backbone)  # fails early if the output is not supported
     names = list(backbone.input) if isinstance(backbone.input, dict) else []
     if "token_ids" in names:
         model, blocks = _text_model(hub, preset, backbone)
         return BuiltBase(name, model, "none", 0, blocks, "preset", kind="text")
     if len(backbone.inputs) != 1 or len(backbone.inputs[0].shape) != 4:
-        given = ", ".join(names) or str([tuple(tensor.shape) for tensor in backbone.inputs])
-        raise BaseModelError(f"a base takes pictures or texts; {type(backbone).__name__} of {preset} takes {given}.")
+        taken = ", ".join(names) or str([tuple(tensor.shape) for tensor in backbone.inputs])
+        raise BaseModelError(f"a base takes pictures or texts; {type(backbone).__name__} of {preset} takes {taken}.")
     model, size, preprocessing = _image_model(hub, preset, backbone, image_size, say)
     blocks = blocks_of(model, _block_names(model))
     return BuiltBase(name, model, preprocessing, size, blocks, "preset")
@@ -184,24 +185,24 @@ def _keras_hub(preset: str) -> Any:
     return keras_hub
 
 
-def _found(hub: Any, preset: str) -> str:
-    """A preset as KerasHub takes it: a name that it knows, an address, or a folder that looks like a preset."""
+def _resolve(hub: Any, preset: str) -> str:
+    """Check a preset and return it in KerasHub's form: a known name, an address, or a preset's folder."""
     known = hub.models.Backbone.presets
     if preset.startswith(_REMOTE) or preset in known:
         return preset
     folder = Path(preset).expanduser()
     if not folder.is_dir():
         raise SettingError(
-            f"KerasHub knows no preset {preset!r}, and there is no such folder; a preset is a name of "
-            f"https://keras.io/keras_hub/presets, {' or '.join(start + '...' for start in _REMOTE)}, or a folder that "
-            f"save_to_preset wrote.{did_you_mean(preset, known)}"
+            f"KerasHub has no preset {preset!r}, and there is no such folder; a preset is a name from "
+            f"https://keras.io/keras_hub/presets, {' or '.join(start + '...' for start in _REMOTE)}, or a folder "
+            f"written by save_to_preset.{did_you_mean(preset, known)}"
         )
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BaseModelError(
-            f"{folder} is no preset of KerasHub, or a damaged one: its config.json cannot be read ({error}). Name a "
-            "folder that save_to_preset wrote, or fetch the preset again."
+            f"{folder} is no preset of KerasHub, or a damaged one: its config.json cannot be read ({error}). Pass a "
+            "folder written by save_to_preset, or download the preset again."
         ) from error
     if not isinstance(config, dict) or not {"registered_name", "model_type", "architecture"} & set(config):
         raise BaseModelError(f"{folder} is no preset of KerasHub: its config.json describes no backbone.")
@@ -209,44 +210,44 @@ def _found(hub: Any, preset: str) -> str:
 
 
 def _load(preset: str, read: Callable[[], Any]) -> Any:
-    """Read a part of a preset, and tell what is not to be had from what is damaged."""
+    """Load a part of a preset; distinguish one that cannot be downloaded from a damaged one."""
     try:
         return read()
-    except Exception as error:  # KerasHub, Keras, h5py, kagglehub and huggingface_hub raise many kinds
+    except Exception as error:  # KerasHub, Keras, h5py, kagglehub and huggingface_hub raise many types
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         here = Path(preset).expanduser().is_dir()
         if here or isinstance(error, TypeError | KeyError) or "truncated" in reason:
             raise BaseModelError(
                 f"the preset {preset} cannot be loaded, it is damaged or no backbone: {reason} "
-                f"{'Fetch or write it again.' if here else 'Delete its cached files, and it is fetched anew.'}"
+                f"{'Download or write it again.' if here else 'Delete its cached files to download it again.'}"
             ) from error
         raise WeightsNotFoundError(
-            f"the preset {preset} is not on this machine and could not be downloaded: {reason} On a machine with "
-            "network, keras_hub.models.Backbone.from_preset fetches it; copy the folder here and name it: "
-            f"--base {PREFIX}FOLDER."
+            f"the preset {preset} is not on this machine and could not be downloaded: {reason} Download it "
+            "with keras_hub.models.Backbone.from_preset on a machine with network access, copy the folder here, and "
+            f"pass --base {PREFIX}FOLDER."
         ) from error
 
 
-def _image_model(hub: Any, preset: str, backbone: Any, asked: int | None, say: Say) -> tuple[keras.Model, int, str]:
+def _image_model(hub: Any, preset: str, backbone: Any, requested: int | None, say: Say) -> tuple[keras.Model, int, str]:
     """The model, the side of its input, and its preprocessing."""
     taken = backbone.inputs[0]
     shape = tuple(taken.shape[1:])
     if shape[2] != 3 or shape[0] != shape[1] or not taken.dtype.startswith(("float", "bfloat")):
-        raise BaseModelError(f"a base takes square RGB pictures as floats; {preset} takes {shape}, {taken.dtype}.")
+        raise BaseModelError(f"a base must take square RGB pictures as floats; {preset} takes {shape}, {taken.dtype}.")
     converter = _converter(hub, preset)
     usual = getattr(converter, "image_size", None) or (None, None)
-    size = shape[0] or asked or (usual[0] if usual[0] == usual[1] else None) or DEFAULT_SIZE
-    if asked not in (None, size):
-        raise SettingError(f"image size {asked} contradicts the preset {preset}, whose input is {size} pixels.")
+    size = shape[0] or requested or (usual[0] if usual[0] == usual[1] else None) or DEFAULT_SIZE
+    if requested not in (None, size):
+        raise SettingError(f"image size {requested} contradicts the preset {preset}, whose input is {size} pixels.")
     if converter is None:
-        say(f"base: the preset {preset} does not say how pixels are scaled: the backbone gets them as [0, 255].")
+        say(f"base: the preset {preset} does not say how pixels are scaled: the backbone gets [0, 255].")
     if shape[0] is None:
-        backbone = _of_size(backbone, size)
+        backbone = _resized(backbone, size)
     return PresetModel(backbone, name="preset"), size, "none" if converter is None else rescaling_kind(converter)
 
 
-def _of_size(backbone: Any, size: int) -> Any:
-    """The same backbone for pictures of one size, whose cuts then have a known size too."""
+def _resized(backbone: Any, size: int) -> Any:
+    """The same backbone for one image size, so that its cuts have known shapes."""
     config = backbone.get_config()
     key = next((key for key in ("image_shape", "input_shape") if key in config), None)
     if key is None:
@@ -257,7 +258,7 @@ def _of_size(backbone: Any, size: int) -> Any:
 
 
 def _converter(hub: Any, preset: str) -> Any:
-    """How the preset prepares pictures; None where it does not say."""
+    """The preset's image preprocessing; None if it does not specify one."""
 
     def read() -> Any:
         try:
@@ -265,7 +266,7 @@ def _converter(hub: Any, preset: str) -> Any:
         except (FileNotFoundError, NotImplementedError):
             return None
         except ValueError as error:
-            if "Unable to find a subclass" in str(error):  # KerasHub prepares no pictures for this backbone
+            if "Unable to find a subclass" in str(error):  # KerasHub has no image preprocessing for this backbone
                 return None
             raise
 
@@ -275,14 +276,14 @@ def _converter(hub: Any, preset: str) -> Any:
     plain = hub.layers.ImageConverter
     if any(getattr(type(converter), name, None) is not getattr(plain, name, None) for name in ("call", "_call_python")):
         raise BaseModelError(
-            f"the preset {preset} prepares pictures with more than a scale and an offset ({type(converter).__name__}), "
-            "which a base cannot."
+            f"the preset {preset} preprocesses pictures with more than a scale and an offset "
+            f"({type(converter).__name__}), which a base does not support."
         )
     return converter
 
 
 def rescaling_kind(converter: Any) -> str:
-    """What a keras_hub ImageConverter does to the values of pixels, as a base's `preprocessing` says it."""
+    """The scale and offset of a keras_hub ImageConverter as a base's `preprocessing`."""
     scale = 1.0 if converter.scale is None else converter.scale
     offset = 0.0 if converter.offset is None else converter.offset
     if (scale, offset) == (1.0, 0.0):
@@ -301,7 +302,7 @@ def _text_model(hub: Any, preset: str, backbone: Any) -> tuple[keras.Model, tupl
     reader = hub.models.TextClassifierPreprocessor
     if not any(kind.backbone_cls is type(backbone) for kind in _subclasses(reader)):
         raise BaseModelError(
-            f"KerasHub classifies no texts with {type(backbone).__name__} ({preset}); take an encoder such as BERT, "
+            f"KerasHub classifies no texts with {type(backbone).__name__} ({preset}); use an encoder such as BERT, "
             "RoBERTa, DistilBERT, ALBERT or DeBERTa."
         )
     preprocessor = _load(preset, lambda: reader.from_preset(preset, sequence_length=length))
@@ -322,9 +323,9 @@ def _block_names(model: keras.Model) -> str | None:
 
 
 def _text_blocks(model: keras.Model) -> tuple[Block, ...]:
-    """Blocks without the embeddings below them, which no cut sets apart: the padding mask crosses everywhere."""
+    """Blocks without the embeddings, which no cut separates: the padding mask crosses everywhere."""
     blocks, pattern = blocks_of(model, _block_names(model)), _block_names(model)
-    first = next((i for i, made in enumerate(model.operations) if pattern and re.match(pattern, made.name)), 1)
-    layers = tuple(made for made in model.operations[first : blocks[0].stop] if isinstance(made, keras.layers.Layer))
+    first = next((i for i, op in enumerate(model.operations) if pattern and re.match(pattern, op.name)), 1)
+    layers = tuple(op for op in model.operations[first : blocks[0].stop] if isinstance(op, keras.layers.Layer))
     parameters = sum(layer.count_params() for layer in layers)
     return (replace(blocks[0], start=first, layers=layers, parameters=parameters), *blocks[1:])
