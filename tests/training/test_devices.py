@@ -49,6 +49,7 @@ def ends(flower_photos, tmp_path_factory):
     return trained(some_flowers(flower_photos, folder / "data", per_class=21)[0].parent.parent, folder, *variants)
 
 
+@pytest.mark.slow
 def test_two_devices_of_one_machine_train_as_one_does(ends):
     assert ends["two"][2] == 2
     check_same(ends, "two")
@@ -64,10 +65,12 @@ def test_two_workers_train_as_one_does_and_so_do_devices_on_pixels(flower_photos
     check_same(ends, "two plain", "one plain")
 
 
+@pytest.mark.slow
 def test_a_batch_in_pieces_gives_the_same_gradients(ends):
     check_same(ends, "in pieces")
 
 
+@pytest.mark.slow
 def test_rates_by_layer_and_averaged_weights_are_the_same_on_two_devices(ends):
     check_same(ends, "two adamw", "one adamw", few=0.001)  # Adam divides by small numbers
     assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(ends["one"][0], ends["one adamw"][0], strict=True))

@@ -112,6 +112,7 @@ def run(world):
     return train_phases(world, lambda phase: (), quiet, said.append), said
 
 
+@pytest.mark.slow
 def test_kept_features_train_about_as_pixels_do(dataset):
     """By default: float16, and whichever engine is chosen."""
     world = session(dataset, head__epochs=4)
