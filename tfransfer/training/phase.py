@@ -1,6 +1,7 @@
 """One phase of a training: its settings as one value, handed down whole, and what it did."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -78,3 +79,14 @@ class PhaseResult:
     weights: list[np.ndarray] = field(default_factory=list)
     batch: int = 0
     diverged: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for the manifest."""
+        return {
+            "epochs": len(self.history),
+            "kept_epoch": self.kept_epoch,
+            "batch_size": self.batch,
+            "validation": self.validation,
+            "seconds": round(sum(row["seconds"] for row in self.history), 1),
+            "diverged": self.diverged,
+        }

@@ -61,18 +61,8 @@ class Kept:
         return [{"phase": result.name, **row} for result in self.results for row in result.history]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for the manifest."""
-        return {
-            result.name: {
-                "epochs": len(result.history),
-                "kept_epoch": result.kept_epoch,
-                "batch_size": result.batch,
-                "validation": result.validation,
-                "seconds": round(sum(row["seconds"] for row in result.history), 1),
-                "diverged": result.diverged,
-            }
-            for result in self.results
-        }
+        """Plain values for the manifest: by phase, what it did."""
+        return {result.name: result.to_dict() for result in self.results}
 
 
 def train_phases(

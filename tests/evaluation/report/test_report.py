@@ -9,6 +9,7 @@ from report_content import EVIL, answers_for, content_for
 
 from tfransfer.evaluation.answers import read_answers, write_answers
 from tfransfer.evaluation.plots import confusion, drawable
+from tfransfer.evaluation.report.figures import kept_row
 from tfransfer.evaluation.report.page import render
 from tfransfer.tasks.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
@@ -82,6 +83,14 @@ def test_every_picture_has_words_and_no_id_stands_twice_outside_of_plots():
     own = [name for name in page.ids if re.fullmatch(r"[a-z]+|h-[a-z]+", name)]
     assert len(own) == len(set(own))
     assert {link[1:] for link in page.links if link.startswith("#") and len(link) < 12} <= set(page.ids)
+
+
+def test_plots_mark_the_selected_epoch():
+    content = content_for()
+    assert kept_row(content.manifest, content.history) == 4  # of three epochs of each phase
+    content = content_for(manifest={"kept": "head"})
+    assert kept_row(content.manifest, content.history) == 2
+    assert kept_row({}, content.history) is None
 
 
 def test_a_fine_tuning_that_was_rolled_back_is_said():

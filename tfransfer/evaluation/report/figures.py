@@ -57,10 +57,10 @@ def _of_answers(task: Task, answers: Answers) -> dict[str, str]:
 
 
 def kept_row(manifest: dict[str, Any], rows: list[dict[str, Any]]) -> int | None:
-    """Position of the epoch in the history whose weights were kept."""
-    kept = manifest.get("kept")
-    best = manifest.get("phases", {}).get(kept, {}).get("best_epoch")
-    wanted = (kept, str(best))
+    """Position in the history of the epoch whose weights were selected; None where it is not known."""
+    phase = manifest.get("kept")
+    epoch = manifest.get("phases", {}).get(phase, {}).get("kept_epoch")
+    wanted = (phase, str(epoch))
     return next((i for i, row in enumerate(rows) if (row["phase"], str(row["epoch"])) == wanted), None)
 
 
