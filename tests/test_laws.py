@@ -460,10 +460,10 @@ def check_the_better_phase_is_kept(dataset):
             self.model.get_layer("logits").bias.assign([9.0, -9.0, -9.0])
 
     callbacks = lambda phase: [Ruin()] if phase == "fine_tune" else []  # noqa: E731
-    kept = phases.train_phases(world, callbacks, quiet, lines.append)
-    head, fine_tune = kept.results
+    selected = phases.train_phases(world, callbacks, quiet, lines.append)
+    head, fine_tune = selected.results
     assert head.validation["top1"] > fine_tune.validation.get("top1", 0), "this fine-tuning was meant to do harm"
-    assert kept.kept == "head"
+    assert selected.phase == "head"
     assert any("rolled back" in line for line in lines)
     for a, b in zip(of_head, world.whole.model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -16,24 +16,25 @@ from tfransfer.runs.report import keep_answers
 from tfransfer.system import trust
 from tfransfer.system.files import file_hash, write_json
 from tfransfer.tasks.task import find_task
-from tfransfer.training.phases import Kept
+from tfransfer.training.phases import Selected
 from tfransfer.training.session import Session
 
 # A `.keras` file is compared on this many examples: it is what the others are made from.
 _COMPARED = 64
 
 
-def finish_run(run: Record, session: Session, kept: Kept, progress: Progress, say: Say) -> HeldOut:
+def finish_run(run: Record, session: Session, selected: Selected, progress: Progress, say: Say) -> HeldOut:
     """Calibrate, evaluate and save the kept model; the last thing that is written says that the run is finished.
 
     Returns:
         What further files of the model are compared on.
     """
     fresh.prepare()
-    run_folder.write_table(run.folder / run_folder.HISTORY, kept.history_rows())
+    run_folder.write_table(run.folder / run_folder.HISTORY, selected.history_rows())
     validation, temperature = _calibrate(run, session.dataset, session.recipe.calibrate, progress, say)
     thresholds = scoring.thresholds_of(run.task, validation)
-    update_manifest(run.folder, phases=kept.to_dict(), kept=kept.kept, temperature=temperature, thresholds=thresholds)
+    phases = selected.to_dict()
+    update_manifest(run.folder, phases=phases, kept=selected.phase, temperature=temperature, thresholds=thresholds)
     scored = scoring.score_splits(run, run.model, session.dataset, progress, {"validation": validation})
     write_json(run.folder / run_folder.METRICS, {name: score_of for name, (score_of, _) in scored.items()})
     keep_answers(run, scored)

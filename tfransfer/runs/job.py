@@ -39,7 +39,7 @@ from tfransfer.system.signals import Stopped, Stopping
 from tfransfer.training.checkpoint import Checkpoint, Checkpoints
 from tfransfer.training.devices import Devices
 from tfransfer.training.opening import open_session, suited
-from tfransfer.training.phases import CallbackFactory, Kept, train_phases
+from tfransfer.training.phases import CallbackFactory, Selected, train_phases
 from tfransfer.training.plan import Plan
 from tfransfer.training.session import Session
 
@@ -161,16 +161,16 @@ class Job:
             users = callback_factory(self.own.callbacks, logs, earlier is not None, self.say)
             told = partial(_note_progress, folder)
             checkpoints = Checkpoints(folder / run_folder.STATE, stopping, told, of_all=self.devices.any)
-            kept = train_phases(session, users, self.progress, self.say, checkpoints)
+            selected = train_phases(session, users, self.progress, self.say, checkpoints)
             run._model = session.model_for_export()
-            held = self._finish(run, session, kept) if self.devices.chief else None
+            held = self._finish(run, session, selected) if self.devices.chief else None
             update_manifest(folder, seconds=round(time.time() - began, 1))
         run.folder = place
         return run, held
 
-    def _finish(self, run: Run, session: Session, kept: Kept) -> HeldOut | None:
+    def _finish(self, run: Run, session: Session, selected: Selected) -> HeldOut | None:
         """Leave what a run is for: a model, evaluated and saved; returns what its exports are compared on."""
-        return finish_run(run, session, kept, self.progress, self.say)
+        return finish_run(run, session, selected, self.progress, self.say)
 
     def _dataset(self, place: Path) -> Dataset:
         splits_file = splits_of(place) if self.resume else None

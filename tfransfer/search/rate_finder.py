@@ -71,7 +71,7 @@ def try_rates(session: Session, rates: Sequence[float], progress: Progress) -> l
         raise SettingError(f"learning rates are tried on kept features; none are kept: {session.caching.plan.why}.")
     plan, parts = session.plan, freeze_base(session.whole)
     heads = _heads(session, parts, len(rates))
-    batches = session.kept_batches(HEAD, parts, plan.head_epochs)(plan.batch_size)
+    batches = session.cached_batches(HEAD, parts, plan.head_epochs)(plan.batch_size)
     loss = _OverHeads(as_loss(session.task.loss(session.recipe.label_smoothing)))
     judge = _Judge(session, heads, loss, batches.validation)
     optimizer = optimizers.ColumnwiseAdam(np.repeat(rates, len(session.dataset.classes)))
