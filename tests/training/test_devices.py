@@ -203,7 +203,7 @@ def test_workers_with_other_pictures_are_refused_together(tmp_path):
     one = colour_folder(tmp_path / "one", per_class=12, size=32)
     other = shutil.copytree(one, tmp_path / "other")
     shutil.copy(one / "red" / "003.png", other / "red" / "004.png")
-    with pytest.raises(AssertionError, match="worker 1 has another data than worker 0"):
+    with pytest.raises(AssertionError, match="worker 1's data differs from worker 0's"):
         trained(one, tmp_path, WORKERS | {"data": [str(one), str(other)]})
 
 

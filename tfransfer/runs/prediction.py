@@ -1,4 +1,4 @@
-"""Predicting with a run: pictures or texts, without the training data."""
+"""Predict images or texts with a run, without its training data."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def predict_inputs_of(run: Record, pictures: Any, top: int, batch: int) -> Predi
     reading = scoring.reading_of(run, top)
     if not run.modality.has_pixels:
         texts = [pictures] if isinstance(pictures, str) else [str(text) for text in pictures]
-        named = name_texts(run.model, reading, texts, batch)
-        return named[0] if isinstance(pictures, str) else named
-    said = name_pictures(run.model, reading, run.image_size, pictures, batch)
-    return said[0] if is_single(pictures) else said
+        of_texts = name_texts(run.model, reading, texts, batch)
+        return of_texts[0] if isinstance(pictures, str) else of_texts
+    predictions = name_pictures(run.model, reading, run.image_size, pictures, batch)
+    return predictions[0] if is_single(pictures) else predictions

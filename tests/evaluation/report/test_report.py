@@ -110,8 +110,8 @@ def test_many_classes_give_pairs_and_a_picture_and_not_40_000_cells():
 
 
 def test_without_data_it_says_so_and_still_names_the_mistakes():
-    page = page_of(missing="No photos are shown, because the training data is not at hand.")
-    assert "the training data is not at hand" in page.text
+    page = page_of(missing="No photos are shown, because the training data is not available.")
+    assert "the training data is not available" in page.text
     assert "folder/" in page.text
     assert "img" not in {tag for tag, _ in page.tags}
 
