@@ -59,6 +59,6 @@ def content_for(task=SINGLE_LABEL, classes=("daisy", "rose", "tulip"), photos=Fa
     given = {
         "manifest": manifest, "metrics": {"test": scored}, "history": history,
         "recipe": '# tfransfer train photos --base mini\nbase = "mini"\n', "issues": [], "folder": "my run",
-        "answers": answers, "shown": shown, "looked": "Grad-CAM",
+        "answers": answers, "shown": shown, "heat_method": "Grad-CAM",
     }  # fmt: skip
     return Content(**given | changes)

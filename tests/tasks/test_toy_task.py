@@ -160,7 +160,7 @@ def test_its_words_and_figures_are_in_the_report_the_model_card_and_the_table_of
     assert f"quadratic kappa over {run.metrics['test']['n']} test photos" in page
     assert "95% interval: " in page
     assert "mean error in grades" in page
-    assert "Predictions against true values" in page
+    assert "Predicted over true values" in page
     assert "Curves of closeness" in page
     assert "Most grades off" in page
     card = model_card(run.manifest.to_dict(), run.metrics, run.manifest["exports"])

@@ -16,7 +16,7 @@ from tfransfer.evaluation.attention import heat_maps
 from tfransfer.evaluation.predictions import predict_inputs
 from tfransfer.evaluation.report import drawing
 from tfransfer.evaluation.report.content import Shown
-from tfransfer.evaluation.report.figures import kept_row
+from tfransfer.evaluation.report.figures import selected_row
 from tfransfer.runs import scoring
 from tfransfer.runs.record import Record
 from tfransfer.runs.report import gather
@@ -101,7 +101,7 @@ def plot_history(run: Record) -> plots.Plot:
     """Learning curves of both phases: the loss and the headline metric."""
     rows = run.history
     keys = [key for key in ("loss", find_task(run.task).headline) if rows and f"val_{key}" in rows[0]]
-    return plots.history(rows, keys, kept_row(run.manifest.to_dict(), rows))
+    return plots.history(rows, keys, selected_row(run.manifest.to_dict(), rows))
 
 
 def plot_confusion(run: Record, split: str = "test") -> plots.Plot:
@@ -140,14 +140,14 @@ def show_mistakes(run: Record, limit: int = 12) -> Gallery:
 def _card(shown: Shown) -> Card:
     mistake = shown.mistake
     probability = "" if mistake.probability is None else f" {percent(mistake.probability)}"
-    caption = (f"predicted {mistake.said}{probability}", f"is {mistake.right}", shown.name)
+    caption = (f"predicted {mistake.predicted}{probability}", f"true {mistake.target}", shown.name)
     images: Sequence[tuple[str, str]] = ()
     if shown.pixels is not None:
-        images = [(picture_data(shown.pixels, _SIDE), f"{shown.name}, which is {mistake.right}.")]
+        images = [(picture_data(shown.pixels, _SIDE), f"{shown.name}, labelled {mistake.target}.")]
         if shown.heat is not None:
             where = drawing.brightest_part(shown.heat)
             overlay = picture_data(drawing.overlay(shown.pixels, shown.heat), _SIDE)
-            images = [*images, (overlay, f"Heat map: the evidence for {mistake.said} is mostly at the {where}.")]
+            images = [*images, (overlay, f"Heat map: the evidence for {mistake.predicted} is mostly at the {where}.")]
     return Card(caption, tuple(images), shown.text or "")
 
 

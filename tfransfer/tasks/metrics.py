@@ -55,8 +55,8 @@ def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, bi
         In [0, 1]; 0 is calibrated.
     """
     confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == labels
-    gaps = [one.count * abs(one.right - one.confidence) for one in grouped(confidence, right, bins)]
+    correct = probabilities.argmax(axis=1) == labels
+    gaps = [one.count * abs(one.accuracy - one.confidence) for one in grouped(confidence, correct, bins)]
     return float(sum(gaps) / max(1, len(labels)))
 
 

@@ -9,7 +9,7 @@ from report_content import EVIL, answers_for, content_for
 
 from tfransfer.evaluation.answers import read_answers, write_answers
 from tfransfer.evaluation.plots import confusion, drawable
-from tfransfer.evaluation.report.figures import kept_row
+from tfransfer.evaluation.report.figures import selected_row
 from tfransfer.evaluation.report.page import render
 from tfransfer.tasks.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
@@ -87,10 +87,10 @@ def test_every_picture_has_words_and_no_id_stands_twice_outside_of_plots():
 
 def test_plots_mark_the_selected_epoch():
     content = content_for()
-    assert kept_row(content.manifest, content.history) == 4  # of three epochs of each phase
+    assert selected_row(content.manifest, content.history) == 4  # of three epochs of each phase
     content = content_for(manifest={"kept": "head"})
-    assert kept_row(content.manifest, content.history) == 2
-    assert kept_row({}, content.history) is None
+    assert selected_row(content.manifest, content.history) == 2
+    assert selected_row({}, content.history) is None
 
 
 def test_a_fine_tuning_that_was_rolled_back_is_said():
@@ -138,7 +138,7 @@ def test_findings_stand_one_line_a_kind_with_what_to_do():
     issues = [{"kind": "duplicate", "path": f"{i}.jpg", "detail": "2 are the same", "set_aside": "false"}
               for i in range(3)]  # fmt: skip
     assert "delete all but one" in page_of(issues=issues).text
-    assert "Nothing was set aside" in page_of().text
+    assert "Nothing was skipped" in page_of().text
 
 
 def test_a_base_that_stands_in_for_another_one_is_told():
