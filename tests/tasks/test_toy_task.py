@@ -177,7 +177,7 @@ def test_plain_values_of_a_run_name_the_task(run):
 
 
 def test_two_tasks_cannot_have_one_name_and_an_unknown_one_is_answered_with_a_hint():
-    with pytest.raises(SettingError, match="there is a task 'grades' already"):
+    with pytest.raises(SettingError, match="a task 'grades' is already registered"):
         register(Grades())
     with pytest.raises(SettingError, match="Did you mean grades"):
         find_task("grade")
