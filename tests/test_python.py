@@ -208,7 +208,7 @@ class Stranger(keras.layers.Layer):
         ({"base": 3}, "base is a name or a keras.Model; it is int"),
         ({"callbacks": [keras.callbacks.TerminateOnNaN()]}, "lambda phase"),
         ({"metrics": [keras.metrics.Mean()]}, "metrics must be a function"),
-        ({"loss": "cross entropy"}, "Keras knows no loss 'cross entropy'"),
+        ({"loss": "cross entropy"}, "Keras has no loss 'cross entropy'"),
         ({"metrics": lambda: [keras.metrics.F1Score()]}, "'f1_score' gives 3 numbers"),
         ({"precision": "mixed_float16"}, "the base was built in 'float32'"),
         ({"base": "stranger"}, "cannot be loaded in a fresh process"),
