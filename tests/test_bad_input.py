@@ -287,7 +287,7 @@ def test_misspelt_base_is_asked_back_before_pictures_are_read(data, refused, mon
     [
         (["--set", "augment.flp=true"], ["augment.flp", "Did you mean flip?"]),
         (["--set", "head.epochs=many"], ["head.epochs", "a whole number", "'many'"]),
-        (["--set", "epochs"], ["--set wants KEY=VALUE"]),
+        (["--set", "epochs"], ["--set takes KEY=VALUE"]),
         (["--image-size", "4"], ["image_size must be 8 pixels or more; it is 4"]),
         (["--export", "tflit"], ["tflit", "tflite"]),
     ],

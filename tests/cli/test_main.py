@@ -50,7 +50,7 @@ def test_a_base_without_clean_block_boundaries_says_so(command):
         (["bases", "mobilnet_v2"], "did you mean mobilenet_v2?"),
         (["train", "x", "--image-size", "16"], "below the smallest that mobilenet_v2 takes, 32"),
         (["train", "x", "--set", "head.epoch=3"], "Did you mean epochs?"),
-        (["train", "x", "--set", "head.epochs"], "--set wants KEY=VALUE"),
+        (["train", "x", "--set", "head.epochs"], "--set takes KEY=VALUE"),
         (["train", "x", "--unfreeze", "none", "--fine-tune-epochs", "2"], "nothing would be trained"),
         (["train", "x", "--export", "tflit"], "Did you mean tflite or "),
         (["predict", "x"], "Missing argument 'INPUTS...'"),
