@@ -112,7 +112,7 @@ class Checkpoints:
     Args:
         path: The file; None saves nothing.
         stopping: Whether the run was asked to stop.
-        told: Called with each checkpoint once it is written, to update the manifest.
+        on_save: Called with each checkpoint once it is written, to update the manifest.
         every: Seconds between checkpoints within an epoch.
         of_all: Turns what this worker wants into what any worker wants: all must save and stop at the same step.
     """
@@ -121,11 +121,11 @@ class Checkpoints:
         self,
         path: Path | None = None,
         stopping: Stopping | None = None,
-        told: Callable[[Checkpoint], None] = lambda checkpoint: None,
+        on_save: Callable[[Checkpoint], None] = lambda checkpoint: None,
         every: float = EVERY,
         of_all: Callable[[bool], bool] = lambda wanted: wanted,
     ) -> None:
-        self.path, self.stopping, self._told, self._every = path, stopping or Stopping(), told, every
+        self.path, self.stopping, self._on_save, self._every = path, stopping or Stopping(), on_save, every
         self._of_all = of_all
         self._resumed = (read_checkpoint(path) if path else None) or Checkpoint()
         self._done = list(self._resumed.done)
@@ -146,7 +146,7 @@ class Checkpoints:
         """Write a checkpoint, then report it."""
         if self.path:
             write_checkpoint(self.path, checkpoint)
-            self._told(checkpoint)
+            self._on_save(checkpoint)
 
     def running(self, phase: str, batch: int, state: LoopState) -> None:
         """Save the state of the running phase."""
