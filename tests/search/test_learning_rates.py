@@ -46,7 +46,7 @@ def test_the_command_gives_the_option_the_table_and_the_plot(command, colour_pho
         (["--set", "head.method=linear-probe"], "has no learning rate"),
         (["--set", "head.epoch=3"], "Did you mean epochs?"),
         (["--split", "x"], "--split wants NAME=SPLIT"),
-        (["--out", "rates.txt"], "a plot must be a .png, .svg or .pdf"),
+        (["--out", "rates.txt"], "a plot is a .png, .svg or .pdf"),
     ],
 )
 def test_wrong_usage_exits_with_2_and_a_hint(command, words, message):

@@ -45,7 +45,7 @@ def require_plot_file(path: Path) -> None:
         SettingError: They cannot.
     """
     if path.suffix.lower() not in _FORMS:
-        raise SettingError(f"a plot must be a .png, .svg or .pdf file; it is {path.name!r}.")
+        raise SettingError(f"a plot is a .png, .svg or .pdf file, not {path.name!r}.")
 
 
 def write_plot(plot: Figure, path: Path) -> None:
