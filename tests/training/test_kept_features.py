@@ -54,8 +54,8 @@ def losses(dataset, base, phase, kept, **settings):
             seen.append(logs["val_loss"])
 
     if kept:
-        made = world.kept_batches(phase, parts, EPOCHS)(8)
-        assert made.kept
+        made = world.cached_batches(phase, parts, EPOCHS)(8)
+        assert made.cached
     else:
         made = world.pixel_batches(phase, EPOCHS, views=2)(8)
     loop.run(made, EPOCHS, [Watch()])
