@@ -11,6 +11,10 @@ from PIL import Image
 from tfransfer.cli import main
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # As many processes as cores run already: more threads in each of them only wait for one another.
+    for threads in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(threads, "1")
 ROOT = Path(__file__).parent.parent
 COLOURS = ((150, 10, 0), (10, 150, 20), (0, 20, 150), (150, 140, 0))
 

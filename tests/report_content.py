@@ -5,6 +5,7 @@ import numpy as np
 from tfransfer.evaluation.answers import Answers
 from tfransfer.evaluation.report.content import Content, Shown
 from tfransfer.tasks.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL, find_task
+from tfransfer.training.phase import FINE_TUNE, HEAD, PhaseResult
 
 EVIL = "<script>alert(1)</script>"
 KEYS = {SINGLE_LABEL: "top1", MULTI_LABEL: "average_precision", REGRESSION: "r2"}
@@ -34,12 +35,15 @@ def content_for(task=SINGLE_LABEL, classes=("daisy", "rose", "tulip"), photos=Fa
     history = [
         {"phase": phase, "epoch": str(epoch), "loss": "0.5", key: "0.7", "val_loss": str(0.6 - epoch / 10),
          f"val_{key}": "0.8"}
-        for phase in ("head", "fine_tune") for epoch in (1, 2, 3)
+        for phase in (HEAD, FINE_TUNE) for epoch in (1, 2, 3)
     ]  # fmt: skip
-    phase = {"epochs": 3, "best_epoch": 2, "validation": {key: 0.8, "loss": 0.4}, "seconds": 3.0, "diverged": ""}
+    phases = [
+        PhaseResult(name=HEAD, history=[{"seconds": 1.0}] * 3, kept_epoch=3, validation={key: 0.8, "loss": 0.4}),
+        PhaseResult(name=FINE_TUNE, history=[{"seconds": 1.0}] * 3, kept_epoch=2, validation={key: 0.9}),
+    ]
     manifest = {
-        "task": task, "classes": list(classes), "kept": "fine_tune", "seconds": 61.2,
-        "phases": {"head": phase, "fine_tune": phase | {"validation": {key: 0.9}}},
+        "task": task, "classes": list(classes), "kept": FINE_TUNE, "seconds": 61.2,
+        "phases": {phase.name: phase.to_dict() for phase in phases},
         "plan": {"base": "mini", "image_size": 96, "unfrozen": ["block_16"], "weights": "built-in"},
         "data": {"root": "photos", "kind": "text" if texts else "image", "sizes": {"train": 300, "test": 60}},
         "exports": {"tflite": {"file": "model.tflite", "bytes": 2_000_000, "pictures_compared": 16,
@@ -55,6 +59,6 @@ def content_for(task=SINGLE_LABEL, classes=("daisy", "rose", "tulip"), photos=Fa
     given = {
         "manifest": manifest, "metrics": {"test": scored}, "history": history,
         "recipe": '# tfransfer train photos --base mini\nbase = "mini"\n', "issues": [], "folder": "my run",
-        "answers": answers, "shown": shown, "looked": "Grad-CAM",
+        "answers": answers, "shown": shown, "heat_method": "Grad-CAM",
     }  # fmt: skip
     return Content(**given | changes)

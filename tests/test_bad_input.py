@@ -287,7 +287,7 @@ def test_misspelt_base_is_asked_back_before_pictures_are_read(data, refused, mon
     [
         (["--set", "augment.flp=true"], ["augment.flp", "Did you mean flip?"]),
         (["--set", "head.epochs=many"], ["head.epochs", "a whole number", "'many'"]),
-        (["--set", "epochs"], ["--set wants KEY=VALUE"]),
+        (["--set", "epochs"], ["--set takes KEY=VALUE"]),
         (["--image-size", "4"], ["image_size must be 8 pixels or more; it is 4"]),
         (["--export", "tflit"], ["tflit", "tflite"]),
     ],
@@ -355,7 +355,7 @@ def test_folder_that_is_no_run_is_not_even_overwritten(data, refused):
 
 def test_file_in_place_of_the_run_folder_is_refused(data, refused):
     Path("run").write_text("mine")
-    assert "run is a file; name another folder with --out" in refused(1, "train", data, "--out", "run")
+    assert "run is a file: choose another folder with --out" in refused(1, "train", data, "--out", "run")
     said = refused(1, "train", data, "--out", "run/below/it")
     assert "run/below/it cannot be written" in said
     assert "--out" in said

@@ -254,7 +254,7 @@ def test_splits_can_be_followed(colours, tmp_path, run_command):
     assert not (tmp_path / "run" / "model.tflite").exists()
     ran = run_command(*words, fail=True)
     assert ran.returncode == 1
-    assert "exists already" in ran.stderr
+    assert "already exists" in ran.stderr
     assert "--overwrite" in ran.stderr
 
 

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from small_world import usable_tfds
+from small_world import tiny_model, usable_tfds
 
 import tfransfer
 from tfransfer.errors import DataError, DataNotFoundError, SettingError
 
-SIZE = 32
+SIZE = 16
 pytestmark = pytest.mark.usefixtures("fresh_cache")
-QUICK = {"base": "mini", "image_size": SIZE, "head_epochs": 2, "fine_tune_epochs": 0, "engine": "keras", "exports": ()}
+QUICK = {"preprocessing": "tf", "head_epochs": 2, "fine_tune_epochs": 0, "engine": "keras", "exports": ()}
 COLOURS = np.array([[200, 40, 40], [40, 40, 200], [40, 180, 50]])
 
 
@@ -23,7 +23,7 @@ def coloured(count=90):
 
 
 def train(data, place, **settings):
-    return tfransfer.train(data, out=place / "run", **QUICK, **settings)
+    return tfransfer.train(data, tiny_model(), out=place / "run", **QUICK, **settings)
 
 
 def scored_again(run):
@@ -40,7 +40,6 @@ def test_arrays(tmp_path):
     assert scored_again(run) == run.metrics
 
 
-@pytest.mark.slow
 def test_arrays_of_several_classes_and_of_numbers(tmp_path):
     pictures, labels = coloured()
     several = np.stack([labels > 0, labels == 2, labels < 2], axis=1).astype(int)

@@ -43,7 +43,7 @@ def test_keywords_beyond_the_named_ones_are_settings(name):
     [
         ({"head_epoch": 3}, "unknown setting 'head_epoch'; known here: base, .* Did you mean head_epochs"),
         ({"head.epoch": 3}, "unknown setting 'head.epoch'.* Did you mean epochs"),
-        ({"label_column": "kind"}, "'label_column' says how data is read: give it to load_data, or in reading="),
+        ({"label_column": "kind"}, "'label_column' sets how data is read: pass it to load_data, or in reading="),
     ],
 )
 def test_settings_are_checked_before_the_data_is_read(function, settings, message, tmp_path):

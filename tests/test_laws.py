@@ -460,10 +460,10 @@ def check_the_better_phase_is_kept(dataset):
             self.model.get_layer("logits").bias.assign([9.0, -9.0, -9.0])
 
     callbacks = lambda phase: [Ruin()] if phase == "fine_tune" else []  # noqa: E731
-    kept = phases.train_phases(world, callbacks, quiet, lines.append)
-    head, fine_tune = kept.results
+    selected = phases.train_phases(world, callbacks, quiet, lines.append)
+    head, fine_tune = selected.results
     assert head.validation["top1"] > fine_tune.validation.get("top1", 0), "this fine-tuning was meant to do harm"
-    assert kept.kept == "head"
+    assert selected.phase == "head"
     assert any("rolled back" in line for line in lines)
     for a, b in zip(of_head, world.whole.model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -553,7 +553,7 @@ def test_law_7_breaks_when_the_old_run_is_removed_first(colour_photos, tmp_path,
 def test_law_7_pictures_inside_the_run_folder_are_never_replaced(colour_photos, tmp_path):
     shutil.copytree(colour_photos, tmp_path / "run" / "photos")
     (tmp_path / "run" / run_folder.MANIFEST).write_text("{}")
-    with pytest.raises(RunExistsError, match="the pictures are in"):
+    with pytest.raises(RunExistsError, match="the images are in"):
         pipeline.train(
             tmp_path / "run" / "photos", tiny_model(), preprocessing="tf", out=tmp_path / "run", overwrite=True
         )

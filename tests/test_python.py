@@ -145,7 +145,7 @@ def test_out_of_memory_is_tried_once_more_with_half_the_batch(tmp_path, monkeypa
     kept = phases.train_phases(world, lambda phase: (), quiet, said.append)
     assert sizes == [8, 4]
     assert kept.results[0].batch == 4
-    assert "out of memory with 8 pictures per step: once more with 4" in said
+    assert "out of memory with 8 images per step: trying again with 4" in said
 
 
 @pytest.mark.slow
@@ -177,7 +177,7 @@ def test_balanced_class_weights_reach_the_training(tmp_path):
 
 
 def test_settings_that_contradict_each_other_are_refused(colours, tmp_path):
-    with pytest.raises(ValueError, match="nothing would learn"):
+    with pytest.raises(ValueError, match="nothing would be trained"):
         tr.train(colours, unfreeze="none", fine_tune_epochs=3, out=tmp_path / "run")
     with pytest.raises(ValueError, match=r"Did you mean mobilenet_v2\?|did you mean mobilenet_v2\?"):
         tr.train(colours, "mobilnet_v2", out=tmp_path / "run")
@@ -207,8 +207,8 @@ class Stranger(keras.layers.Layer):
     [
         ({"base": 3}, "base must be a name or a keras.Model, not int"),
         ({"callbacks": [keras.callbacks.TerminateOnNaN()]}, "lambda phase"),
-        ({"metrics": [keras.metrics.Mean()]}, "metrics wants a function"),
-        ({"loss": "cross entropy"}, "Keras knows no loss 'cross entropy'"),
+        ({"metrics": [keras.metrics.Mean()]}, "metrics must be a function"),
+        ({"loss": "cross entropy"}, "Keras has no loss 'cross entropy'"),
         ({"metrics": lambda: [keras.metrics.F1Score()]}, "'f1_score' gives 3 numbers"),
         ({"precision": "mixed_float16"}, "the base was built in 'float32'"),
         ({"base": "stranger"}, "cannot be loaded in a fresh process"),

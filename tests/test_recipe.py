@@ -40,7 +40,7 @@ def test_default_recipe_survives_too(tmp_path):
         ("head.epochs=0", "head.epochs must be at least 1; it is 0"),
         ("head.epochs=1.5", "head.epochs must be a whole number; it is 1.5"),
         ("head.epochs=true", "whole number"),
-        ("head=3", "section with settings of its own"),
+        ("head=3", "must be a section of settings"),
         ("seed.x=3", "single setting, not a section"),
         ("seed=-1", "seed must be between"),
         ("label_smoothing=1.0", "between 0 and 0.9"),
@@ -80,5 +80,5 @@ def test_recipe_file_that_is_absent_or_no_toml_is_named(tmp_path):
     with pytest.raises(SettingError, match="cannot be read"):
         read_recipe(tmp_path)
     (tmp_path / "r.toml").write_text("base = ")
-    with pytest.raises(SettingError, match=r"r\.toml is no valid TOML"):
+    with pytest.raises(SettingError, match=r"r\.toml is not valid TOML"):
         read_recipe(tmp_path / "r.toml")

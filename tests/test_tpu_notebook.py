@@ -64,11 +64,11 @@ def chosen(tpu):
 def test_where_there_is_no_tpu_the_cell_says_so_and_goes_on_with_two_devices(capsys):
     def choose(setting):
         if setting == "tpu":
-            raise SettingError("there is no TPU to be reached.")
+            raise SettingError("no TPU can be reached.")
         return SimpleNamespace(name=f"what {setting} names")
 
     assert chosen(choose).name == "what cpu:0,1 names"
-    assert "there is no TPU to be reached" in capsys.readouterr().out
+    assert "no TPU can be reached" in capsys.readouterr().out
 
 
 def test_where_there_is_a_tpu_the_cell_takes_it(capsys):

@@ -1,4 +1,4 @@
-"""tfransfer: transfer learning for Keras and TensorFlow. The public names, each loaded when first used."""
+"""tfransfer: transfer learning for Keras and TensorFlow. Public names are loaded on first use."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,23 +1,23 @@
-"""The errors this project raises on purpose: one family, each also a familiar built-in."""
+"""The exceptions of this project: one family, each also a familiar built-in."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class TransferError(Exception):
-    """Parent of every error raised here on purpose. Its message says what was expected, what came, what to do."""
+    """Base class of all exceptions of this project. Messages state what was expected, what came and what to do."""
 
 
 class SettingError(TransferError, ValueError):
-    """A setting is unknown or out of range; on the command line this is wrong usage (exit 2)."""
+    """A setting is unknown or out of range; on the command line, this is a usage error (exit 2)."""
 
 
 class DataError(TransferError, ValueError):
-    """The pictures, labels or splits cannot be used as they are."""
+    """The images, texts, labels or splits cannot be used as they are."""
 
 
 class DataNotFoundError(TransferError, FileNotFoundError):
-    """Something named by the user is not there."""
+    """A file or folder given by the user does not exist."""
 
 
 class BaseModelError(TransferError, ValueError):
@@ -25,15 +25,15 @@ class BaseModelError(TransferError, ValueError):
 
 
 class WeightsNotFoundError(TransferError, FileNotFoundError):
-    """Pretrained weights are neither on this machine nor to be had."""
+    """Pretrained weights are neither on this machine nor available for download."""
 
 
 class RunExistsError(TransferError, FileExistsError):
-    """The run folder exists and nobody said to overwrite it."""
+    """The run folder already exists and may not be overwritten."""
 
 
 class RunError(TransferError, ValueError):
-    """A run folder is incomplete, of another version or damaged."""
+    """A run folder is incomplete, damaged or of another version."""
 
 
 class WriteError(TransferError, OSError):
@@ -41,23 +41,23 @@ class WriteError(TransferError, OSError):
 
 
 class ExportError(TransferError, RuntimeError):
-    """An exported file does not say what the evaluated model says, or could not be made."""
+    """An exported file's outputs differ from the evaluated model's, or it could not be created."""
 
 
 class ServeError(TransferError, OSError):
-    """A service cannot be started: a package is missing, or its address is taken."""
+    """The service cannot be started: a package is missing, or the address is in use."""
 
 
 class OutOfMemoryError(TransferError, MemoryError):
-    """The device's memory is too small for a training step."""
+    """A training step does not fit into the device's memory."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A closing question for an error message, empty when nothing known resembles the word.
+    """A "Did you mean" question for the end of an error message; empty if no known word is similar.
 
     Args:
-        word: What the user wrote.
-        known: What would have been accepted.
+        word: The user's word.
+        known: Valid words.
     """
     close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(close)}?" if close else ""

@@ -1,4 +1,4 @@
-"""The whole way: load data, train both phases, evaluate, predict, export. Wires the stages together."""
+"""The whole pipeline: load data, train both phases, evaluate, predict, export."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -54,29 +54,29 @@ def train(
     """Train a new head on a frozen base, then fine-tune the base's top blocks; evaluate, export, save the run.
 
     Args:
-        data: From `load_data`, or what it takes: a folder, a table, "digits", arrays, ...
-        base: A base's name, a TF-Hub handle or folder, or a keras.Model (then name its `preprocessing`).
+        data: From `load_data`, or anything it takes: a folder, a table, "digits", arrays, ...
+        base: A base's name, a TF-Hub handle or folder, or a keras.Model (then set its `preprocessing`).
         out: The run's folder; None takes `saved_models/NAME OF THE DATA`.
         recipe: All settings; None takes the defaults.
-        overwrite: Replace the run that is in `out`, once the new one is finished.
-        resume: Resume a run that was stopped or killed, with the same result; begin where there is none.
-        exports: Formats besides `.keras`; None takes SavedModel, and LiteRT where the model takes pictures.
+        overwrite: Replace the run in `out`, once the new one is finished.
+        resume: Resume a run that was stopped or killed, with the same result; start a new one if there is none.
+        exports: Formats besides `.keras`; None takes SavedModel, and LiteRT for models of images.
         loss: A Keras loss on (targets, probabilities), in place of the task's.
-        metrics: Builds further Keras metrics on (targets, probabilities).
-        callbacks: From a phase's name, "head" or "fine_tune", to fresh Keras callbacks.
+        metrics: A function that returns additional Keras metrics on (targets, probabilities).
+        callbacks: A function from a phase's name, "head" or "fine_tune", to new Keras callbacks.
         tensorboard: Write TensorBoard logs to the run's folder.
-        devices: "auto", "cpu", "gpu", "gpu:0,1", "tpu", or what `choose_devices` gave, as several workers need.
-        command: The command line that asks for this, for the recipe file.
-        progress: Shows how far it is; True shows a bar, None does so in a notebook only.
-        say: Told in one line what was found and decided.
-        **settings: Put over the recipe: `image_size`, `seed`, `head_epochs`, `unfreeze`, ...; see Recipe.
+        devices: "auto", "cpu", "gpu", "gpu:0,1", "tpu", or the result of `choose_devices`, which several workers need.
+        command: The command line, for the recipe file.
+        progress: Shows the progress; True for a bar, None for a bar in notebooks only.
+        say: Called with lines on findings and decisions.
+        **settings: Override the recipe: `image_size`, `seed`, `head_epochs`, `unfreeze`, ...; see Recipe.
 
     Returns:
-        The run, whose model is the better of the two phases on validation.
+        The run, whose model is from the phase that is better on validation.
 
     Raises:
         TransferError: The data, the settings, the weights or the folder cannot be used.
-        Stopped: By SIGINT or SIGTERM; its message says how to resume. It is a KeyboardInterrupt.
+        Stopped: SIGINT or SIGTERM arrived; the message says how to resume. It is a KeyboardInterrupt.
     """
     keep_freed_memory()
     own_model = None if base is None or isinstance(base, str) else require_model(base)
@@ -85,7 +85,7 @@ def train(
     require_factories(metrics=metrics, callbacks=callbacks)
     require_formats(exports or ())
     devices = devices if isinstance(devices, Devices) else choose_devices(devices)
-    progress, say = listeners(progress, say) if devices.chief else (quiet, silent)  # others do what the chief does
+    progress, say = listeners(progress, say) if devices.chief else (quiet, silent)  # the chief reports for all
     return Job(
         data=data, recipe=recipe, place=run_folder.place_for(kinds.name_of(data), out), devices=devices,
         progress=progress, say=say, own=OwnParts(model=own_model, loss=loss, metrics=metrics, callbacks=callbacks),
@@ -103,48 +103,48 @@ def evaluate(
     progress: Progress | bool | None = None,
     say: Say | None = None,
 ) -> dict[str, Any]:
-    """Score a run's model.
+    """Evaluate a run's model.
 
     Args:
         run: A run or its folder.
-        data: A dataset, or what `load_data` takes, with the run's classes; None, or what it was trained on, takes
-            the recorded validation and test splits and writes `metrics.json` anew, where that can be written.
+        data: A dataset, or anything `load_data` takes, with the run's classes; None, or the training data, takes the
+            recorded validation and test splits and updates `metrics.json`.
         predictions: Write `predictions.csv` to the run's folder: path, label, split, predicted, probability.
-        precision: Share of right answers that is wanted among those that are given: chooses, on validation, below which
-            probability `predict` says that it is not sure, and adds to each split's metrics what that costs.
-        progress: Shows how far it is; True shows a bar, None does so in a notebook only.
-        say: Told what was set aside.
+        precision: Requested share of correct predictions among those that are not abstained from: chooses, on
+            validation, the threshold below which `predict` abstains, and adds the coverage to each split's metrics.
+        progress: Shows the progress; True for a bar, None for a bar in notebooks only.
+        say: Called with lines on skipped files.
 
     Returns:
-        For each split, its metrics; the pictures of another folder are all scored and stand under "all".
+        The metrics of each split; for other data, the metrics of all its examples under "all".
 
     Raises:
-        DataNotFoundError: The data is not there (any more).
-        DataError: Its classes are not the run's.
+        DataNotFoundError: The data does not exist (any more).
+        DataError: Its classes differ from the run's.
     """
     return _opened(run).evaluate(data, predictions=predictions, precision=precision, progress=progress, say=say)
 
 
 @known_keywords
 def predict(run: Run | str | Path, pictures: Any, *, top: int = 5, batch: int = 32) -> Prediction | list[Prediction]:
-    """Name what is on pictures, or what texts say. The training data is not needed.
+    """Predict images or texts. The training data is not needed.
 
     Args:
         run: A run or its folder.
-        pictures: A path, a folder, a PIL image, an array in [0, 255], or a list of these; of a run on texts a text, or
+        pictures: A path, a folder, a PIL image, an array in [0, 255], or a list of these; for a run on texts a text or
             a list of texts.
-        top: How many of the likeliest classes to give.
-        batch: Pictures per call of the model.
+        top: Number of likeliest classes to return.
+        batch: Images per call of the model.
 
     Returns:
-        One Prediction for one picture, else a list. Pictures that cannot be read are in it, with their error.
+        One Prediction for a single image or text, else a list. It includes images that cannot be read, with an error.
 
     Raises:
         DataNotFoundError: A path does not exist.
-        DataError: An array has another form or range.
+        DataError: An array has the wrong shape or range.
     """
-    found: Prediction | list[Prediction] = _opened(run).predict(pictures, top=top, batch=batch)
-    return found
+    predictions: Prediction | list[Prediction] = _opened(run).predict(pictures, top=top, batch=batch)
+    return predictions
 
 
 @known_keywords
@@ -157,24 +157,27 @@ def export(
     progress: Progress | bool | None = None,
     say: Say | None = None,
 ) -> ExportList:
-    """Export a run's model; each file is loaded again in a fresh process, compared and measured first.
+    """Export a run's model; each file is loaded in a new process, compared with the model and measured.
 
-    Where the run's data is at hand, a file's accuracy on the validation split is measured beside the model's; formats
-    that are quantized to integers are calibrated on training pictures. What was measured stands in `exports.json`.
+    If the run's data is available, a file's accuracy on the validation split is measured and compared with the model's;
+    formats that are quantized to integers are calibrated on training images. The measurements are in `exports.json`.
 
     Args:
         run: A run or its folder.
         *formats: "keras", "savedmodel", "onnx", "tflite" (float32), "tflite-fp16", "tflite-dynamic" (integer weights),
             "tflite-int8" (all integers, uint8 in and out), "tflite-int16x8".
         max_drop: Points of the headline metric (hundredths of top-1) that a file may lose.
-        max_size: Bytes, or "4MB".
-        max_latency: Milliseconds for one picture on this machine.
-        progress: Shows how far it is; True shows a bar, None does so in a notebook only.
-        say: Told what is done.
+        max_size: Bytes, or a string such as "4MB".
+        max_latency: Milliseconds for one image on this machine.
+        progress: Shows the progress; True for a bar, None for a bar in notebooks only.
+        say: Called with a line on each step.
+
+    Returns:
+        The exported files with their measurements.
 
     Raises:
-        SettingError: A format is unknown, or none was named.
-        ExportError: A file does not say what the model says, or exceeds a limit; it is not kept.
+        SettingError: A format is unknown, or none was given.
+        ExportError: A file's outputs differ from the model's, or it exceeds a limit; it is discarded.
     """
     return _opened(run).export(
         *formats, max_drop=max_drop, max_size=max_size, max_latency=max_latency, progress=progress, say=say
@@ -185,16 +188,16 @@ def export(
 def bundle(
     run: Run | str | Path, *formats: str, progress: Progress | bool | None = None, say: Say | None = None
 ) -> Path:
-    """Put a run's files into one zip, with examples and what each file says of them, loaders and a model card.
+    """Pack a run's files into one zip, with examples, each file's outputs on them, loaders and a model card.
 
     Args:
         run: A run or its folder.
-        *formats: What goes in, exported where it is not yet; none takes what was exported.
-        progress: Shows how far it is; True shows a bar, None does so in a notebook only.
-        say: Told what is done.
+        *formats: Formats to include, exported if they are missing; none takes all that were exported.
+        progress: Shows the progress; True for a bar, None for a bar in notebooks only.
+        say: Called with a line on each step.
 
     Returns:
-        The zip, in the run's folder; `verify` holds it to what it says, anywhere.
+        The zip, in the run's folder; `verify` checks it on any machine.
 
     Raises:
         ExportError: Nothing was exported yet, or a file does not load.
@@ -206,13 +209,19 @@ def bundle(
 
 @known_keywords
 def verify(path: str | Path) -> list[Verdict]:
-    """Load each model of a bundle in a fresh process, and hold it to what it said where the bundle was written.
+    """Load each model of a bundle in a new process, and compare its outputs with those recorded in the bundle.
 
-    A SavedModel is a program, and is run: verify bundles of people whom you trust.
+    A SavedModel is a program that is run: only verify bundles from sources that you trust.
+
+    Args:
+        path: The bundle.
+
+    Returns:
+        The result for each model.
 
     Raises:
-        DataNotFoundError: There is no such file.
-        ExportError: It is no bundle, or a damaged one.
+        DataNotFoundError: The file does not exist.
+        ExportError: It is not a bundle, or is damaged.
     """
     return verify_bundle(Path(path))
 
@@ -226,21 +235,21 @@ def export_within(
     progress: Progress | bool | None = None,
     say: Say | None = None,
 ) -> Search:
-    """Try LiteRT files of one or several runs, and keep the best that keeps to a budget.
+    """Try LiteRT files of one or several runs, and save the best one within a budget.
 
     Args:
         runs_: Runs or their folders, trained for the same classes.
-        budget: Such as "4MB, 15ms, top1-drop 1": any of a size, the time for one picture on this machine, and the
-            points that a file may lose against its model.
-        formats: What is tried; empty tries LiteRT in float32, float16, with integer weights and in integers.
-        progress: Shows how far it is; True shows a bar, None does so in a notebook only.
-        say: Told what is done.
+        budget: Such as "4MB, 15ms, top1-drop 1": any of a size, the time for one image on this machine, and the points
+            that a file may lose against its model.
+        formats: Formats to try; empty tries LiteRT in float32, float16, with integer weights and in integers.
+        progress: Shows the progress; True for a bar, None for a bar in notebooks only.
+        say: Called with a line on each step.
 
     Returns:
-        Every file that was tried, and the one that was kept in its run's folder.
+        All tried files, and the best one, which is saved in its run's folder.
 
     Raises:
-        SettingError: The budget does not read, or the runs name other classes.
+        SettingError: The budget is invalid, or the runs differ in task or classes.
     """
     limits = parse_budget(budget)
     progress, say = listeners(progress, say)
@@ -254,12 +263,12 @@ def _opened(run: Run | str | Path) -> Run:
 
 @known_keywords
 def report(run: Run | str | Path, *, progress: Progress | bool | None = None, say: Say | None = None) -> Path:
-    """Write a run's `report.html` anew. Without the training data it shows no photos, and says so.
+    """Write a run's `report.html`. Without the training data it shows no images, and says so.
 
     Args:
         run: A run or its folder.
-        progress: Shows how far it is; True shows a bar, None does so in a notebook only.
-        say: Told what was set aside.
+        progress: Shows the progress; True for a bar, None for a bar in notebooks only.
+        say: Called with lines on skipped files.
 
     Returns:
         The file.

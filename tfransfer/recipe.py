@@ -1,4 +1,4 @@
-"""Every setting of a training run: frozen, validated when made, in and out of TOML and JSON."""
+"""All settings of a training run as frozen, validated dataclasses, read from and written to TOML and JSON."""
 
 import dataclasses
 import re
@@ -29,12 +29,12 @@ def _in(value: float | None, low: float, high: float, setting: str) -> None:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training pictures are varied; each training picture, each epoch, by its own seed.
+    """Augmentation of training images, with a seed for each image and epoch.
 
     Attributes:
         flip: Mirror left and right with probability one half.
-        rotate: Largest rotation in degrees, either way.
-        zoom: Largest change of scale and of aspect, as a fraction of the picture, in [0, 0.9].
+        rotate: Largest rotation in degrees, in either direction.
+        zoom: Largest change of scale and aspect ratio, as a fraction of the image, in [0, 0.9].
         shift: Largest shift as a fraction of the side, in [0, 0.5].
         brightness: Largest change of brightness as a fraction of the range, in [0, 1].
         contrast: Largest change of contrast as a fraction, in [0, 1].
@@ -56,23 +56,23 @@ class Augmentation:
 
     @property
     def moves(self) -> bool:
-        """Whether any setting varies a picture's geometry or light."""
+        """Whether any setting changes images."""
         return self.flip or any((self.rotate, self.zoom, self.shift, self.brightness, self.contrast))
 
 
 @dataclass(frozen=True)
 class HeadPhase:
-    """The first phase: the base is frozen, the new head learns.
+    """The first phase: train a new head on the frozen base.
 
     Attributes:
         epochs: Passes over the training split; None lets `hyperrules` decide.
-        learning_rate: Of Adam; None lets `hyperrules` decide.
-        dropout: In front of the Dense layer, in [0, 0.95].
-        patience: Epochs without a better one on validation before the phase stops early; 0 never stops.
-        method: "adam" trains by gradient steps; "linear-probe" solves the logistic regression on the pooled features
-            to its end (L-BFGS), its penalty chosen on validation: no epochs, dropout or label smoothing then.
-        mixup: Blends what the base says of two pictures of a batch, and their targets, by shares from a Beta
-            distribution with this parameter; see `methods.mixing`. 0 turns it off.
+        learning_rate: Adam's learning rate; None lets `hyperrules` decide.
+        dropout: Dropout rate before the Dense layer, in [0, 0.95].
+        patience: Epochs without improvement on validation before the phase stops early; 0 never stops.
+        method: "adam" trains by gradient steps; "linear-probe" solves a logistic regression on the pooled features
+            (L-BFGS) with a penalty selected on validation, and ignores epochs, dropout and label smoothing.
+        mixup: Blend the base's features and the targets of two images of a batch, with shares from a Beta distribution
+            with this parameter; see `methods.mixing`. 0 turns it off.
     """
 
     epochs: int | None = None
@@ -92,21 +92,21 @@ class HeadPhase:
 
 @dataclass(frozen=True)
 class FineTunePhase:
-    """The second phase: the base's top blocks learn too, slowly. BatchNormalization stays frozen.
+    """The second phase: train the base's top blocks, too, at a low learning rate. BatchNormalization stays frozen.
 
     Attributes:
-        epochs: Passes over the training split; 0 leaves the phase out; None lets `hyperrules` decide.
-        learning_rate: Of AdamW at the end of the warm-up; None lets `hyperrules` decide.
-        schedule: After the warm-up the learning rate falls to 0 along a "cosine", or stays "constant".
+        epochs: Passes over the training split; 0 skips the phase; None lets `hyperrules` decide.
+        learning_rate: AdamW's learning rate at the end of the warm-up; None lets `hyperrules` decide.
+        schedule: "cosine": after the warm-up, the learning rate decays to 0; "constant": it stays the same.
         unfreeze: A number of top blocks, the name of the lowest block to unfreeze, "all" or "none"; None lets
             `hyperrules` decide.
         warmup: Fraction of the phase's steps in which the learning rate rises, in [0, 1].
-        weight_decay: AdamW's, on kernels only.
+        weight_decay: AdamW's weight decay, on kernels only.
         clip_norm: Largest global norm of the gradients; 0 does not clip.
         patience: As in the head phase; None lets `hyperrules` decide.
-        mixup: As in the head phase, where the trained blocks begin.
-        layer_decay: Each block learns at this share of the rate of the block above it, in (0, 1]; 1 at the same rate.
-        average: Momentum of the moving average of the weights, which is validated and kept in their place, in [0, 1);
+        mixup: As in the head phase, applied to the input of the trained blocks.
+        layer_decay: Factor of the learning rate from each block to the next lower one, in (0, 1]; 1 for the same rate.
+        average: Momentum of a moving average of the weights, which is validated and selected in their place, in [0, 1);
             0 for none.
     """
 
@@ -140,15 +140,15 @@ class FineTunePhase:
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """How the frozen part is run, and whether what it says is kept for later epochs and runs.
+    """How to run the frozen part, and whether to cache its outputs for later epochs and runs.
 
     Attributes:
-        cache: Run the frozen part once and keep its values; false runs it in every step, on fresh variations.
-        views: How many views of each training picture are kept, the first one clean and the others varied; epoch e
-            sees view e mod views. None lets `hyperrules` decide.
-        engine: "litert" or "keras" runs the frozen part; "auto" measures both.
-        dtype: How values are kept on disk.
-        budget_gb: What the store may take on disk in all, in 10^9 bytes; None takes a quarter of what is free.
+        cache: Run the frozen part once and cache its outputs; false runs it in every step, on new augmentations.
+        views: Number of cached views of each training image, the first one clean and the others augmented; epoch e uses
+            view e mod views. None lets `hyperrules` decide.
+        engine: Run the frozen part with "litert" or "keras"; "auto" measures both.
+        dtype: Data type on disk.
+        budget_gb: Size limit of the whole cache on disk, in 10^9 bytes; None takes a quarter of the free space.
     """
 
     cache: bool = True
@@ -169,24 +169,24 @@ class FeatureCache:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All settings of one training run. None means: decided from the data and the base by `hyperrules`.
+    """All settings of one training run. None means that `hyperrules` decides from the data and the base.
 
     Attributes:
-        base: Name of the pretrained base, as `tfransfer bases` lists it. None takes mobilenet_v2, or the built-in mini
-            for the built-in digits and where the weights of mobilenet_v2 cannot be had.
+        base: Name of the pretrained base, from `tfransfer bases`. None takes mobilenet_v2, or the built-in mini for the
+            built-in digits and if the weights of mobilenet_v2 are not available.
         weights: File with the base's weights; None takes Keras's own ImageNet weights; "random" starts untrained.
-        preprocessing: For a keras.Model as base: what its input wants ("none", "tf", "torch" or "caffe").
+        preprocessing: For a keras.Model as base: the preprocessing of its input ("none", "tf", "torch" or "caffe").
         image_size: Side of the square model input, in pixels.
-        batch_size: Pictures per step, over all devices.
-        accumulate: In how many pieces each device works through its part of a step, where memory is short.
-        seed: Of the order, the augmentation, the dropout and the head's first weights.
-        class_weights: "balanced" weighs each class by the inverse of its share, "none" does not.
-        label_smoothing: Share of each target that is spread over all classes, in [0, 0.9]; a linear probe has none.
-        calibrate: Divide the logits by a temperature that is fitted on validation, so that probabilities mean what they
-            say; no other class is named for it.
-        precision: "auto" is mixed float16 on GPUs that gain from it and float32 elsewhere.
-        augment: How training pictures are varied.
-        features: How the frozen part is run and kept.
+        batch_size: Images per step, over all devices.
+        accumulate: Number of pieces in which each device computes its part of a step, to save memory.
+        seed: Of the order, augmentation, dropout and the head's initial weights.
+        class_weights: "balanced" weights each class by its inverse frequency; "none" does not.
+        label_smoothing: Share of each target that is spread over all classes, in [0, 0.9]; ignored by linear probes.
+        calibrate: Divide the logits by a temperature fitted on validation, to calibrate the probabilities; the
+            predicted class never changes.
+        precision: "auto" is mixed float16 on GPUs that benefit from it, and float32 elsewhere.
+        augment: Augmentation of training images.
+        features: How to run the frozen part and cache its outputs.
         head: The first phase.
         fine_tune: The second phase.
     """
@@ -219,7 +219,7 @@ class Recipe:
                 _require(came == value, name, f"{str(value).lower()} with head.method = {LINEAR_PROBE!r}", came)
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as nested plain values, without those that are None."""
+        """The settings as nested plain values, without None."""
         return _without_none(dataclasses.asdict(self))
 
     @classmethod
@@ -232,7 +232,7 @@ class Recipe:
         return read_section(cls, values, "")
 
     def with_settings(self, settings: dict[str, Any]) -> "Recipe":
-        """A copy in which dotted keys have new values, e.g. `{"head.epochs": 3}`.
+        """A copy with new values for dotted keys, e.g. `{"head.epochs": 3}`.
 
         Raises:
             SettingError: A key is unknown, or a value has the wrong type or range.
@@ -240,12 +240,12 @@ class Recipe:
         values = self.to_dict()
         for key, value in settings.items():
             *sections, last = key.split(".")
-            place = values
+            section = values
             for name in sections:
-                place = place.setdefault(name, {})
-                if not isinstance(place, dict):
+                section = section.setdefault(name, {})
+                if not isinstance(section, dict):
                     raise SettingError(f"{key!r}: {name!r} is a single setting, not a section.")
-            place[last] = value
+            section[last] = value
         return Recipe.from_dict(values)
 
 
@@ -254,25 +254,25 @@ def _without_none(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_section(kind: type[Section], values: dict[str, Any], prefix: str = "") -> Section:
-    """Make a dataclass from plain values, as they come from TOML or JSON.
+    """Build a dataclass from plain values, as read from TOML or JSON.
 
     Args:
         kind: The dataclass.
-        values: By the names of its fields.
-        prefix: Of the names in messages.
+        values: Values by field name.
+        prefix: Prefix of field names in error messages.
 
     Raises:
         SettingError: A key is unknown, or a value has the wrong type or range.
     """
     hints = typing.get_type_hints(kind)
-    made = {}
+    converted = {}
     for key, value in values.items():
         if key not in hints:
             raise SettingError(
                 f"unknown setting {prefix + key!r}; known here: {', '.join(hints)}.{did_you_mean(key, hints)}"
             )
-        made[key] = _value(hints[key], value, prefix + key)
-    return kind(**made)
+        converted[key] = _value(hints[key], value, prefix + key)
+    return kind(**converted)
 
 
 def _value(hint: Any, value: Any, name: str) -> Any:
@@ -280,7 +280,7 @@ def _value(hint: Any, value: Any, name: str) -> Any:
         if isinstance(value, hint):
             return value
         if not isinstance(value, dict):
-            raise SettingError(f"{name} is a section with settings of its own; it is {value!r}.")
+            raise SettingError(f"{name} must be a section of settings; it is {value!r}.")
         return read_section(hint, value, name + ".")
     if _fits(hint, value):
         return tuple(value) if isinstance(value, list) else float(value) if hint is float else value
@@ -328,14 +328,14 @@ def _words(hint: Any) -> str:
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """Read `KEY=VALUE` as the command line's --set takes it; the value is read as TOML, else as a text.
+    """Parse `KEY=VALUE` from the command line's --set; the value is TOML, or else a text.
 
     Raises:
-        SettingError: There is no `=` in it.
+        SettingError: It has no `=`.
     """
     key, separator, value = text.partition("=")
     if not separator or not key.strip():
-        raise SettingError(f"--set wants KEY=VALUE, for example head.epochs=3; it is {text!r}.")
+        raise SettingError(f"--set takes KEY=VALUE, for example head.epochs=3; it is {text!r}.")
     try:
         return key.strip(), tomllib.loads(f"value = {value.strip()}")["value"]
     except tomllib.TOMLDecodeError:
@@ -346,15 +346,15 @@ def read_recipe(path: Path) -> Recipe:
     """Read a recipe from a TOML file.
 
     Raises:
-        DataNotFoundError: The file is not there.
-        SettingError: It is no TOML, or a setting is wrong.
+        DataNotFoundError: The file does not exist.
+        SettingError: It is not valid TOML, or a setting is wrong.
     """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataNotFoundError(f"recipe file {path} does not exist.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingError(f"recipe file {path} is no valid TOML: {error}.") from error
+        raise SettingError(f"recipe file {path} is not valid TOML: {error}.") from error
     except OSError as error:
         raise SettingError(f"recipe file {path} cannot be read: {error.strerror}.") from error
     return Recipe.from_dict(values)
@@ -365,8 +365,8 @@ def write_recipe(path: Path, recipe: Recipe, opening: str) -> None:
 
     Args:
         path: The file.
-        recipe: What to write.
-        opening: Lines for the top of the file, written as comments: the command, the accuracy to expect.
+        recipe: The recipe.
+        opening: Lines to write as comments at the top: the command, the accuracy to expect.
     """
     comment = "".join(f"# {line}\n" for line in opening.splitlines())
     write_text(path, comment + tomli_w.dumps(recipe.to_dict()))

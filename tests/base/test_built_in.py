@@ -75,6 +75,7 @@ def test_it_steps_in_where_the_weights_of_the_default_cannot_be_had(no_network):
     assert len(warning.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_run_says_at_its_end_what_it_stands_in_for_and_can_be_repeated(no_network, command, tmp_path):
     data = colour_folder(tmp_path / "data")
     settings = ("--head-epochs", 1, "--fine-tune-epochs", 0, "--image-size", 32, "--export", "none")

@@ -31,7 +31,7 @@ def asked(monkeypatch):
 @pytest.mark.parametrize(
     "name",
     [
-        n if n in {"mobilenet", "vgg16", "nasnet_mobile"} else pytest.param(n, marks=pytest.mark.long)
+        n if n in {"mobilenet", "vgg16"} else pytest.param(n, marks=pytest.mark.long)
         for n, base in BASES.items()
         if not base.built_in
     ],
@@ -77,6 +77,7 @@ def test_file_that_holds_no_weights_is_refused(tmp_path):
         build_base("mobilenet", 32, str(tmp_path / "absent.h5"))
 
 
+@pytest.mark.slow
 def test_efficientnet_from_a_file_computes_what_keras_computes_with_its_own_download(monkeypatch, tmp_path):
     """tensorflow#62193: built with weights="imagenet" there is one more rescaling in the graph."""
     start = keras.applications.EfficientNetB0(include_top=False, weights=None, input_shape=(32, 32, 3))

@@ -25,7 +25,7 @@ def test_as_much_is_answered_as_the_precision_allows():
 def test_equal_confidences_are_answered_together():
     same = np.array([[0.9, 0.1]] * 4)
     labels = np.array([0, 0, 0, 1])
-    with pytest.raises(DataError, match=r"no confidence gives 0\.9"):
+    with pytest.raises(DataError, match=r"no threshold reaches precision 0\.9"):
         choose_threshold(labels, same, 0.9)
 
 

@@ -252,7 +252,7 @@ def test_without_the_data_floats_are_compared_on_kept_pictures_and_integers_say_
     assert made.accuracy is None
     assert made.parity.pictures == 16
     assert any("accuracy is not measured" in line for line in said)
-    with pytest.raises(ExportError, match="calibrated on training pictures"):
+    with pytest.raises(ExportError, match="calibrated on training images"):
         copied.export("tflite-int8")
     with pytest.raises(ExportError, match="its accuracy drop is unknown"):
         copied.export("tflite", max_drop=1)
@@ -269,7 +269,7 @@ def test_the_best_file_within_a_budget_is_kept_and_the_others_are_not(copied, ru
     kept = [name for name in VARIANTS if (copied.folder / formats.find_format(name).file).exists()]
     assert kept == [found.kept.format]
     assert [one.format for _, one in found.tried] == list(formats.TRIED)
-    assert repr(found) == f"Search(4 files tried; kept {found.kept.format} of {copied.folder})"
+    assert repr(found) == f"Search(4 files tried; best: {found.kept.format} of {copied.folder})"
     assert found._repr_html_().count("<tr>") == 1 + len(found.tried)
 
 
@@ -308,7 +308,7 @@ def test_wrong_usage_of_export_is_said(copied, command, words):
 def test_runs_of_other_classes_do_not_compete(copied, run):
     other = load_run(run.folder)
     update_manifest(other.folder, classes=("x", "y", "z"))
-    with pytest.raises(SettingError, match="names other classes"):
+    with pytest.raises(SettingError, match="differ in task or classes"):
         pipeline.export_within([copied, other], "4MB")
 
 

@@ -62,6 +62,7 @@ def pictures():
     return small.repeat(8, axis=1).repeat(8, axis=2)
 
 
+@pytest.mark.slow
 def test_a_real_base_says_nearly_the_same_with_rounded_kernels(mini, pictures):
     seen, others = pictures[::2], pictures[1::2].astype(np.float32)
     kernels = rounded_kernels(mini, seen)

@@ -62,7 +62,14 @@ def test_more_than_a_batch_is_run(frozen, expected):
     np.testing.assert_allclose(KerasEngine(frozen).run(many)[1], np.tile(expected[1], (8, 1)), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v3_small", pytest.param("convnext_tiny", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mobilenet",
+        pytest.param("mobilenet_v3_small", marks=pytest.mark.slow),
+        pytest.param("convnext_tiny", marks=pytest.mark.long),
+    ],
+)
 def test_litert_agrees_with_keras_on_real_bases(name):
     model = model_to(build_base(name, 32, "random", seed=1), [POOLED_TAP])
     pictures = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)

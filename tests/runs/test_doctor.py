@@ -176,7 +176,7 @@ def contents(root):
 def test_nothing_is_found_where_nothing_is_wrong(drawn):
     found = tr.check(drawn, suspects=False)
     assert found.findings == ()
-    assert repr(found) == "Diagnosis(72 examples; nothing; labels were not judged: it was not asked for)"
+    assert repr(found) == "Diagnosis(72 examples; nothing; labels were not judged: not requested)"
 
 
 def test_every_planted_fault_is_found_and_nothing_is_touched(data):

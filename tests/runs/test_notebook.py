@@ -73,7 +73,7 @@ def test_the_report_is_made_again_without_the_data_and_says_what_is_missing(alon
     assert code == 0, errors
     assert str(alone.folder / "report.html") in shown
     page = (alone.folder / "report.html").read_text(encoding="utf-8")
-    assert "No photos are shown, because the training data is not at hand" in page
+    assert "No photos are shown, because the training data is not available" in page
     assert "data:image/jpeg" not in page
     assert "Reliability diagram" in page
 
@@ -115,7 +115,7 @@ def test_a_report_that_fails_does_not_cost_the_run(trained, monkeypatch):
     said = []
     report_or_warn(trained, quiet, said.append)
     assert said == [
-        f"warning: the report is not written: a plot failed. Try again with tfransfer report {trained.folder}"
+        f"warning: the report was not written: a plot failed. Try again with tfransfer report {trained.folder}"
     ]
 
 
@@ -139,7 +139,7 @@ def test_explain_gives_a_heat_map_of_the_model_s_size_and_what_was_said(trained)
         assert trained.explain(picture, label="red").label == "red"
     with pytest.raises(tr.TransferError, match="no class 'pink'"):
         trained.explain(path, label="pink")
-    with pytest.raises(tr.TransferError, match="one picture"):
+    with pytest.raises(tr.TransferError, match="one image"):
         trained.explain([path, path])
 
 

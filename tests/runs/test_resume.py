@@ -166,7 +166,7 @@ def test_stopped_before_its_manifest_a_run_leaves_nothing_and_a_killed_one_is_no
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(start, "write_recipe", stop)
-        with pytest.raises(Stopped, match="nothing is left of it"):
+        with pytest.raises(Stopped, match="nothing was saved"):
             pipeline.train(colour_photos, tiny_model(), out=out, **TINY)
     assert not out.exists()
     out.mkdir()
@@ -193,7 +193,7 @@ def test_two_processes_do_not_train_into_one_folder(halfway, colour_photos):
 
 def test_a_stopped_replacement_is_not_thrown_away_unasked(halfway, colour_photos, tmp_path):
     halfway.rename(run_folder.aside_of(tmp_path / "new"))
-    with pytest.raises(FileExistsError, match="did not come to its end: say --resume"):
+    with pytest.raises(FileExistsError, match=r"unfinished run that was to replace .*: use --resume"):
         pipeline.train(colour_photos, tiny_model(), out=tmp_path / "new", **TINY)
     assert (run_folder.aside_of(tmp_path / "new") / run_folder.STATE).exists()
 
@@ -207,7 +207,7 @@ def test_a_failed_swap_puts_the_old_run_back(tmp_path):
 
 
 def test_another_loss_is_refused(halfway, colour_photos):
-    with pytest.raises(SettingError, match="was begun with loss and metrics"):
+    with pytest.raises(SettingError, match="was started with loss and metrics"):
         pipeline.train(colour_photos, tiny_model(), out=halfway, resume=True, loss="mse", **TINY)
 
 
@@ -236,7 +236,7 @@ def test_manifest_says_where_a_stopped_run_stands(halfway):
 def test_unfinished_run_is_refused_with_what_to_do(halfway, colour_photos):
     with pytest.raises(RunError, match="--resume"):
         pipeline.evaluate(halfway)
-    with pytest.raises(FileExistsError, match="is not finished: say --resume"):
+    with pytest.raises(FileExistsError, match="is not finished: use --resume"):
         pipeline.train(colour_photos, tiny_model(), out=halfway, **TINY)
 
 
@@ -258,7 +258,7 @@ def test_settings_need_not_be_said_again_and_callbacks_without_a_state_are_named
     assert [row["loss"] for row in run.history] == [row["loss"] for row in undisturbed.history]
     assert {path.name for path in halfway.iterdir()} == {path.name for path in undisturbed.folder.iterdir()}
     assert "progress" not in run.manifest
-    assert "stands in epoch 2 of the fine-tune phase" in said[0]
+    assert "which stopped in epoch 2 of the fine-tune phase" in said[0]
     assert any("Watch have no state() and restore()" in line for line in said)
 
 
@@ -276,7 +276,7 @@ def test_another_base_is_refused(halfway, colour_photos):
     other.set_weights([0.5 * weight for weight in other.get_weights()])
     with pytest.raises(BaseModelError, match="weights or layers differ"):
         pipeline.train(colour_photos, other, out=halfway, resume=True, **TINY)
-    with pytest.raises(SettingError, match="give it as base again"):
+    with pytest.raises(SettingError, match="pass it as base again"):
         pipeline.train(colour_photos, out=halfway, resume=True, exports=[])
 
 
@@ -296,7 +296,7 @@ def test_damaged_state_is_refused(halfway, colour_photos, harm):
 def test_damaged_manifest_is_refused(halfway, colour_photos, harm):
     manifest = json.loads((halfway / "manifest.json").read_text())
     (halfway / "manifest.json").write_text(json.dumps(manifest | harm))
-    with pytest.raises(RunError, match="cannot be gone on with"):
+    with pytest.raises(RunError, match="cannot be resumed"):
         pipeline.train(colour_photos, tiny_model(), out=halfway, resume=True, **TINY)
 
 
@@ -332,7 +332,7 @@ def test_resume_begins_where_nothing_is_left_and_adds_the_exports_that_a_finishe
     assert not (out / ".writing-x").exists()
     assert (out / "model.tflite").is_file()
     assert (out / "model.keras").read_bytes() == hashed
-    assert "came to its end before" in said[0]
+    assert "is already finished" in said[0]
     assert set(run.manifest["exports"]) == {"keras", "tflite"}
 
 

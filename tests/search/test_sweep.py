@@ -65,6 +65,7 @@ def test_the_best_ones_recipe_is_what_was_trained(whole):
     assert read_recipe(whole.folder / "best.toml") == whole.recipe
 
 
+@pytest.mark.slow
 def test_killed_after_the_first_row_it_goes_on_and_ends_as_if_never_stopped(dataset, whole, tmp_path, monkeypatch):
     place, began, trained = tmp_path / "sweep", [], trial.Trial._train
 

@@ -40,5 +40,5 @@ def test_reliability_bins_hold_every_answer_once_and_the_right_share():
     confidence = np.array([0.05, 0.55, 0.58, 1.0, 0.95])
     found = bins(confidence, np.array([0, 1, 0, 1, 1]))
     assert [b.count for b in found] == [1, 2, 2]
-    assert [b.right for b in found] == [0.0, 0.5, 1.0]
+    assert [b.accuracy for b in found] == [0.0, 0.5, 1.0]
     assert found[1].confidence == pytest.approx(0.565)

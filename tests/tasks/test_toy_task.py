@@ -160,7 +160,7 @@ def test_its_words_and_figures_are_in_the_report_the_model_card_and_the_table_of
     assert f"quadratic kappa over {run.metrics['test']['n']} test photos" in page
     assert "95% interval: " in page
     assert "mean error in grades" in page
-    assert "Predictions against true values" in page
+    assert "Predicted over true values" in page
     assert "Curves of closeness" in page
     assert "Most grades off" in page
     card = model_card(run.manifest.to_dict(), run.metrics, run.manifest["exports"])
@@ -177,7 +177,7 @@ def test_plain_values_of_a_run_name_the_task(run):
 
 
 def test_two_tasks_cannot_have_one_name_and_an_unknown_one_is_answered_with_a_hint():
-    with pytest.raises(SettingError, match="there is a task 'grades' already"):
+    with pytest.raises(SettingError, match="a task 'grades' is already registered"):
         register(Grades())
     with pytest.raises(SettingError, match="Did you mean grades"):
         find_task("grade")

@@ -49,6 +49,7 @@ def ends(flower_photos, tmp_path_factory):
     return trained(some_flowers(flower_photos, folder / "data", per_class=21)[0].parent.parent, folder, *variants)
 
 
+@pytest.mark.slow
 def test_two_devices_of_one_machine_train_as_one_does(ends):
     assert ends["two"][2] == 2
     check_same(ends, "two")
@@ -64,10 +65,12 @@ def test_two_workers_train_as_one_does_and_so_do_devices_on_pixels(flower_photos
     check_same(ends, "two plain", "one plain")
 
 
+@pytest.mark.slow
 def test_a_batch_in_pieces_gives_the_same_gradients(ends):
     check_same(ends, "in pieces")
 
 
+@pytest.mark.slow
 def test_rates_by_layer_and_averaged_weights_are_the_same_on_two_devices(ends):
     check_same(ends, "two adamw", "one adamw", few=0.001)  # Adam divides by small numbers
     assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(ends["one"][0], ends["one adamw"][0], strict=True))
@@ -114,7 +117,7 @@ def test_a_batch_grows_with_the_devices_and_is_shared_equally(settings, images, 
 
 
 def test_a_batch_that_cannot_be_shared_is_refused():
-    with pytest.raises(SettingError, match="batch_size is 30, which 4 devices cannot share equally; say 28 or 32"):
+    with pytest.raises(SettingError, match="batch_size is 30, which 4 devices cannot share equally: use 28 or 32"):
         make_plan(recipe(batch_size=30), tiny_base(), 1000, "float32", Replicas())
     with pytest.raises(SettingError, match="3 training examples are too few"):
         make_plan(recipe(), tiny_base(), 3, "float32", Replicas(name="4 GPUs"))
@@ -128,7 +131,7 @@ def test_a_batch_that_cannot_be_shared_is_refused():
         ("gpu:7", "TensorFlow finds"),
         ("cpu:0,0", "TensorFlow finds 1 CPU here"),
         ("cpu:5", "TensorFlow finds 1 CPU here"),
-        ("tpu", "there is no TPU to be reached"),
+        ("tpu", "no TPU can be reached"),
     ],
 )
 def test_devices_that_are_not_there_are_named(setting, message):
@@ -170,7 +173,7 @@ def test_tf_config_of_one_worker_is_one_device():
 
 def test_what_is_chosen_is_said():
     devices = choose_devices("cpu", {})
-    assert (devices.name, devices.why) == ("one CPU", "asked for")
+    assert (devices.name, devices.why) == ("one CPU", "as requested")
     assert devices.agreed(b"as it is") == b"as it is"
     assert devices.any(True) and not devices.any(False)
     if not tf.config.list_physical_devices("GPU"):
@@ -203,7 +206,7 @@ def test_workers_with_other_pictures_are_refused_together(tmp_path):
     one = colour_folder(tmp_path / "one", per_class=12, size=32)
     other = shutil.copytree(one, tmp_path / "other")
     shutil.copy(one / "red" / "003.png", other / "red" / "004.png")
-    with pytest.raises(AssertionError, match="worker 1 has another data than worker 0"):
+    with pytest.raises(AssertionError, match="worker 1's data differs from worker 0's"):
         trained(one, tmp_path, WORKERS | {"data": [str(one), str(other)]})
 
 

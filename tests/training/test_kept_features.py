@@ -54,8 +54,8 @@ def losses(dataset, base, phase, kept, **settings):
             seen.append(logs["val_loss"])
 
     if kept:
-        made = world.kept_batches(phase, parts, EPOCHS)(8)
-        assert made.kept
+        made = world.cached_batches(phase, parts, EPOCHS)(8)
+        assert made.cached
     else:
         made = world.pixel_batches(phase, EPOCHS, views=2)(8)
     loop.run(made, EPOCHS, [Watch()])
@@ -112,6 +112,7 @@ def run(world):
     return train_phases(world, lambda phase: (), quiet, said.append), said
 
 
+@pytest.mark.slow
 def test_kept_features_train_about_as_pixels_do(dataset):
     """By default: float16, and whichever engine is chosen."""
     world = session(dataset, head__epochs=4)

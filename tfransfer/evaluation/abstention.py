@@ -12,11 +12,11 @@ from tfransfer.errors import DataError, SettingError
 
 @dataclass(frozen=True)
 class Selective:
-    """What a model that may abstain does on some examples.
+    """The result of a model that may abstain.
 
     Attributes:
-        coverage: Share of the examples that it answers.
-        top1: Share of right answers among those; None where it answers nothing.
+        coverage: Share of the examples that it does not abstain from.
+        top1: Top-1 accuracy on those; None if it abstains from all.
     """
 
     coverage: float
@@ -24,39 +24,40 @@ class Selective:
 
 
 def choose_threshold(labels: np.ndarray, probabilities: np.ndarray, precision: float) -> float:
-    """The lowest confidence from which on a model is right often enough.
+    """The lowest confidence threshold that reaches a precision.
 
     Args:
-        labels: Of the validation split, integers, shape (n,).
+        labels: Labels of the validation split, integers, shape (n,).
         probabilities: Shape (n, classes).
-        precision: Share of right answers that is wanted among those that are given, in (0, 1).
+        precision: Requested share of correct predictions above the threshold, in (0, 1).
 
     Returns:
-        In [0, 1], in the middle between two confidences that were seen; 0 answers everything.
+        In [0, 1], halfway between two observed confidences; 0 if the model need not abstain at all.
 
     Raises:
         SettingError: The precision is out of range.
-        DataError: It is not reached, however little is answered.
+        DataError: No threshold reaches the precision.
     """
     if not 0 < precision < 1:
         raise SettingError(f"precision must be between 0 and 1, for example 0.98; it is {precision!r}.")
     confidence = probabilities.max(axis=1)
     order = np.argsort(-confidence, kind="stable")
-    right = (probabilities.argmax(axis=1) == labels)[order]
-    reached = right.cumsum() / np.arange(1, len(right) + 1)
+    correct = (probabilities.argmax(axis=1) == labels)[order]
+    reached = correct.cumsum() / np.arange(1, len(correct) + 1)
     ranked = confidence[order]
-    ends = np.append(ranked[1:] < ranked[:-1], True)  # equal confidences are answered together
-    enough = np.flatnonzero((reached >= precision) & ends)
-    if not len(enough):
+    ends = np.append(ranked[1:] < ranked[:-1], True)  # no threshold separates equal confidences
+    candidates = np.flatnonzero((reached >= precision) & ends)
+    if not len(candidates):
         raise DataError(
-            f"no confidence gives {precision:g} right answers on validation: even the surest are wrong too often."
+            f"no threshold reaches precision {precision:g} on validation, as even the most confident predictions are "
+            "wrong too often: choose a lower precision."
         )
-    last = int(enough[-1])
+    last = int(candidates[-1])
     return 0.0 if last == len(ranked) - 1 else float((ranked[last] + ranked[last + 1]) / 2)
 
 
 def selective(labels: np.ndarray, probabilities: np.ndarray, threshold: float) -> Selective:
-    """What comes of a threshold on other examples; arguments as for `choose_threshold`."""
-    answered = probabilities.max(axis=1) >= threshold
-    right = (probabilities.argmax(axis=1) == labels)[answered]
-    return Selective(float(answered.mean()), float(right.mean()) if len(right) else None)
+    """Coverage and accuracy at a threshold; arguments as in `choose_threshold`."""
+    covered = probabilities.max(axis=1) >= threshold
+    correct = (probabilities.argmax(axis=1) == labels)[covered]
+    return Selective(float(covered.mean()), float(correct.mean()) if len(correct) else None)

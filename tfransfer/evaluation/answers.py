@@ -1,4 +1,4 @@
-"""What a model said of a split, kept in the run's folder so that a report can be made without the data."""
+"""A model's outputs on a split, saved in the run's folder so that a report needs no data."""
 
 import zipfile
 import zlib
@@ -17,16 +17,16 @@ _FEWEST = 3
 
 @dataclass(frozen=True)
 class Answers:
-    """A model's answers to one split.
+    """A model's outputs on one split, with a two-dimensional map of its examples.
 
     Attributes:
-        split: "test", or "validation" where there is no test split.
-        paths: Of the examples, in order.
-        targets: What was right, float32, shape (n, outputs).
+        split: "test", or "validation" if there is no test split.
+        paths: Paths of the examples, in order.
+        targets: Ground truth, float32, shape (n, outputs).
         outputs: Probabilities or values, float32, shape (n, outputs).
-        positions: Of the examples on the flat map, int64, shape (k,).
-        points: Where these lie, float32, shape (k, 2), in [0, 1].
-        method: How the map was made: "t-SNE", "PCA", or empty where there is none.
+        positions: Positions of the examples on the map, int64, shape (k,).
+        points: Their coordinates, float32, shape (k, 2), in [0, 1].
+        method: Method of the map: "t-SNE", "PCA", or empty if there is none.
     """
 
     split: str
@@ -38,21 +38,21 @@ class Answers:
     method: str = ""
 
 
-def answers_of(split: str, said: Predictions) -> Answers:
-    """What is kept of a model's answers; the map is made of their features where these were kept."""
+def answers_of(split: str, predictions: Predictions) -> Answers:
+    """The outputs to save, with a map if the predictions have features."""
     positions, points, method = np.zeros(0, np.int64), np.zeros((0, 2), np.float32), ""
-    if said.features is not None and len(said.features) >= _FEWEST:
+    if predictions.features is not None and len(predictions.features) >= _FEWEST:
         try:
-            points, method = flat_map(said.features)
-            positions = said.positions
-        except (ValueError, ArithmeticError, np.linalg.LinAlgError):  # features that cannot be laid out have no map
+            points, method = flat_map(predictions.features)
+            positions = predictions.positions
+        except (ValueError, ArithmeticError, np.linalg.LinAlgError):  # degenerate features have no map
             points = np.zeros((0, 2), np.float32)
-    paths = tuple(example.path for example in said.examples)
-    return Answers(split, paths, said.targets, said.outputs, positions, points, method)
+    paths = tuple(example.path for example in predictions.examples)
+    return Answers(split, paths, predictions.targets, predictions.outputs, positions, points, method)
 
 
 def write_answers(path: Path, answers: Answers) -> None:
-    """Write them as plain arrays."""
+    """Write the outputs as plain arrays."""
     with whole(path) as temporary:
         np.savez_compressed(
             temporary, split=np.array(answers.split), paths=np.array(answers.paths, np.str_), targets=answers.targets,
@@ -62,15 +62,15 @@ def write_answers(path: Path, answers: Answers) -> None:
 
 
 def read_answers(path: Path, classes: Sequence[str]) -> Answers | None:
-    """Read what `write_answers` wrote; None where it is not there, damaged, or of other classes."""
+    """Read what `write_answers` wrote; None if the file is missing, damaged, or of other classes."""
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as kept:
-            found = Answers(
-                str(kept["split"]), tuple(map(str, kept["paths"])), kept["targets"], kept["outputs"],
-                kept["positions"], kept["points"], str(kept["method"]),
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            answers = Answers(
+                str(archive["split"]), tuple(map(str, archive["paths"])), archive["targets"], archive["outputs"],
+                archive["positions"], archive["points"], str(archive["method"]),
             )  # fmt: skip
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
-    shape = (len(found.paths), len(classes))
-    sound = found.targets.shape == found.outputs.shape == shape and len(found.positions) == len(found.points)
-    return found if sound else None
+    shape = (len(answers.paths), len(classes))
+    valid = answers.targets.shape == answers.outputs.shape == shape and len(answers.positions) == len(answers.points)
+    return answers if valid else None

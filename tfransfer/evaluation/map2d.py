@@ -1,31 +1,31 @@
-"""A flat map of what a base says of examples: what looks alike to the network lies together."""
+"""A two-dimensional map of a base's features, with similar examples close together."""
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-# t-SNE takes about a second for this many on two cores, and grows faster than they do.
+# t-SNE takes about a second for this many examples on two cores, and its time grows faster than their number.
 LIMIT = 600
 _COMPONENTS, _FEWEST = 40, 12
 TSNE, PCA = "t-SNE", "PCA"
 
 
 def flat_map(features: np.ndarray, seed: int = 0) -> tuple[np.ndarray, str]:
-    """Lay examples out in two dimensions.
+    """Project features to two dimensions.
 
-    Source: L. van der Maaten and G. Hinton, "Visualizing Data using t-SNE", JMLR 9 (2008), on principal components; a
-    few examples, and more than are cheap, get the first two principal components alone.
+    Source: L. van der Maaten and G. Hinton, "Visualizing Data using t-SNE", JMLR 9 (2008), on principal components. For
+    fewer than 12 or more than 600 examples, the first two principal components are used alone.
 
     Args:
-        features: Shape (n, width), n of at least 3.
+        features: Shape (n, width), n at least 3.
         seed: Of t-SNE.
 
     Returns:
-        float32 (n, 2), each column in [0, 1], and how it was made: "t-SNE" or "PCA".
+        float32 (n, 2), each column in [0, 1], and the method: "t-SNE" or "PCA".
     """
     from sklearn.decomposition import PCA as Components  # here, because it takes a second to load
 
     values, method = np.nan_to_num(features.astype(np.float32)), PCA
-    # With more threads than one, so small a problem takes ten times as long on a machine that does other work, too.
+    # On a busy machine, so small a problem takes ten times as long with several threads.
     with threadpool_limits(1), np.errstate(all="ignore"):  # equal features have no variance to share
         flat = Components(min(_COMPONENTS, *values.shape), random_state=seed).fit_transform(values)
         if _FEWEST <= len(values) <= LIMIT and flat.shape[1] > 1 and np.ptp(flat) > 0:

@@ -1,4 +1,4 @@
-"""Plots from plain values, as figures that show themselves in a notebook and never touch pyplot's state."""
+"""Plots from plain values, as figures that a notebook displays without pyplot's global state."""
 
 import io
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ from tfransfer.tasks.task import metric_name
 
 INK, FAINT, GRID = "#1c2733", "#5b6875", "#d5dbe1"
 BLUE, ORANGE, RED = "#1f6fb4", "#b9540b", "#c02d3c"
-# Of classes; told apart by people who do not see all colours, too, because marks differ as well.
+# Colours of classes; the marks differ as well, for readers who cannot distinguish all colours.
 SERIES = (BLUE, ORANGE, "#25814a", "#8a4fb0", "#a8326e", "#6b5a10", "#0b7f8a", "#59636e")
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
-# More classes than this are not told apart in a map, nor named in a matrix.
+# With more classes than this, a map does not distinguish them, and a matrix shows no names.
 MOST_MARKED, MOST_NAMED = 24, 30
 _WIDTH, _HEIGHT = 4.6, 3.3
 _FORMS = (".png", ".svg", ".pdf")
@@ -30,7 +30,7 @@ _PHASES = {"head": "head", "fine_tune": "fine-tune"}
 
 
 class Plot(Figure):
-    """A figure that a notebook shows as a picture, whatever pyplot's backend is."""
+    """A figure that a notebook displays as an image, whatever pyplot's backend."""
 
     def _repr_png_(self) -> bytes:
         stream = io.BytesIO()
@@ -39,21 +39,21 @@ class Plot(Figure):
 
 
 def require_plot_file(path: Path) -> None:
-    """See that a plot can be written in the form that a file's name asks for.
+    """Check that plots can be written in the format of a file's name.
 
     Raises:
-        SettingError: It cannot.
+        SettingError: They cannot.
     """
     if path.suffix.lower() not in _FORMS:
-        raise SettingError(f"a plot is a .png, .svg or .pdf file; it is {path.name!r}.")
+        raise SettingError(f"a plot is a .png, .svg or .pdf file, not {path.name!r}.")
 
 
 def write_plot(plot: Figure, path: Path) -> None:
-    """Write a plot whole or not at all, in the form that the file's name asks for.
+    """Write a plot atomically, in the format of the file's name.
 
     Raises:
-        SettingError: Plots have no such form.
-        WriteError: It cannot be written.
+        SettingError: Plots cannot be written in this format.
+        WriteError: The file cannot be written.
     """
     require_plot_file(path)
     with whole(path) as temporary:
@@ -77,7 +77,7 @@ def _axes(plot: Plot, *place: Any) -> Axes:
 
 
 def _bare_axes(plot: Plot) -> Axes:
-    """Axes without numbers, for a map whose directions mean nothing."""
+    """Axes without numbers, for a map whose axes have no meaning."""
     axes = _axes(plot)
     axes.grid(visible=False)
     axes.set(xticks=[], yticks=[])
@@ -92,38 +92,39 @@ def _label(axes: Axes, across: str, up: str) -> None:
 
 
 def column(rows: Sequence[dict[str, Any]], key: str) -> np.ndarray:
-    """A column of `history.csv` as numbers, float64 (n,); what is missing is NaN."""
+    """A column of `history.csv` as numbers, float64 (n,), with NaN for missing values."""
     return np.array([float(row.get(key) or "nan") for row in rows])
 
 
 def boundary(rows: Sequence[dict[str, Any]]) -> int:
-    """How many rows belong to the first phase."""
+    """The number of rows of the first phase."""
     return sum(row["phase"] == rows[0]["phase"] for row in rows) if rows else 0
 
 
-def history(rows: Sequence[dict[str, Any]], keys: Sequence[str], kept: int | None = None) -> Plot:
+def history(rows: Sequence[dict[str, Any]], keys: Sequence[str], selected: int | None = None) -> Plot:
     """Learning curves of both phases, a panel for each metric.
 
     Args:
-        rows: Of `history.csv`: phase, and for each key a column and one with `val_` before it.
+        rows: Rows of `history.csv`: phase, and for each key a column and one prefixed with `val_`.
         keys: For example "loss" and "top1".
-        kept: Position of the row whose weights were kept.
+        selected: Position of the selected epoch's row.
     """
     plot = _plot(height=2.9 * len(keys))
     for number, key in enumerate(keys, 1):
         axes = _axes(plot, len(keys), 1, number)
-        _curves(axes, rows, key, kept)
+        _curves(axes, rows, key, selected)
     return plot
 
 
-def _curves(axes: Axes, rows: Sequence[dict[str, Any]], key: str, kept: int | None) -> None:
+def _curves(axes: Axes, rows: Sequence[dict[str, Any]], key: str, selected: int | None) -> None:
     epochs = np.arange(1, len(rows) + 1)
     for name, of, colour, mark in (("training", key, ORANGE, "s"), ("validation", f"val_{key}", BLUE, "o")):
         values = column(rows, of)
         if np.isfinite(values).any():
             axes.plot(epochs, values, color=colour, marker=mark, markersize=3.5, linewidth=1.8, label=name)
-            if kept is not None and of != key and np.isfinite(values[kept]):
-                axes.plot(epochs[kept], values[kept], "o", markersize=10, fillstyle="none", color=INK, label="kept")
+            if selected is not None and of != key and np.isfinite(values[selected]):
+                axes.plot(epochs[selected], values[selected], "o", markersize=10, fillstyle="none", color=INK,
+                          label="selected")  # fmt: skip
     first = boundary(rows)
     if 0 < first < len(rows):
         axes.axvline(first + 0.5, color=INK, linewidth=1, linestyle=(0, (4, 3)))
@@ -140,11 +141,11 @@ def _curves(axes: Axes, rows: Sequence[dict[str, Any]], key: str, kept: int | No
 
 
 def learning_rates(rates: Sequence[float], losses: Sequence[float], suggestion: float) -> Plot:
-    """Validation loss over the learning rate, with the one that is suggested.
+    """Validation loss over the learning rate, with the suggested rate.
 
     Args:
-        rates: From the lowest.
-        losses: One for each; far higher ones than most are cut off at the top.
+        rates: Learning rates, from the lowest.
+        losses: The loss of each; losses far above the median are cut off at the top.
         suggestion: One of the rates.
     """
     plot = _plot()
@@ -163,13 +164,13 @@ def learning_rates(rates: Sequence[float], losses: Sequence[float], suggestion: 
 def trials(
     lines: dict[str, list[tuple[float, float]]], flat: dict[str, float], score: str, best: tuple[float, float] | None
 ) -> Plot:
-    """The score on validation over the learning rate, a line for each base and depth.
+    """Validation score over the learning rate, a line for each base and depth.
 
     Args:
         lines: By name, pairs of a learning rate and a score.
-        flat: By name, scores of what has no learning rate: drawn across.
-        score: What the scores are.
-        best: Learning rate and score of the best; None where that has no rate.
+        flat: By name, scores of trials without a learning rate, drawn as horizontal lines.
+        score: Name of the score.
+        best: Learning rate and score of the best trial; None if that has no rate.
     """
     plot = _plot(6.4, 4.2)
     axes = _axes(plot)
@@ -189,12 +190,12 @@ def trials(
 
 
 def confusion(matrix: np.ndarray, classes: Sequence[str], named: bool = True) -> Plot:
-    """A confusion matrix; colours are shares of each true class.
+    """A confusion matrix, coloured by the share of each true class.
 
     Args:
         matrix: Counts, shape (classes, classes): rows are true classes, columns predicted ones.
-        classes: Class names; numbers stand for them where the plot's font lacks their letters.
-        named: Write names and counts, where there are at most 30 classes.
+        classes: Class names; replaced by numbers if the plot's font lacks any of their letters.
+        named: Whether to write names and counts, with at most 30 classes.
     """
     named = named and len(classes) <= MOST_NAMED
     side = min(9.0, 2.2 + 0.45 * len(classes)) if named else 4.6
@@ -208,8 +209,8 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], named: bool = True) ->
         names = drawable(classes)
         axes.set_xticks(range(len(names)), names, rotation=45 if len(names) > 2 else 0, ha="right", parse_math=False)
         axes.set_yticks(range(len(names)), names, parse_math=False)
-        for (row, col), times in np.ndenumerate(matrix):
-            axes.text(col, row, str(times) if times else "·", ha="center", va="center", fontsize=9,
+        for (row, col), count in np.ndenumerate(matrix):
+            axes.text(col, row, str(count) if count else "·", ha="center", va="center", fontsize=9,
                       color="white" if shares[row, col] > 0.5 else INK)  # fmt: skip
     else:
         axes.set_xticks([])
@@ -218,7 +219,7 @@ def confusion(matrix: np.ndarray, classes: Sequence[str], named: bool = True) ->
 
 
 def drawable(names: Sequence[str]) -> list[str]:
-    """Names as a plot can show them: all as numbers where its font lacks a letter of any of them."""
+    """Names as a plot can draw them: shortened, or all as numbers if its font lacks any of their letters."""
     font = font_manager.get_font(font_manager.findfont("DejaVu Sans"))
     shown = [name if len(name) <= 24 else f"{name[:23]}…" for name in names]
     if all(font.get_char_index(ord(letter)) for name in shown for letter in name):
@@ -227,47 +228,47 @@ def drawable(names: Sequence[str]) -> list[str]:
 
 
 def reliability(bins: Sequence[Bin]) -> Plot:
-    """How often the model was right against how sure it was, with how many answers were so sure."""
+    """A reliability diagram: accuracy over confidence, with the number of predictions in each bin below."""
     plot = _plot(height=3.8)
     grid = plot.add_gridspec(2, 1, height_ratios=(3, 1))
     axes = _axes(plot, grid[0])
-    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1.2, linestyle=(0, (4, 3)), label="as sure as right")
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1.2, linestyle=(0, (4, 3)), label="calibrated")
     middles, widths = [(b.low + b.high) / 2 for b in bins], [0.92 * (b.high - b.low) for b in bins]
-    shares = np.array([b.right for b in bins])
-    axes.bar(middles, shares, widths, color=BLUE, alpha=0.45, linewidth=0, label="the model")
-    spread = np.array([wilson(round(b.right * b.count), b.count) for b in bins]).T
-    reach = np.maximum([shares - spread[0], spread[1] - shares], 0)
-    axes.errorbar(middles, shares, reach, fmt="none", ecolor=INK, elinewidth=1.2, capsize=3, label="95% interval")
+    accuracies = np.array([b.accuracy for b in bins])
+    axes.bar(middles, accuracies, widths, color=BLUE, alpha=0.45, linewidth=0, label="the model")
+    interval = np.array([wilson(round(b.accuracy * b.count), b.count) for b in bins]).T
+    error = np.maximum([accuracies - interval[0], interval[1] - accuracies], 0)
+    axes.errorbar(middles, accuracies, error, fmt="none", ecolor=INK, elinewidth=1.2, capsize=3, label="95% interval")
     axes.set(xlim=(0, 1), ylim=(0, 1.03))
     axes.set_xticklabels([])
     axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
-    _label(axes, "", "right")
+    _label(axes, "", "accuracy")
     axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="upper left")
     below = _axes(plot, grid[1])
     below.bar(middles, [b.count for b in bins], widths, color=FAINT, linewidth=0)
     below.set_xlim(0, 1)
     below.yaxis.set_major_locator(MaxNLocator(2, integer=True))
     below.xaxis.set_major_formatter(PercentFormatter(1, 0))
-    _label(below, "how sure", "answers")
+    _label(below, "confidence", "predictions")
     return plot
 
 
-def said_against_right(right: np.ndarray, said: np.ndarray) -> Plot:
-    """Predicted against true numbers, both (n,); on the line the model is exact."""
+def predicted_over_true(targets: np.ndarray, predicted: np.ndarray) -> Plot:
+    """Predicted over true values, both (n,), with the line of a perfect model."""
     plot = _plot(height=4.2)
     axes = _axes(plot)
-    ends = [min(right.min(), said.min()), max(right.max(), said.max())]
+    ends = [min(targets.min(), predicted.min()), max(targets.max(), predicted.max())]
     axes.plot(ends, ends, color=FAINT, linewidth=1.2, linestyle=(0, (4, 3)))
-    axes.plot(right, said, "o", color=BLUE, markersize=4, alpha=0.6, markeredgewidth=0)
+    axes.plot(targets, predicted, "o", color=BLUE, markersize=4, alpha=0.6, markeredgewidth=0)
     _label(axes, "true", "predicted")
     return plot
 
 
-def residuals(right: np.ndarray, said: np.ndarray) -> Plot:
-    """How errors of a number, predicted minus true, are spread; both (n,)."""
+def residuals(targets: np.ndarray, predicted: np.ndarray) -> Plot:
+    """Histogram of errors, predicted minus true; both (n,)."""
     plot = _plot(height=4.2)
     axes = _axes(plot)
-    axes.hist(said - right, bins=min(40, max(5, len(right) // 8)), color=BLUE, alpha=0.8, linewidth=0)
+    axes.hist(predicted - targets, bins=min(40, max(5, len(targets) // 8)), color=BLUE, alpha=0.8, linewidth=0)
     axes.axvline(0, color=INK, linewidth=1)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     _label(axes, "predicted minus true", "examples")
@@ -275,32 +276,32 @@ def residuals(right: np.ndarray, said: np.ndarray) -> Plot:
 
 
 def flat_map(points: np.ndarray, labels: np.ndarray, classes: int, wrong: np.ndarray | None = None) -> Plot:
-    """Examples on a flat map, a colour and a mark for each class; a ring is around what the model got wrong.
+    """A map of examples, with a colour and a mark for each class, and a ring around each wrong prediction.
 
     Args:
         points: Shape (n, 2).
         labels: Integers, shape (n,).
-        classes: How many there are; more than 24 are not told apart.
-        wrong: Whether the model got each wrong, shape (n,).
+        classes: Number of classes; more than 24 are not distinguished.
+        wrong: Whether each prediction is wrong, shape (n,).
     """
     plot = _plot(5.6, 4.6)
     axes = _bare_axes(plot)
-    several = classes <= MOST_MARKED
-    for label in range(classes if several else 1):
-        own = points[labels == label] if several else points
-        colour, mark = series(label) if several else (FAINT, "o")
-        axes.plot(own[:, 0], own[:, 1], mark, color=colour, markersize=5, alpha=0.8, markeredgewidth=0)
+    distinct = classes <= MOST_MARKED
+    for label in range(classes if distinct else 1):
+        of_class = points[labels == label] if distinct else points
+        colour, mark = series(label) if distinct else (FAINT, "o")
+        axes.plot(of_class[:, 0], of_class[:, 1], mark, color=colour, markersize=5, alpha=0.8, markeredgewidth=0)
     if wrong is not None and wrong.any():
         axes.plot(*points[wrong].T, "o", color=INK, markersize=10, fillstyle="none", markeredgewidth=1.2)
     return plot
 
 
 def values_map(points: np.ndarray, values: np.ndarray) -> Plot:
-    """Examples (n, 2) on a flat map, coloured by a number (n,)."""
+    """A map of examples (n, 2), coloured by a number (n,)."""
     plot = _plot(5.6, 4.6)
     axes = _bare_axes(plot)
-    drawn = axes.scatter(points[:, 0], points[:, 1], c=values, cmap="viridis", s=22, linewidths=0)
-    bar = plot.colorbar(drawn, ax=axes, shrink=0.8)
+    scatter = axes.scatter(points[:, 0], points[:, 1], c=values, cmap="viridis", s=22, linewidths=0)
+    bar = plot.colorbar(scatter, ax=axes, shrink=0.8)
     bar.ax.tick_params(colors=FAINT, labelsize=9)
     bar.outline.set_visible(False)
     return plot

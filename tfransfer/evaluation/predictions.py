@@ -1,4 +1,4 @@
-"""Predictions of a model: a split's examples, each once and in order, or pictures and texts from anywhere."""
+"""Predictions of a model: for a split's examples, each once and in order, or for any images and texts."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -26,14 +26,14 @@ _COMPILED: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 @dataclass(frozen=True)
 class Predictions:
-    """A model's answers.
+    """A model's outputs on some examples.
 
     Attributes:
-        examples: What was asked, in order.
-        targets: What was right, float32, shape (n, classes).
+        examples: The examples, in order.
+        targets: Ground truth, float32, shape (n, classes).
         outputs: Probabilities or values, float32, shape (n, classes).
-        features: What the head reads of some of the examples, float32, shape (k, width); None where none were kept.
-        positions: Which examples these are, int64, shape (k,).
+        features: The head's input for some of the examples, float32, shape (k, width); None if none were requested.
+        positions: Positions of those examples, int64, shape (k,).
     """
 
     examples: tuple[Example, ...]
@@ -53,57 +53,57 @@ def predict_examples(
     title: str = "evaluating",
     keep: np.ndarray | None = None,
 ) -> Predictions:
-    """Ask a model about examples, in inference mode, on uint8 pixels as an exported model gets them.
+    """Run a model on examples, in inference mode, on uint8-rounded pixels as an exported model gets them.
 
     Args:
         model: float32 pixels (batch, size, size, 3) to probabilities (batch, classes).
-        dataset: Where the examples come from.
-        examples: What to ask.
-        size: Side of the pictures in pixels.
-        batch: Pictures per call.
-        progress: Shows how far it is.
-        title: What the progress display calls this.
-        keep: Positions of examples whose features are wanted, too, where the model has a head of this project's.
+        dataset: The dataset of the examples.
+        examples: The examples to predict.
+        size: Side of the images in pixels.
+        batch: Images per call.
+        progress: Shows the progress.
+        title: Title of the progress display.
+        keep: Positions of examples whose features to return, too, if the model has a head built by `train`.
     """
     flow = evaluation_flow(dataset, examples, np.zeros((len(examples), 1), np.float32), size, batch)
-    ask, wanted = _compiled(model), np.zeros(0, np.int64) if keep is None else keep
-    answers, features, done = [], [], 0
+    compiled, wanted = _compiled(model), np.zeros(0, np.int64) if keep is None else keep
+    outputs, features, done = [], [], 0
     with telling_lost_pictures(), progress(title, len(examples), dataset.modality.unit) as advance:
         for pixels, _, _ in flow.batches:
-            *kept, said = ask(as_model_input(pixels))
+            *of_head, output = compiled(as_model_input(pixels))
             inside = (wanted >= done) & (wanted < done + len(pixels))
-            if kept and inside.any():
-                features.append(kept[0].numpy()[wanted[inside] - done])
-            answers.append(said.numpy())
+            if of_head and inside.any():
+                features.append(of_head[0].numpy()[wanted[inside] - done])
+            outputs.append(output.numpy())
             done += len(pixels)
             advance(len(pixels))
-    found = Predictions(tuple(examples), dataset.targets(examples), np.concatenate(answers))
-    return replace(found, features=np.concatenate(features), positions=wanted) if features else found
+    predictions = Predictions(tuple(examples), dataset.targets(examples), np.concatenate(outputs))
+    return replace(predictions, features=np.concatenate(features), positions=wanted) if features else predictions
 
 
 def inference(model: Any) -> Any:
     """A compiled function from uint8 or float32 pixels in [0, 255], or strings, to float32 outputs, in inference mode.
 
-    It is traced once for a model, whatever the batch, and always computes with the weights that the model has now.
+    It is traced once per model, for any batch size, and always uses the model's current weights.
     """
     compiled = _compiled(model)
     return lambda given: compiled(as_model_input(tf.convert_to_tensor(given)))[-1]
 
 
 def _compiled(model: Any) -> Any:
-    """From a model's input to a list: the features that its head reads, where it has one, and its outputs."""
+    """A function from a model's input to a list: its head's input features, if it has a head, and its outputs."""
     if model not in _COMPILED:
         dtype = tf.string if reads_text(model) else tf.float32
         spec = tf.TensorSpec((None, *model.input_shape[1:]), dtype)
         traced = _with_features(model)
         plain = lambda given: [tf.cast(v, tf.float32) for v in tf.nest.flatten(traced(given, training=False))]  # noqa: E731
-        ask = tf.function(plain, input_signature=[spec])
-        _COMPILED[model] = ask.get_concrete_function()  # which, unlike `ask`, does not keep the model alive
+        function = tf.function(plain, input_signature=[spec])
+        _COMPILED[model] = function.get_concrete_function()  # unlike `function`, it does not keep the model alive
     return _COMPILED[model]
 
 
 def _with_features(model: Any) -> Any:
-    """The model that gives what the head reads beside its output; the model itself where it has no such head."""
+    """The model with its head's input features as a first output; the model itself if it has no such head."""
     head = find_head(model)
     if head is None or len(head.features.shape) != 2:
         return model
@@ -111,21 +111,21 @@ def _with_features(model: Any) -> Any:
 
 
 def predict_inputs(model: Any, given: np.ndarray, batch: int = 32) -> np.ndarray:
-    """A model's output, float32 (n, classes), for texts (n,), or pictures of the model's size (n, size, size, 3)."""
-    ask = inference(model)
-    return np.concatenate([ask(tf.constant(given[i : i + batch])).numpy() for i in range(0, len(given), batch)])
+    """A model's output, float32 (n, classes), for texts (n,), or images of the model's size (n, size, size, 3)."""
+    predict = inference(model)
+    return np.concatenate([predict(tf.constant(given[i : i + batch])).numpy() for i in range(0, len(given), batch)])
 
 
 @dataclass(frozen=True)
 class OutputReading:
-    """How a model's output is turned into predictions.
+    """How to turn a model's output into predictions.
 
     Attributes:
         task: Decides what an output means.
         classes: Class names in the order of the model's outputs.
-        thresholds: Of a multi-label task, one per class.
-        top: How many of the likeliest classes to give.
-        least: Of one class each, the probability below which the model is not sure.
+        thresholds: Multi-label tasks: one per class.
+        top: Number of likeliest classes to return.
+        least: Single-label tasks: the probability below which the model abstains.
     """
 
     task: Task
@@ -143,40 +143,40 @@ class OutputReading:
         return self.task.read(name, output, self.classes, thresholds=self.thresholds, top=self.top, least=self.least)
 
 
-def name_texts(model: Any, reading: OutputReading, texts: Sequence[str], batch: int = 32) -> list[Prediction]:
-    """What a model says of texts.
+def predict_texts(model: Any, reading: OutputReading, texts: Sequence[str], batch: int = 32) -> list[Prediction]:
+    """Predict texts.
 
     Args:
         model: Strings (batch,) to probabilities or values (batch, classes).
-        reading: How its output reads.
-        texts: Any number.
+        reading: How to read its outputs.
+        texts: The texts.
         batch: Texts per call of the model.
     """
-    said = predict_inputs(model, np.array(texts, object), batch)
-    return [reading.of(text, output) for text, output in zip(texts, said, strict=True)]
+    outputs = predict_inputs(model, np.array(texts, object), batch)
+    return [reading.of(text, output) for text, output in zip(texts, outputs, strict=True)]
 
 
-def name_pictures(model: Any, reading: OutputReading, size: int, pictures: Any, batch: int = 32) -> list[Prediction]:
-    """Name what is on pictures; those that cannot be read come back with their error.
+def predict_pictures(model: Any, reading: OutputReading, size: int, pictures: Any, batch: int = 32) -> list[Prediction]:
+    """Predict images; the result for an image that cannot be read has an error.
 
     Args:
         model: float32 pixels (batch, size, size, 3) to probabilities or values (batch, classes).
-        reading: How its output reads.
+        reading: How to read its outputs.
         size: Side of the model's input in pixels.
-        pictures: Whatever `data.inputs.read_inputs` takes.
-        batch: Pictures per call of the model; no more than these are in memory at once.
+        pictures: Anything that `data.inputs.read_inputs` takes.
+        batch: Images per call of the model, and the most that are in memory at once.
     """
-    ask = inference(model)
-    said: list[Prediction] = []
+    predict = inference(model)
+    predictions: list[Prediction] = []
     for part in batched(read_inputs(pictures, size), batch):
-        good = [p.pixels for p in part if p.pixels is not None]
-        answers = iter(ask(tf.constant(np.stack(good))).numpy() if good else [])
+        readable = [p.pixels for p in part if p.pixels is not None]
+        outputs = iter(predict(tf.constant(np.stack(readable))).numpy() if readable else [])
         for picture in part:
             if picture.issue:
-                said.append(Prediction(picture.name, "", 0.0, (), picture.issue.detail))
+                predictions.append(Prediction(picture.name, "", 0.0, (), picture.issue.detail))
             else:
-                said.append(reading.of(picture.name, next(answers)))
-    return said
+                predictions.append(reading.of(picture.name, next(outputs)))
+    return predictions
 
 
 def batched(values: Iterator[Any], size: int) -> Iterator[list[Any]]:

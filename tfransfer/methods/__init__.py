@@ -1,1 +1,1 @@
-"""The methods of transfer learning, one file each: heads that learn on features, objectives that training minimizes."""
+"""Methods of transfer learning, one file each: heads on cached features, and training objectives."""

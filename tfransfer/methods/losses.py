@@ -1,4 +1,4 @@
-"""A loss as a Keras loss, whatever it is given as, and what it says of a batch."""
+"""Losses: convert names and functions to Keras losses, and evaluate them on parts of a batch."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from tfransfer.errors import SettingError
 
 
 class _FunctionLoss(keras.losses.Loss):
-    """A plain function of (targets, probabilities) as a Keras loss, which also takes sample weights."""
+    """A plain function of (targets, probabilities) as a Keras loss, to support sample weights."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(name=getattr(function, "__name__", "loss"))
@@ -25,38 +25,38 @@ def as_loss(loss: Any) -> Any:
     """A Keras loss from a loss, its name or a function; None stays None.
 
     Raises:
-        SettingError: Keras knows no loss of this name, or it is reduced in a way that batches in pieces cannot be.
+        SettingError: Keras has no loss with this name, or its reduction does not work on parts of a batch.
     """
     if getattr(loss, "reduction", None) == "mean_with_sample_weight":
         raise SettingError(
-            "a loss with the reduction 'mean_with_sample_weight' is not taken: use 'sum_over_batch_size'."
+            "losses with the reduction 'mean_with_sample_weight' are not supported: use 'sum_over_batch_size'."
         )
     if loss is None or isinstance(loss, keras.losses.Loss):
         return loss
     try:
-        found = keras.losses.get(loss)
+        known = keras.losses.get(loss)
     except ValueError as error:
-        raise SettingError(f"Keras knows no loss {loss!r}.") from error
-    return found if isinstance(found, keras.losses.Loss) else _FunctionLoss(found)
+        raise SettingError(f"Keras has no loss {loss!r}.") from error
+    return known if isinstance(known, keras.losses.Loss) else _FunctionLoss(known)
 
 
 class BatchLoss:
-    """What a Keras loss says of a batch, or of a piece of one, however many replicas there are.
+    """A Keras loss on a batch or a piece of one, independent of the number of replicas.
 
-    Keras divides a loss by the number of replicas where it sees a tf.distribute strategy, which metrics must not see.
+    Under a tf.distribute strategy, Keras would divide the loss by the number of replicas, which must not reach metrics.
 
     Args:
-        loss: Reduced by the mean over examples, or by the sum.
+        loss: A loss that is reduced by the mean over examples, or by the sum.
     """
 
     def __init__(self, loss: keras.losses.Loss) -> None:
         self._sums = getattr(loss, "reduction", None) == "sum"
-        self._each = object.__new__(type(loss))  # copy.copy would go through Keras's files
-        vars(self._each).update(vars(loss) | {"reduction": "none"})
+        self._per_example = object.__new__(type(loss))  # copy.copy would use Keras's serialization
+        vars(self._per_example).update(vars(loss) | {"reduction": "none"})
 
     def __call__(self, targets: tf.Tensor, outputs: tf.Tensor, weights: tf.Tensor, pieces: int = 1) -> tf.Tensor:
-        """The loss of one of so many equal pieces of a batch, as if the others were like it: float32, shape ()."""
-        values = self._each(targets, outputs, sample_weight=weights)
+        """The loss of one of `pieces` equal pieces, as if it were the whole batch: float32, shape ()."""
+        values = self._per_example(targets, outputs, sample_weight=weights)
         if self._sums:
             return tf.reduce_sum(values) * pieces
         return tf.reduce_sum(values) / tf.cast(tf.size(values), values.dtype)

@@ -1,8 +1,8 @@
-"""Mixup behind the frozen part: each example of a batch is blended with its neighbour, and so are their targets.
+"""Mixup after the frozen part: blend each example of a batch and its targets with its neighbour.
 
-Source: V. Verma et al., "Manifold Mixup: Better Representations by Interpolating Hidden States", ICML 2019, at the one
-layer where the frozen part ends, so that kept features can be blended as freshly computed ones are. Where nothing is
-frozen it is the mixup of pixels of H. Zhang et al., ICLR 2018.
+Source: V. Verma et al., "Manifold Mixup: Better Representations by Interpolating Hidden States", ICML 2019, applied at
+the output of the frozen part, so that it works the same on cached features. If nothing is frozen, it is the mixup of
+pixels of H. Zhang et al., ICLR 2018.
 """
 
 import keras
@@ -13,10 +13,10 @@ _SHARES = 4096
 
 
 class Mixing:
-    """Blends batches; what it does next follows from the state of its generator.
+    """Blends batches, as a function of the state of its generator.
 
     Args:
-        alpha: Both parameters of the Beta distribution that the shares are drawn from; above 0.
+        alpha: Both parameters of the Beta distribution of the mixing shares; above 0.
     """
 
     def __init__(self, alpha: float) -> None:
@@ -26,13 +26,13 @@ class Mixing:
 
     @property
     def state(self) -> keras.Variable:
-        """The generator's state: (seed, counter), counted once a batch."""
+        """The generator's state: (seed, counter); the counter increases with each batch."""
         return self._generator.state
 
     def __call__(
         self, features: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Blend.
+        """Blend a batch.
 
         Args:
             features: float32, shape (batch, ...).
@@ -42,11 +42,11 @@ class Mixing:
         Returns:
             The same shapes and dtypes.
         """
-        chosen = keras.random.randint((tf.shape(targets)[0],), 0, _SHARES, seed=self._generator)
-        shares = tf.gather(tf.constant(self._shares), chosen)
+        indices = keras.random.randint((tf.shape(targets)[0],), 0, _SHARES, seed=self._generator)
+        shares = tf.gather(tf.constant(self._shares), indices)
 
         def blend(values: tf.Tensor) -> tf.Tensor:
-            own = tf.cast(tf.reshape(shares, [-1] + [1] * (values.shape.rank - 1)), values.dtype)
-            return own * values + (1 - own) * tf.roll(values, 1, axis=0)
+            share = tf.cast(tf.reshape(shares, [-1] + [1] * (values.shape.rank - 1)), values.dtype)
+            return share * values + (1 - share) * tf.roll(values, 1, axis=0)
 
         return blend(features), blend(targets), blend(weights)

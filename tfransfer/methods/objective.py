@@ -1,4 +1,4 @@
-"""What a training step minimizes: the interface that every objective has, and the values that it is computed from."""
+"""Training objectives: the interface of what a training step minimizes, and its inputs."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,15 +11,15 @@ from tfransfer.methods.losses import BatchLoss
 
 @dataclass(frozen=True)
 class Step:
-    """One training step of one replica, or one of the equal pieces that it is worked through in.
+    """The inputs of one replica's training step, or of one of the equal pieces that it is split into.
 
     Attributes:
-        features: What the trained part is given, shape (batch, ...): pixels or the frozen part's output.
+        features: Input of the trained part, shape (batch, ...): pixels or the frozen part's output.
         targets: float32, shape (batch, classes).
         weights: float32, shape (batch,).
-        streams: What the further streams gave for this step, by name; empty where there are none.
-        outputs: What the trained part gives for `features`, shape (batch, classes); None before it ran.
-        pieces: In how many equal pieces the batch of all devices is.
+        streams: Elements of the additional streams for this step, by name.
+        outputs: Output of the trained part for `features`, shape (batch, classes); None before it is computed.
+        pieces: Number of equal pieces of the global batch.
     """
 
     features: tf.Tensor
@@ -31,19 +31,19 @@ class Step:
 
 
 class Objective:
-    """What training minimizes beside or in place of the supervised loss. A further method is one subclass.
+    """What training minimizes in addition to or instead of the supervised loss. A new method is one subclass.
 
-    The loop makes the variables part of its state, so that a resumed training goes on with them; trainable ones learn
-    with the model's, by the same optimizer. A variable that `__call__` changes needs an `aggregation`, because each
-    device changes it: "mean" for `assign`, "sum" for `value.assign_add`. With `accumulate` it does so for each piece.
+    Its variables are part of the loop's state, so that they survive a resume; trainable ones are trained together with
+    the model's, by the same optimizer. A variable that `__call__` changes needs an `aggregation`, because each device
+    changes it: "mean" for `assign`, "sum" for `value.assign_add`. With `accumulate`, each piece changes it.
 
     Args:
-        loss: The task's Keras loss, or the user's: what validation is scored by.
+        loss: The task's Keras loss, or the user's; validation uses it.
 
     Attributes:
-        streams: Names of the further streams that a step needs; see `training.batches.Batches.streams`.
-        examples: Those streams that give what the training batches have for inputs, pixels or cached values: in a step
-            they are what the trained part is given, as `Step.features` is.
+        streams: Names of the additional streams that a step needs; see `training.batches.Batches.streams`.
+        examples: Streams of examples in the form of the training inputs, pixels or cached features; like
+            `Step.features`, a step has them as inputs of the trained part.
     """
 
     streams: tuple[str, ...] = ()
@@ -53,36 +53,36 @@ class Objective:
         self.loss = BatchLoss(loss)
 
     def build(self, trained: keras.Model) -> None:
-        """Make the variables; called once, in the scope of the tf.distribute strategy.
+        """Create the variables; called once, in the scope of the tf.distribute strategy.
 
         Args:
-            trained: The part of the model that learns, from `features` to `outputs`; what streams give can be passed
+            trained: The trained part of the model, from `features` to `outputs`; elements of streams can be passed
                 through it, with `training=True`.
         """
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """All variables that `build` made and that a step changes, in a fixed order; without seed generators."""
+        """All variables that `build` created and a step changes, in a fixed order, without seed generators."""
         return []
 
     @property
     def trainable_variables(self) -> list[keras.Variable]:
-        """Those that the optimizer changes."""
+        """The variables that the optimizer trains."""
         return [variable for variable in self.variables if variable.trainable]
 
     @property
     def seed_states(self) -> list[keras.Variable]:
-        """The states of the seed generators that `build` made: the loop sets them from the step."""
+        """The states of the seed generators that `build` created; the loop sets them from the step."""
         return []
 
     def prepare(self, step: Step) -> Step:
-        """What a step trains on in place of its examples, before it is divided into pieces; by default the same."""
+        """Transform a step before it is split into pieces; unchanged by default."""
         return step
 
     def __call__(self, step: Step) -> tf.Tensor:
-        """What is minimized: float32, shape (), of a piece as if the others were like it."""
+        """The value to minimize, for a piece as if it were the whole batch: float32, shape ()."""
         raise NotImplementedError
 
     def validation_loss(self, step: Step) -> tf.Tensor:
-        """What validation is scored by, for which there are no streams: float32, shape ()."""
+        """The validation loss, which has no streams: float32, shape ()."""
         return self.loss(step.targets, step.outputs, step.weights, step.pieces)

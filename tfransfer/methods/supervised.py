@@ -1,4 +1,4 @@
-"""The supervised objective: the task's loss on the training examples, which mixup may blend."""
+"""The supervised objective: the task's loss on the training examples, optionally with mixup."""
 
 from dataclasses import replace
 
@@ -10,11 +10,11 @@ from tfransfer.methods.objective import Objective, Step
 
 
 class Supervised(Objective):
-    """A Keras loss, label smoothing included, of the model's outputs against the targets.
+    """A Keras loss of the model's outputs, including label smoothing.
 
     Args:
-        loss: On (targets, outputs).
-        mixup: Parameter of `Mixing`, between the frozen part and the trained one; 0 for none.
+        loss: A Keras loss on (targets, outputs).
+        mixup: Parameter of `Mixing` between the frozen and the trained part; 0 for no mixup.
     """
 
     def __init__(self, loss: keras.losses.Loss, mixup: float = 0.0) -> None:
@@ -23,16 +23,16 @@ class Supervised(Objective):
         self._mixing: Mixing | None = None
 
     def build(self, trained: keras.Model) -> None:
-        """Make mixup's seed generator."""
+        """Create mixup's seed generator."""
         self._mixing = Mixing(self.mixup) if self.mixup else None
 
     @property
     def seed_states(self) -> list[keras.Variable]:
-        """Mixup's."""
+        """The state of mixup's generator."""
         return [self._mixing.state] if self._mixing else []
 
     def prepare(self, step: Step) -> Step:
-        """Blend examples, where there is mixup."""
+        """Blend examples if there is mixup."""
         if self._mixing is None:
             return step
         features, targets, weights = self._mixing(step.features, step.targets, step.weights)

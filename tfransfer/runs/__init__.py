@@ -1,1 +1,1 @@
-"""Runs: jobs that make them, their folders, and what can be asked of them."""
+"""Runs: the jobs that create them, their folders, and the operations on a finished run."""

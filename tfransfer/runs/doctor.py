@@ -1,4 +1,4 @@
-"""The data doctor: everything that is wrong, or only odd, about data, before anything is trained on it."""
+"""The data doctor: find errors and oddities in data before training on it."""
 
 import csv
 import io
@@ -31,7 +31,7 @@ from tfransfer.tasks.task import find_task
 from tfransfer.training import planning
 from tfransfer.training.opening import suited
 
-# Of the suspects, the terminal and the table show what confident learning believes; at most this share of the data.
+# The terminal and the table show the suspects that confident learning flags, at most this share of the data.
 _SHARE = 0.1
 ISSUE_COLUMNS = ("path", "kind", "severity", "group", "detail", "set_aside")
 
@@ -41,11 +41,11 @@ class Suspect:
     """An example whose label is probably wrong.
 
     Attributes:
-        path: Of the picture, or the name of the text.
+        path: Path of the image, or name of the text.
         given: The class that it is labelled with.
-        likely: The class that a probe which has not seen it takes it for.
-        given_probability: What the probe gives to the first.
-        likely_probability: What it gives to the second.
+        likely: The class that a probe predicts without having seen the example.
+        given_probability: The probe's probability for `given`.
+        likely_probability: The probe's probability for `likely`.
     """
 
     path: str
@@ -67,15 +67,15 @@ class Suspect:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
-        dataset: What was checked.
-        findings: Hard ones first.
+        dataset: The checked dataset.
+        findings: All findings, hard ones first.
         suspects: Labels that are probably wrong, most suspect first.
-        ranking: Every example's path, the most suspect label first; empty where labels were not judged.
-        not_judged: Why labels were not judged; empty where they were.
-        groups: Examples that are the same, exactly or nearly.
+        ranking: Every example's path, the most suspect label first; empty if labels were not judged.
+        not_judged: Why labels were not judged; empty if they were.
+        groups: Groups of exact and near duplicates.
     """
 
     dataset: Dataset
@@ -100,43 +100,46 @@ class Diagnosis:
         return tuple(f for f in self.findings if f.kind == kind)
 
     def fix(self, file: str | Path) -> cleaning.Cleaned:
-        """Write a splits file for `train --splits`: without what contradicts itself, copies on one side.
+        """Write a splits file for `train --splits`: without contradictory labels, with all copies in one split.
 
-        No picture is touched, and no suspect is taken out.
+        No image is changed, and no suspect is removed.
 
         Args:
-            file: Where to; an existing one is replaced.
+            file: The file to write; an existing splits file is replaced.
 
         Raises:
-            DataError: No split can mend the data.
-            WriteError: It cannot be written, or another file is there.
+            DataError: No split can repair the data.
+            WriteError: The file cannot be written, or is not a splits file.
         """
         own = self.dataset.origin.get("file")
         require_replaceable(Path(file), SPLITS_COLUMNS, Path(own) if own else None)
-        made = cleaning.cleaned(self.dataset, self.findings, self.groups)
-        write_splits(Path(file), made.dataset)
-        return made
+        cleaned = cleaning.cleaned(self.dataset, self.findings, self.groups)
+        write_splits(Path(file), cleaned.dataset)
+        return cleaned
 
     def write_csv(self, file: str | Path) -> None:
-        """Write everything as a table: path, kind, severity, group, detail, set_aside; a line for each path.
+        """Write all results as a table: path, kind, severity, group, detail, set_aside; a row for each path.
 
-        Lines of one finding have one number in the column group. Suspects come last.
+        Rows of one finding share a number in the column group. Suspects come last.
+
+        Args:
+            file: The file to write; an existing table of issues is replaced.
 
         Raises:
-            WriteError: It cannot be written, or another file is there.
+            WriteError: The file cannot be written, or is not a table of issues.
         """
         require_replaceable(Path(file), ISSUE_COLUMNS)
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(ISSUE_COLUMNS)
-        for number, found in enumerate(self.findings, start=1):
-            for path in found.paths or ("",):
-                aside = str(found.set_aside).lower()
-                writer.writerow([path, found.kind, found.severity, number, found.detail, aside])
-        for number, one in enumerate(self.suspects, start=len(self.findings) + 1):
-            detail = f"labelled {one.given} ({one.given_probability:.3f}), looks like {one.likely} "
-            detail += f"({one.likely_probability:.3f})"
-            writer.writerow([one.path, "suspect-label", "suspect", number, detail, "false"])
+        for number, finding in enumerate(self.findings, start=1):
+            for path in finding.paths or ("",):
+                skipped = str(finding.set_aside).lower()
+                writer.writerow([path, finding.kind, finding.severity, number, finding.detail, skipped])
+        for number, suspect in enumerate(self.suspects, start=len(self.findings) + 1):
+            detail = f"labelled {suspect.given} ({suspect.given_probability:.3f}), looks like {suspect.likely} "
+            detail += f"({suspect.likely_probability:.3f})"
+            writer.writerow([suspect.path, "suspect-label", "suspect", number, detail, "false"])
         write_text(Path(file), stream.getvalue())
 
     def to_dict(self) -> dict[str, Any]:
@@ -158,22 +161,22 @@ class Diagnosis:
 
 
 def require_replaceable(file: Path, columns: Sequence[str], data: Path | None = None) -> None:
-    """See that nothing but an earlier file of the same kind is replaced.
+    """Check that at most an earlier file of the same kind would be replaced.
 
     Args:
-        file: Where to write.
-        columns: Of the file that will be written.
-        data: A table that is being checked, which may have the same columns.
+        file: The file to write.
+        columns: Columns of the new file.
+        data: The table that is being checked, which may have the same columns.
 
     Raises:
-        WriteError: Something else is there.
+        WriteError: Another kind of file exists there.
     """
     if not file.exists():
         return
     with telling_write_failures(file), file.open("rb") as stream:
-        begins = stream.readline(1000).decode("utf-8", "replace").strip()
-    if begins != ",".join(columns) or (data is not None and file.resolve() == data.resolve()):
-        raise WriteError(f"{file} is another file, which will not be replaced: name a new one.")
+        header = stream.readline(1000).decode("utf-8", "replace").strip()
+    if header != ",".join(columns) or (data is not None and file.resolve() == data.resolve()):
+        raise WriteError(f"{file} is another file and will not be replaced: choose a new name.")
 
 
 @known_keywords
@@ -189,72 +192,75 @@ def check(
     progress: Progress | bool | None = None,
     say: Say | None = None,
 ) -> Diagnosis:
-    """Find what is wrong with data. Nothing of it is changed.
+    """Find what is wrong with data, without changing it.
 
     Args:
-        data: From `load_data`, or what it takes.
-        base: Name of the base whose features judge the labels; None takes what `train` would. What is extracted serves
-            a later training.
-        weights: Its weights file, as in `train`.
-        image_size: Side of its input in pixels.
-        suspects: Whether labels are judged.
-        splits_file: A `splits.csv` to follow; what it leaves out is not counted as wrong.
-        reading: How the data is read, where it is not loaded yet: arguments of `load_data` by name.
-        progress: Shows how far it is; True shows a bar, None does so in a notebook only.
-        say: Told in one line what was found and decided.
+        data: From `load_data`, or anything it takes.
+        base: Name of the base whose features judge the labels; None takes the one `train` would. A later training
+            reuses the cached features.
+        weights: The base's weights file, as in `train`.
+        image_size: Side of the base's input in pixels.
+        suspects: Whether to judge labels.
+        splits_file: A `splits.csv` to follow; examples that it leaves out are not reported.
+        reading: How to read data that is not loaded yet: keyword arguments of `load_data`.
+        progress: Shows the progress; True for a bar, None for a bar in notebooks only.
+        say: Called with lines on findings and decisions.
+
+    Returns:
+        The findings, and the labels that are probably wrong.
 
     Raises:
         DataNotFoundError: The data does not exist.
         DataError: Nothing in it can be read.
-        SettingError: How to read it is not clear, or the base is unknown.
-        WeightsNotFoundError: The weights of a base that was named cannot be had.
+        SettingError: How to read it is ambiguous, or the base is unknown.
+        WeightsNotFoundError: The weights of the requested base are not available.
     """
     progress, say = listeners(progress, say)
     recipe = Recipe(base=base, weights=weights, image_size=image_size)
     if suspects:
         require_base(recipe)
     dataset = open_data(data, reading, splits_file=splits_file, strict=False, progress=progress, say=say)
-    found, groups = _findings(dataset, Path(splits_file) if splits_file else None, progress)
-    made = Diagnosis(dataset, ordered(found), groups=tuple(groups))
-    reason = _no_labels(dataset) if suspects else "labels were not judged: it was not asked for"
-    return replace(made, not_judged=reason) if reason else _with_suspects(made, recipe, progress, say)
+    findings, groups = _findings(dataset, Path(splits_file) if splits_file else None, progress)
+    diagnosis = Diagnosis(dataset, ordered(findings), groups=tuple(groups))
+    reason = _no_labels(dataset) if suspects else "labels were not judged: not requested"
+    return replace(diagnosis, not_judged=reason) if reason else _with_suspects(diagnosis, recipe, progress, say)
 
 
 def _findings(dataset: Dataset, splits_file: Path | None, progress: Progress) -> tuple[list[Finding], list[Group]]:
-    found = survey.index_findings(dataset, splits_file)
+    findings = survey.index_findings(dataset, splits_file)
     groups = duplicates.exact_groups(dataset.examples)
     if not dataset.modality.has_pixels:
         near = duplicates.near_texts(dataset.examples)
     else:
         looks = appearance.look_at_all(dataset, progress)
-        found += appearance.look_findings(dataset, looks)
+        findings += appearance.look_findings(dataset, looks)
         near = duplicates.near_pictures(dataset.examples, looks)
-    return found + duplicates.duplicate_findings(dataset, near), groups + near
+    return findings + duplicates.duplicate_findings(dataset, near), groups + near
 
 
 def _no_labels(dataset: Dataset) -> str:
-    """Why labels cannot be judged; empty where they can."""
+    """Why labels cannot be judged; empty if they can."""
     if not find_task(dataset.task).one_class:
-        return f"labels are judged where each example has one class; these are {dataset.task}"
-    return "" if len({e.label for e in dataset.examples}) > 1 else "there are not two classes to tell apart"
+        return f"labels were not judged: each example must have one class, but these are {dataset.task}"
+    return "" if len({e.label for e in dataset.examples}) > 1 else "labels were not judged: there is only one class"
 
 
-def _with_suspects(made: Diagnosis, recipe: Recipe, progress: Progress, say: Say) -> Diagnosis:
-    dataset = made.dataset
+def _with_suspects(diagnosis: Diagnosis, recipe: Recipe, progress: Progress, say: Say) -> Diagnosis:
+    dataset = diagnosis.dataset
     features = _features(dataset, suited(recipe, dataset), progress, say)
     if features is None:
-        return replace(made, not_judged="labels were not judged: features find no room in the cache")
-    judged = judge(features, labels_of(dataset.examples), _copies(dataset, made.groups))
+        return replace(diagnosis, not_judged="labels were not judged: the features do not fit into the cache")
+    judged = judge(features, labels_of(dataset.examples), _copies(dataset, diagnosis.groups))
     if judged is None:
-        return replace(made, not_judged="labels were not judged: the classes are too small")
+        return replace(diagnosis, not_judged="labels were not judged: the classes are too small")
     paths = [e.path for e in dataset.examples]
     top = judged.ranking[: max(1, round(_SHARE * len(paths)))]
     shown = tuple(_suspect(dataset, judged, i) for i in top if judged.believed[i])
-    return replace(made, suspects=shown, ranking=tuple(paths[i] for i in judged.ranking))
+    return replace(diagnosis, suspects=shown, ranking=tuple(paths[i] for i in judged.ranking))
 
 
 def _features(dataset: Dataset, recipe: Recipe, progress: Progress, say: Say) -> Any:
-    """What the probe sees: word counts of texts unless a base for texts was named, else what a base says."""
+    """The probe's features: tf-idf of texts unless a text base was requested, else the base's pooled features."""
     if not dataset.modality.has_pixels and recipe.base == NGRAMS:
         return text_features([e.text or "" for e in dataset.examples])
     base = named_base(recipe, planning.choose_precision(recipe.precision), say)
@@ -265,7 +271,7 @@ def _features(dataset: Dataset, recipe: Recipe, progress: Progress, say: Say) ->
 
 
 def _copies(dataset: Dataset, groups: Sequence[Group]) -> list[str]:
-    """For each example the name of what is judged together: a copy with the same wrong label would vouch for it."""
+    """A group name for each example: copies share one fold, or one would confirm the other's wrong label."""
     names = {e.path: e.path for e in dataset.examples}
     for number, group in enumerate(groups):
         known = next((names[e.path] for e in group.examples if names[e.path] != e.path), f"group {number}")

@@ -1,4 +1,4 @@
-"""Evaluating a run: its recorded splits, or data that it has never seen."""
+"""Evaluate a run on its recorded splits, or on new data."""
 
 from typing import Any
 
@@ -16,27 +16,27 @@ from tfransfer.system.files import write_json
 def evaluate_run(
     run: Record, data: Any, predictions: bool, precision: float | None, progress: Progress, say: Say
 ) -> dict[str, Any]:
-    """Score a run's model; see `pipeline.evaluate` for arguments, result and errors."""
+    """Evaluate a run's model; see `pipeline.evaluate` for arguments, result and errors."""
     keep_freed_memory()
     if data is None or scoring.is_own_data(run, data):
         dataset = run.data or scoring.recorded_data(run, progress, say)
         scored = scoring.score_splits(run, run.model, dataset, progress)
         if precision is not None:
             chosen = scoring.choose_abstention(run, scored, precision)
-            for name, told in chosen.splits.items():
-                scored[name][0]["abstention"] = told
+            for name, coverage in chosen.splits.items():
+                scored[name][0]["abstention"] = coverage
             update_manifest(run.folder, abstention=chosen)
         try:
             write_json(run.folder / run_folder.METRICS, {name: metrics for name, (metrics, _) in scored.items()})
             keep_answers(run, scored)  # so that a later report has both from one evaluation
-        except WriteError as error:  # what took minutes to find out is still told
-            say(f"warning: the figures are not kept: {error}")
+        except WriteError as error:  # return the metrics all the same: they took minutes to compute
+            say(f"warning: the metrics are not saved: {error}")
     elif precision is not None:
-        raise SettingError("precision is chosen on the run's own validation split; leave out the other data.")
+        raise SettingError("precision needs the run's own validation split: do not pass other data.")
     else:
         dataset = scoring.known_data(run, data, progress, say)
-        said = predict_examples(run.model, dataset, dataset.examples, run.image_size, progress=progress)
-        scored = {"all": (scoring.score(run, said), said)}
+        predicted = predict_examples(run.model, dataset, dataset.examples, run.image_size, progress=progress)
+        scored = {"all": (scoring.score(run, predicted), predicted)}
     if predictions:
         scoring.write_predictions(run, scored)
     return {name: metrics for name, (metrics, _) in scored.items()}

@@ -1,4 +1,4 @@
-"""The end of a run: the kept model is calibrated, evaluated and saved."""
+"""Finish a run: calibrate, evaluate and save the selected model."""
 
 from dataclasses import replace
 
@@ -16,30 +16,31 @@ from tfransfer.runs.report import keep_answers
 from tfransfer.system import trust
 from tfransfer.system.files import file_hash, write_json
 from tfransfer.tasks.task import find_task
-from tfransfer.training.phases import Kept
+from tfransfer.training.phases import Selected
 from tfransfer.training.session import Session
 
-# A `.keras` file is compared on this many examples: it is what the others are made from.
+# The `.keras` file is compared on this many examples only: all other files are converted from the same model.
 _COMPARED = 64
 
 
-def finish_run(run: Record, session: Session, kept: Kept, progress: Progress, say: Say) -> HeldOut:
-    """Calibrate, evaluate and save the kept model; the last thing that is written says that the run is finished.
+def finish_run(run: Record, session: Session, selected: Selected, progress: Progress, say: Say) -> HeldOut:
+    """Calibrate, evaluate and save the selected model; the last write marks the run as finished.
 
     Returns:
-        What further files of the model are compared on.
+        Held-out examples that exported files are compared on.
     """
     fresh.prepare()
-    run_folder.write_table(run.folder / run_folder.HISTORY, kept.history_rows())
+    run_folder.write_table(run.folder / run_folder.HISTORY, selected.history_rows())
     validation, temperature = _calibrate(run, session.dataset, session.recipe.calibrate, progress, say)
     thresholds = scoring.thresholds_of(run.task, validation)
-    update_manifest(run.folder, phases=kept.to_dict(), kept=kept.kept, temperature=temperature, thresholds=thresholds)
+    phases = selected.to_dict()
+    update_manifest(run.folder, phases=phases, kept=selected.phase, temperature=temperature, thresholds=thresholds)
     scored = scoring.score_splits(run, run.model, session.dataset, progress, {"validation": validation})
     write_json(run.folder / run_folder.METRICS, {name: score_of for name, (score_of, _) in scored.items()})
     keep_answers(run, scored)
     held = handover.hold_out(run, session.dataset, validation.outputs)
     handover.keep_samples(run.folder, held)
-    few = replace(held.first(_COMPARED), targets=None)  # accuracy on so few would only mislead
+    few = replace(held.first(_COMPARED), targets=None)  # accuracy on so few examples would mislead
     subject = Subject(run.model, run.classes, few, run.task)
     handover.note_exports(run.folder, [export_model(subject, "keras", run.folder)])
     model_hash = file_hash(run.folder / run_folder.MODEL)
@@ -50,14 +51,14 @@ def finish_run(run: Record, session: Session, kept: Kept, progress: Progress, sa
 
 
 def _calibrate(run: Record, dataset: Dataset, wanted: bool, progress: Progress, say: Say) -> tuple[Predictions, float]:
-    """Put a temperature that is fitted on validation into the model; its predictions on validation then, and it."""
+    """Fit a temperature on validation and apply it to the model; return the new predictions and the temperature."""
     task = find_task(run.task)
-    said = scoring.predict_split(run, run.model, dataset, "validation", progress)
-    temperature = calibration.fit_temperature(task, said.targets, said.outputs) if wanted else 1.0
+    predicted = scoring.predict_split(run, run.model, dataset, "validation", progress)
+    temperature = calibration.fit_temperature(task, predicted.targets, predicted.outputs) if wanted else 1.0
     if temperature == 1:
-        return said, temperature
+        return predicted, temperature
     calibration.divide_logits(run.model, temperature)
-    outputs = calibration.tempered(task, said.outputs, temperature)
-    before, after = (calibration.log_loss(task, said.targets, values) for values in (said.outputs, outputs))
+    outputs = calibration.tempered(task, predicted.outputs, temperature)
+    before, after = (calibration.log_loss(task, predicted.targets, values) for values in (predicted.outputs, outputs))
     say(f"calibrated: temperature {temperature:g}; log loss on validation {before:.3f}, now {after:.3f}")
-    return replace(said, outputs=outputs), temperature
+    return replace(predicted, outputs=outputs), temperature

@@ -1,4 +1,4 @@
-"""Handing a run's model over: each file is compared with it, measured, and written down."""
+"""Export a run's model: write each file, compare it with the model, measure it, and record the result."""
 
 import shutil
 import tempfile
@@ -31,21 +31,21 @@ from tfransfer.runs.record import Record
 from tfransfer.system.files import whole, write_json
 from tfransfer.tasks.task import SINGLE_LABEL
 
-# How many held-out examples files are compared on, and how many bytes their pictures may take.
+# Number of held-out examples that files are compared on, and the bytes that their images may take.
 _COMPARED, _COMPARED_BYTES = 1000, 128_000_000
-# How many of them are kept with the run, for a comparison where the data is not at hand.
+# Number of samples saved with the run, to compare files when the data is not available.
 _SAMPLES = 16
-# How many training pictures the ranges of activations are read from.
+# Number of training images that the ranges of activations are calibrated on.
 _REPRESENTATIVE = 200
 
 
 def hold_out(run: Record, dataset: Dataset, outputs: np.ndarray | None = None) -> HeldOut:
-    """Examples of the validation split, in an order of no meaning.
+    """Examples of the validation split in random order, with the model's outputs.
 
     Args:
-        run: Whose model is asked about them.
+        run: The run.
         dataset: Its data.
-        outputs: What the model says of the whole split, where that is known.
+        outputs: The model's outputs on the whole split, if they are known.
     """
     validation = dataset.split("validation")
     each = 3 * run.image_size**2 or 1
@@ -53,37 +53,37 @@ def hold_out(run: Record, dataset: Dataset, outputs: np.ndarray | None = None) -
     chosen = np.random.default_rng(0).permutation(spread_over(len(validation), count))
     examples = [validation[i] for i in chosen]
     given = flow.model_input(dataset, examples, run.image_size)
-    said = predict_inputs(run.model, given) if outputs is None else outputs[chosen]
-    return HeldOut(given, said, dataset.targets(examples))
+    expected = predict_inputs(run.model, given) if outputs is None else outputs[chosen]
+    return HeldOut(given, expected, dataset.targets(examples))
 
 
 def representative(run: Record, dataset: Dataset) -> Representative:
-    """Training pictures, as many of each class as of any other."""
+    """Training images to calibrate activations on, the same number from each class."""
     train = dataset.split("train")
     chosen = evenly_by_class(dataset.targets(train).argmax(axis=1), _REPRESENTATIVE)
     return Representative(run.model, flow.model_input(dataset, [train[i] for i in chosen], run.image_size))
 
 
 def keep_samples(folder: Path, held: HeldOut) -> None:
-    """Save a few held-out examples with the run, for exports where its data is not at hand."""
+    """Save a few held-out examples with the run, for exports when its data is not available."""
     run_folder.write_samples(folder / run_folder.SAMPLES, held.given[:_SAMPLES])
 
 
 def subject_of(
     run: Record, formats: Sequence[str], progress: Progress = quiet, say: Say = silent, held: HeldOut | None = None
 ) -> Subject:
-    """What is exported: the model, and the examples that files of it are compared on.
+    """The model to export, and the examples that its files are compared on.
 
     Args:
-        run: The run. Nothing of it is changed.
-        formats: To which it will be exported.
-        progress: Shows how far it is, where the data is read again.
-        say: Told where the data is not at hand.
-        held: The examples, where they are known; None takes them from the data, else from the run's folder.
+        run: The run, which is not changed.
+        formats: Formats to export to.
+        progress: Shows the progress if the data is read again.
+        say: Called with a line if the data is not available.
+        held: The examples, if they are known; None takes them from the data, else from the run's folder.
 
     Raises:
-        ExportError: A format is calibrated on training pictures, and they are not at hand.
-        RunError: Neither the data nor the kept samples are there.
+        ExportError: A format is calibrated on training images, which are not available.
+        RunError: Neither the data nor the saved samples are available.
     """
     calibrated = [name for name in formats if find_format(name).calibrated]
     dataset = _data_at_hand(run, progress, say, calibrated)
@@ -97,23 +97,23 @@ def _data_at_hand(run: Record, progress: Progress, say: Say, calibrated: Sequenc
     dataset, reason = scoring.data_at_hand(run, progress, say)
     if dataset is None and calibrated:
         raise ExportError(
-            f"{', '.join(calibrated)}: activations are calibrated on training pictures, and the data of "
-            f"{run.folder} is not at hand: {reason}"
+            f"{', '.join(calibrated)}: activations are calibrated on training images, but the data of "
+            f"{run.folder} is not available: {reason}"
         )
     if dataset is None:
-        say("the data is not at hand: files are compared on a few kept examples, their accuracy is not measured")
+        say("the data is not available: files are compared on a few saved examples, their accuracy is not measured")
     return dataset
 
 
 def _samples(run: Record) -> np.ndarray:
-    """The examples that were kept with a run."""
+    """The examples that were saved with a run."""
     try:
         with np.load(run.folder / run_folder.SAMPLES, allow_pickle=False) as archive:
-            kept: np.ndarray = archive["pictures"]
-            return kept
+            samples: np.ndarray = archive["pictures"]
+            return samples
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise RunError(
-            f"{run.folder / run_folder.SAMPLES} is missing or damaged, so no export could be checked."
+            f"{run.folder / run_folder.SAMPLES} is missing or damaged, so exports cannot be checked."
         ) from error
 
 
@@ -125,76 +125,76 @@ def export_run(
     progress: Progress = quiet,
     held: HeldOut | None = None,
 ) -> list[Export]:
-    """Export a run's model, as `pipeline.export` says, and write to the run's folder what was measured.
+    """Export a run's model as in `pipeline.export`, and record the measurements in the run's folder.
 
     Args:
-        run: The run. Nothing of it is changed; its manifest shows the new files, since it is read from the folder.
+        run: The run. The object is not changed; it rereads its manifest, which then lists the new files.
         formats: Names of formats.
-        say: Told what is done.
-        limits: What a file may cost.
-        progress: Shows how far it is.
-        held: As for `subject_of`.
+        say: Called with a line on each step.
+        limits: Limits on accuracy, size and latency.
+        progress: Shows the progress.
+        held: As in `subject_of`.
 
     Raises:
-        SettingError: The model cannot be had in such a format.
-        RunError: What files are compared on is gone.
-        ExportError: A file does not say what the model says, or exceeds a limit; it is not kept.
+        SettingError: The model cannot be exported to one of the formats.
+        RunError: The examples to compare files on are missing.
+        ExportError: A file's outputs differ from the model's, or it exceeds a limit; it is discarded.
     """
     require_formats(formats, not run.modality.has_pixels)
     if not formats:
         return []
     subject = subject_of(run, formats, progress, say, held)
-    made: list[Export] = []
+    exports: list[Export] = []
     with run_folder.alone_in(run.folder):
-        for name in dict.fromkeys(formats):  # one by one, so that one that fails does not take the others along
+        for name in dict.fromkeys(formats):  # recorded one by one, so that a failure does not lose the earlier ones
             say(f"export: writing, checking and measuring {name}")
-            made.append(export_model(subject, name, run.folder, partial(_require_within, limits)))
-            note_exports(run.folder, made[-1:])
-    return made
+            exports.append(export_model(subject, name, run.folder, partial(_require_within, limits)))
+            note_exports(run.folder, exports[-1:])
+    return exports
 
 
 def bundle_run(run: Record, formats: Sequence[str], say: Say, progress: Progress = quiet) -> Path:
-    """Write a run's files, those that were exported or those in given formats, into one zip; see `exports.bundle`.
+    """Write a run's files in given formats, by default all exported ones, into one zip; see `exports.bundle`.
 
     Raises:
         ExportError: Nothing was exported, or a file does not load.
     """
-    noted = run.manifest.exports
-    wanted = list(formats) or [name for name in noted if name != "keras"]
-    there = [name for name in wanted if name in noted and (run.folder / noted[name]["file"]).exists()]
-    export_run(run, [name for name in wanted if name not in there], say, progress=progress)
+    recorded = run.manifest.exports
+    wanted = list(formats) or [name for name in recorded if name != "keras"]
+    existing = [name for name in wanted if name in recorded and (run.folder / recorded[name]["file"]).exists()]
+    export_run(run, [name for name in wanted if name not in existing], say, progress=progress)
     if not wanted:
-        raise ExportError(f"nothing was exported from {run.folder} yet; name formats with --to.")
+        raise ExportError(f"nothing was exported from {run.folder} yet: give formats with --to.")
     files = [(name, run.folder / find_format(name).file) for name in wanted]
     measured = {name: run.manifest.exports[name] for name in wanted}
-    place = run.folder / run_folder.BUNDLE
+    path = run.folder / run_folder.BUNDLE
     say(f"bundle: {', '.join(wanted)}")
     card = model_card(run.manifest.to_dict(), run.metrics, measured)
     with run_folder.alone_in(run.folder):
-        write_bundle(place, files, _samples(run), run.classes, run.task, card)
-    return place
+        write_bundle(path, files, _samples(run), run.classes, run.task, card)
+    return path
 
 
-def note_exports(folder: Path, made: Sequence[Export]) -> None:
-    """Write down what was exported to a run's folder, in the manifest and in `exports.json`."""
-    noted = read_manifest(folder).exports | {one.format: one.to_dict() for one in made}
-    update_manifest(folder, exports=noted)
-    write_json(folder / run_folder.EXPORTS, noted)
+def note_exports(folder: Path, exports: Sequence[Export]) -> None:
+    """Record exports in a run's manifest and in `exports.json`."""
+    recorded = read_manifest(folder).exports | {export.format: export.to_dict() for export in exports}
+    update_manifest(folder, exports=recorded)
+    write_json(folder / run_folder.EXPORTS, recorded)
 
 
-def _require_within(limits: Budget, made: Export) -> None:
-    excess = limits.excess(made)
+def _require_within(limits: Budget, export: Export) -> None:
+    excess = limits.excess(export)
     if excess:
-        raise ExportError(f"{made.path.name} was not kept: {'; '.join(excess)}.")
+        raise ExportError(f"{export.path.name} was discarded: {'; '.join(excess)}.")
 
 
 @dataclass(frozen=True)
 class Search:
-    """What came of a search for the best file within a budget.
+    """The result of a search for the best file within a budget.
 
     Attributes:
-        tried: Every file that could be made, with its run.
-        kept: The best one, in its run's folder; None where none keeps to the limits.
+        tried: Every exported file, with its run.
+        kept: The best file, in its run's folder; None if none is within the limits.
         run: The run that it belongs to.
     """
 
@@ -203,48 +203,48 @@ class Search:
     run: Record | None = None
 
     def __repr__(self) -> str:
-        kept = f"kept {self.kept.format} of {self.run.folder}" if self.kept and self.run else "none keeps to the limits"
-        return f"Search({len(self.tried)} files tried; {kept})"
+        text = f"best: {self.kept.format} of {self.run.folder}" if self.kept and self.run else "none within the limits"
+        return f"Search({len(self.tried)} files tried; {text})"
 
     def _repr_html_(self) -> str:
         task = self.tried[0][0].task if self.tried else SINGLE_LABEL
-        made = [(run.folder, one.format, one.to_dict()) for run, one in self.tried]
-        columns, rows = export_rows(task, made)
+        exports = [(run.folder, export.format, export.to_dict()) for run, export in self.tried]
+        columns, rows = export_rows(task, exports)
         return table(repr(self), columns, rows)
 
 
 def export_within(
     runs: Sequence[Record], formats: Sequence[str], limits: Budget, say: Say, progress: Progress
 ) -> Search:
-    """Try formats of runs that were trained for the same thing, and keep the best file that keeps to the limits.
+    """Try formats of runs with the same task and classes, and save the best file within the limits.
 
     Raises:
-        SettingError: The runs name other classes.
+        SettingError: The runs have different tasks or classes.
     """
     _require_alike(runs)
-    made: list[tuple[Record, Export]] = []
-    with tempfile.TemporaryDirectory() as place:
+    tried: list[tuple[Record, Export]] = []
+    with tempfile.TemporaryDirectory() as folder:
         for number, run in enumerate(runs):
             subject = subject_of(run, formats, progress, say)
             for name in formats:
                 say(f"trying {name} of {run.folder}")
                 try:
-                    made.append((run, export_model(subject, name, Path(place) / str(number))))
+                    tried.append((run, export_model(subject, name, Path(folder) / str(number))))
                 except ExportError as error:
                     say(f"warning: {error}")
-        chosen = best([one for _, one in made], limits)
+        chosen = best([export for _, export in tried], limits)
         if chosen is None:
-            return Search(tuple(made))
-        run = next(run for run, one in made if one is chosen)
+            return Search(tuple(tried))
+        run = next(run for run, export in tried if export is chosen)
         with run_folder.alone_in(run.folder):
             with whole(run.folder / chosen.path.name) as path:
                 shutil.copyfile(chosen.path, path)
-            kept = replace(chosen, path=run.folder / chosen.path.name)
-            note_exports(run.folder, [kept])
-    return Search(tuple(made), kept, run)
+            saved = replace(chosen, path=run.folder / chosen.path.name)
+            note_exports(run.folder, [saved])
+    return Search(tuple(tried), saved, run)
 
 
 def _require_alike(runs: Sequence[Record]) -> None:
     for run in runs[1:]:
         if (run.classes, run.task) != (runs[0].classes, runs[0].task):
-            raise SettingError(f"{run.folder} names other classes than {runs[0].folder}; files of them do not compete.")
+            raise SettingError(f"{run.folder} and {runs[0].folder} differ in task or classes: search them separately.")

@@ -1,4 +1,4 @@
-"""One training that was asked for: from data to a finished run, begun anew or gone on with."""
+"""A training job: from data to a finished run, new or resumed."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +21,6 @@ from tfransfer.runs.manifest import update_manifest
 from tfransfer.runs.report import report_or_warn
 from tfransfer.runs.resume import (
     Earlier,
-    command_to_go_on,
     find_earlier,
     progress_of,
     require_model_given,
@@ -30,7 +29,8 @@ from tfransfer.runs.resume import (
     require_same_devices,
     require_same_measures,
     require_same_recipe,
-    say_what_goes_on,
+    resume_command,
+    say_resuming,
     splits_of,
 )
 from tfransfer.runs.run import Run, load_run
@@ -39,20 +39,20 @@ from tfransfer.system.signals import Stopped, Stopping
 from tfransfer.training.checkpoint import Checkpoint, Checkpoints
 from tfransfer.training.devices import Devices
 from tfransfer.training.opening import open_session, suited
-from tfransfer.training.phases import CallbackFactory, Kept, train_phases
+from tfransfer.training.phases import CallbackFactory, Selected, train_phases
 from tfransfer.training.plan import Plan
 from tfransfer.training.session import Session
 
 
 @dataclass(frozen=True, kw_only=True)
 class OwnParts:
-    """What a user brings of their own, from Python; see `pipeline.train`.
+    """The user's own model, loss, metrics and callbacks; see `pipeline.train`.
 
     Attributes:
         model: A keras.Model as base, or None.
-        loss: In place of the task's.
-        metrics: Builds further ones.
-        callbacks: From a phase's name to fresh callbacks.
+        loss: A Keras loss in place of the task's.
+        metrics: Builds additional Keras metrics.
+        callbacks: Builds new Keras callbacks from a phase's name.
     """
 
     model: Any = None
@@ -63,19 +63,19 @@ class OwnParts:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What was asked for; see `pipeline.train` for the meaning of each.
+    """A requested training; see `pipeline.train` for details.
 
     Attributes:
-        data: A dataset, or what `load_data` takes.
-        recipe: With all settings put over it.
+        data: A dataset, or anything that `load_data` takes.
+        recipe: The recipe with all settings applied.
         place: The run's folder.
-        devices: What trains.
-        progress: Shows how far it is.
-        say: Told what was found and decided.
+        devices: Devices to train on.
+        progress: Shows the progress.
+        say: Called with lines on findings and decisions.
         own: The user's own model, loss, metrics and callbacks.
-        overwrite: Whether a run may be replaced.
-        resume: Whether to resume what is there.
-        exports: None takes the defaults.
+        overwrite: Whether an existing run may be replaced.
+        resume: Whether to resume an existing run.
+        exports: Formats to export; None takes the defaults.
         tensorboard: Whether to write logs.
         command: The command line.
     """
@@ -94,51 +94,51 @@ class Job:
     command: str = ""
 
     def run(self) -> Run:
-        """Do it.
+        """Run the job.
 
         Raises:
-            Stopped: By SIGINT or SIGTERM; its message says how to go on.
-            TransferError: Something is wrong.
+            Stopped: SIGINT or SIGTERM arrived; the message says how to resume.
+            TransferError: Anything that stops the training.
         """
-        go_on, stopping = command_to_go_on(self.command, self.place), Stopping()
+        resume, stopping = resume_command(self.command, self.place), Stopping()
         if self.devices.scoped:
             self.say(f"devices: {self.devices.name}, {self.devices.why}")
         try:
             with (
                 stopping.listening(),
-                workers.telling_lost_workers(self.devices, go_on),
+                workers.telling_lost_workers(self.devices, resume),
                 workers.own_place(self.devices, self.place, self.resume) as place,
             ):
                 earlier = self._earlier(place)
                 stopping.begun = earlier is not None
                 held = None
                 if earlier and earlier.finished:
-                    made = self._finished(earlier, place)
+                    run = self._finished(earlier, place)
                 else:
-                    made, held = self._train(place, earlier, stopping)
+                    run, held = self._train(place, earlier, stopping)
                 if self.devices.chief:
-                    self._export(made, held, resumed=earlier is not None)
+                    self._export(run, held, resumed=earlier is not None)
                 self.devices.meet()
-                return made
+                return run
         except Stopped as error:
             if not stopping.begun:
-                raise Stopped("stopped before anything was decided; nothing is left of it.") from error
-            raise Stopped(f"stopped; what was done is kept. To go on with it:\n{go_on}") from error
+                raise Stopped("stopped before the run began; nothing was saved.") from error
+            raise Stopped(f"stopped; progress is saved. To resume:\n{resume}") from error
 
     def _earlier(self, place: Path) -> Earlier | None:
-        """What an earlier run left, where this one goes on with it."""
+        """The earlier run to resume; None for a new run."""
         earlier = find_earlier(place) if self.resume else None
         if earlier is None:
             run_folder.require_free(place, self.overwrite)
             return None
         require_same_recipe(earlier, self.recipe)
-        say_what_goes_on(earlier, self.say)
+        say_resuming(earlier, self.say)
         return earlier
 
     def _finished(self, earlier: Earlier, place: Path) -> Run:
-        """A run that came to its end before."""
+        """An earlier run that is already finished."""
         require_same_data(earlier, self._dataset(place))
-        if not self.devices.chief:  # who has no model, and need not
+        if not self.devices.chief:  # the other workers have no copy of the model, and need none
             return Run(earlier.folder, earlier.manifest)
         with run_folder.alone_in(earlier.folder):
             (earlier.folder / run_folder.STATE).unlink(missing_ok=True)
@@ -146,31 +146,31 @@ class Job:
         return load_run(place)
 
     def _train(self, place: Path, earlier: Earlier | None, stopping: Stopping) -> tuple[Run, HeldOut | None]:
-        """Both phases, from the beginning or from where an earlier run was; the run, and what `_finish` gives."""
+        """Train both phases, from the start or resumed; return the run and the result of `_finish`."""
         began = time.time()
         dataset = self._dataset(place)
-        session = self._begin(dataset) if earlier is None else self._go_on(earlier, dataset)
-        grown = earlier.folder if earlier else None
-        with run_folder.growing_folder(place, self.overwrite, dataset.root, grown) as folder:
+        session = self._begin(dataset) if earlier is None else self._resume(earlier, dataset)
+        unfinished = earlier.folder if earlier else None
+        with run_folder.growing_folder(place, self.overwrite, dataset.root, unfinished) as folder:
             if earlier is None:
                 run = start_run(folder, session, self.command)
             else:
                 run = Run(folder, earlier.manifest, dataset)
             stopping.begun = True
             logs = folder / "tensorboard" if self.tensorboard and self.devices.chief else None
-            users = callback_factory(self.own.callbacks, logs, earlier is not None, self.say)
-            told = partial(_note_progress, folder)
-            checkpoints = Checkpoints(folder / run_folder.STATE, stopping, told, of_all=self.devices.any)
-            kept = train_phases(session, users, self.progress, self.say, checkpoints)
+            callbacks = callback_factory(self.own.callbacks, logs, earlier is not None, self.say)
+            record = partial(_record_progress, folder)
+            checkpoints = Checkpoints(folder / run_folder.STATE, stopping, record, of_all=self.devices.any)
+            selected = train_phases(session, callbacks, self.progress, self.say, checkpoints)
             run._model = session.model_for_export()
-            held = self._finish(run, session, kept) if self.devices.chief else None
+            held = self._finish(run, session, selected) if self.devices.chief else None
             update_manifest(folder, seconds=round(time.time() - began, 1))
         run.folder = place
         return run, held
 
-    def _finish(self, run: Run, session: Session, kept: Kept) -> HeldOut | None:
-        """Leave what a run is for: a model, evaluated and saved; returns what its exports are compared on."""
-        return finish_run(run, session, kept, self.progress, self.say)
+    def _finish(self, run: Run, session: Session, selected: Selected) -> HeldOut | None:
+        """Evaluate and save the model; return the examples that its exports are compared on."""
+        return finish_run(run, session, selected, self.progress, self.say)
 
     def _dataset(self, place: Path) -> Dataset:
         splits_file = splits_of(place) if self.resume else None
@@ -179,7 +179,7 @@ class Job:
         return dataset
 
     def _begin(self, dataset: Dataset) -> Session:
-        """Decide what a new run does."""
+        """Open the session of a new run."""
         survey.say_findings(survey.index_findings(dataset), self.say)
         recipe = suited(self.recipe, dataset)
         session = self._open(dataset, recipe)
@@ -189,8 +189,8 @@ class Job:
         say_plan(session, self.say)
         return session
 
-    def _go_on(self, earlier: Earlier, dataset: Dataset) -> Session:
-        """Do what was decided when the run was begun."""
+    def _resume(self, earlier: Earlier, dataset: Dataset) -> Session:
+        """Open the session of a resumed run, under the plan of its first start."""
         require_same_data(earlier, dataset)
         require_model_given(earlier, self.own.model)
         require_same_devices(earlier, self.devices)
@@ -208,19 +208,19 @@ class Job:
         )  # fmt: skip
 
     def _export(self, run: Run, held: HeldOut | None, resumed: bool) -> None:
-        """Make the files that are asked for; in a resumed run, those that it lacks."""
+        """Export to the requested formats; in a resumed run, to those that are missing."""
         wanted = run.modality.default_exports if self.exports is None else self.exports
-        made = run.manifest.exports if resumed else {}
+        existing = run.manifest.exports if resumed else {}
         began = time.time()
-        lacking = [name for name in wanted if name not in made]
+        missing = [name for name in wanted if name not in existing]
         try:
-            handover.export_run(run, lacking, self.say, held=held)
-        finally:  # a format that fails does not cost the run
+            handover.export_run(run, missing, self.say, held=held)
+        finally:  # the run is complete even if a format fails
             seconds = (run.manifest.seconds or 0.0) + time.time() - began
             update_manifest(run.folder, seconds=round(seconds, 1))
-            if lacking or not (run.folder / run_folder.REPORT).is_file():
+            if missing or not (run.folder / run_folder.REPORT).is_file():
                 report_or_warn(run, self.progress, self.say)
 
 
-def _note_progress(folder: Path, checkpoint: Checkpoint) -> None:
+def _record_progress(folder: Path, checkpoint: Checkpoint) -> None:
     update_manifest(folder, progress=progress_of(checkpoint))

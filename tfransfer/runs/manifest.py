@@ -1,6 +1,6 @@
-"""A run's manifest, typed: what was decided, how far the run is, and what it gave. Only `runs/` writes it.
+"""A run's typed manifest: decisions, progress and results. Only `runs/` writes it.
 
-The file is the truth: what changes it goes through `update_manifest`, and a run reads it again where it has changed.
+The file is the source of truth: change it with `update_manifest`; a run rereads it when it has changed.
 """
 
 import platform
@@ -20,20 +20,20 @@ from tfransfer.tasks.task import SINGLE_LABEL, TASKS
 from tfransfer.training.plan import Plan
 
 Section = TypeVar("Section")
-# A change of the layout that older versions would misread raises this number; a new key alone does not.
+# Increased by layout changes that older versions would misread; a new key alone is not one.
 SCHEMA = 1
 _VERSIONED = ("tensorflow", "keras", "numpy", "scikit-learn", "pillow", "ai-edge-litert")
 
 
 def versions() -> dict[str, str]:
     """Versions of everything that a result depends on."""
-    found = {"tfransfer": __version__, "python": platform.python_version()}
+    installed = {"tfransfer": __version__, "python": platform.python_version()}
     for name in _VERSIONED:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "absent"
-    return found
+            installed[name] = "absent"
+    return installed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +42,14 @@ class DataRecord:
 
     Attributes:
         root: The folder that example paths are relative to, absolute.
-        source: What kind of source it is; see `data.sources.kinds`.
-        origin: Plain values with which the source can be opened again.
+        source: The kind of source; see `data.sources.kinds`.
+        origin: Plain values that reopen the source.
         kind: "image" or "text".
         print: A hash of contents, labels and splits; empty in runs of older versions.
-        sizes: Examples in each split.
-        counts: Examples of each class, for each split.
-        set_aside: Files that were left out.
-        notes: What a user should know about how the splits came about.
+        sizes: Number of examples in each split.
+        counts: Number of examples of each class in each split.
+        set_aside: Number of skipped files.
+        notes: Notes for the user on how the splits were made.
     """
 
     root: str
@@ -65,17 +65,17 @@ class DataRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class RunProgress:
-    """How far an unfinished run is.
+    """Progress of an unfinished run.
 
     Attributes:
-        state: The file that it resumes from.
-        done: Names of the phases that are finished.
-        phase: The phase that runs; empty between phases.
-        epoch: Finished epochs of it.
-        step: Finished steps of the epoch.
+        state: The checkpoint file that it resumes from.
+        done: Names of the finished phases.
+        phase: The running phase; empty between phases.
+        epoch: Finished epochs of that phase.
+        step: Finished steps of the current epoch.
         batch_size: Examples per step.
-        kept_epoch: The best epoch so far, from 1; 0 where none is finished.
-        kept: Its figures.
+        kept_epoch: The epoch selected so far, from 1; 0 if none is finished.
+        kept: Its metrics.
     """
 
     state: str = ""
@@ -90,12 +90,12 @@ class RunProgress:
 
 @dataclass(frozen=True, kw_only=True)
 class Abstention:
-    """Below which probability `predict` says that it is not sure.
+    """The threshold below which `predict` abstains.
 
     Attributes:
-        threshold: The probability.
-        precision: Share of right answers that was asked for.
-        splits: For each split the threshold, the coverage and the top-1 among what is answered.
+        threshold: The lowest probability that counts as sure.
+        precision: The requested precision.
+        splits: For each split the threshold, the coverage, and the top-1 accuracy on the covered examples.
     """
 
     threshold: float
@@ -105,29 +105,29 @@ class Abstention:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What `manifest.json` holds. `manifest["plan"]` gives the plain value that the file has under a key.
+    """The content of `manifest.json`. `manifest["plan"]` is the plain value of a key in the file.
 
     Attributes:
         schema: Version of the layout.
-        versions: Of everything that the result depends on.
+        versions: Versions of everything that the result depends on.
         task: "single-label", "multi-label" or "regression".
         classes: Class names in the order of the model's outputs.
         seeds: `seed` and `split_seed`.
-        data: What was trained on.
+        data: The data that the run was trained on.
         base_print: A hash of the base's weights and layers.
-        measures: The loss and the metrics of the user's own.
-        plan: What was decided before the first step.
-        features: What was decided to cache; in the file a part of the plan.
-        progress: How far the run is; None once it is finished.
-        phases: By name, what each phase did.
-        kept: Name of the phase whose model was selected.
-        temperature: What the logits are divided by.
-        thresholds: Of a multi-label task: from which probability on each class applies.
-        abstention: Below which probability `predict` is not sure; None where that was not chosen.
-        exports: By format, what was measured of each exported file.
-        model_hash: Of `model.keras`.
-        seconds: How long all took.
-        further: Keys that this version does not know, by the same layout; they are written back as they were read.
+        measures: The user's own loss and metrics.
+        plan: The settings resolved before the first step.
+        features: The cache plan; in the file a part of the plan.
+        progress: Progress of the run; None once it is finished.
+        phases: Result of each phase, by name.
+        kept: Name of the selected phase.
+        temperature: Divisor of the logits.
+        thresholds: Multi-label tasks: lowest probability at which each class applies.
+        abstention: The threshold below which `predict` abstains; None if none was chosen.
+        exports: Measurements of each exported file, by format.
+        model_hash: Hash of `model.keras`.
+        seconds: Duration of the run.
+        further: Keys that this version does not know, in the same layout; they are written back unchanged.
     """
 
     schema: int = SCHEMA
@@ -153,11 +153,11 @@ class Manifest:
 
     @property
     def finished(self) -> bool:
-        """Whether the run came to its end; its exports may be missing."""
+        """Whether the run is finished; its exports may be missing."""
         return self.progress is None
 
     def to_dict(self) -> dict[str, Any]:
-        """The plain values of `manifest.json`. What is not known yet is not in it."""
+        """The plain values of `manifest.json`, without those that are not known yet."""
         values = {one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("features", "further")}
         plain = {key: _plain(value) for key, value in values.items() if key in _ALWAYS or value not in _UNKNOWN}
         plain["plan"] |= {"features": _plain(self.features)}
@@ -175,7 +175,7 @@ _UNKNOWN: tuple[Any, ...] = (None, "", {})
 
 
 def _plain(value: Any) -> Any:
-    """Dataclasses as dicts and tuples as lists, as JSON has them; a new value each time."""
+    """Copy a value as JSON types: dataclasses as dicts, tuples as lists."""
     if is_dataclass(value) and not isinstance(value, type):
         return _plain(asdict(value))
     if isinstance(value, dict):
@@ -192,11 +192,11 @@ def _merged(values: dict[str, Any], further: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_values(folder: Path) -> dict[str, Any]:
-    """The plain values of a run's manifest, of which only the schema and the most important keys are checked.
+    """The plain values of a run's manifest; only the schema and the required keys are checked.
 
     Raises:
-        DataNotFoundError: There is no such folder.
-        RunError: It holds no run, a damaged one, or one of a newer version.
+        DataNotFoundError: The folder does not exist.
+        RunError: It holds no run, or one that is damaged or of a newer version.
     """
     if not folder.is_dir():
         raise DataNotFoundError(f"the run folder {folder} does not exist.")
@@ -213,7 +213,7 @@ def read_values(folder: Path) -> dict[str, Any]:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """The object that a run's JSON file holds.
+    """Read an object from a run's JSON file.
 
     Raises:
         RunError: The file is missing or damaged.
@@ -221,7 +221,7 @@ def read_object(path: Path) -> dict[str, Any]:
     try:
         value = read_json(path)
     except FileNotFoundError as error:
-        raise RunError(f"{path} is missing: the run did not come to its end.") from error
+        raise RunError(f"{path} is missing: the run is not finished.") from error
     except ValueError as error:
         raise RunError(f"{path} is damaged: {error}.") from error
     if not isinstance(value, dict):
@@ -230,11 +230,11 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def parse_manifest(values: dict[str, Any], path: Path) -> Manifest:
-    """A typed manifest from plain values.
+    """Parse a manifest from plain values.
 
     Args:
         values: From `read_values`.
-        path: The file, for messages.
+        path: The file, for error messages.
 
     Raises:
         RunError: A key is missing, or a value has the wrong type.
@@ -267,7 +267,7 @@ def _object(values: dict[str, Any], key: str, prefix: str = "") -> dict[str, Any
 
 
 def _section(kind: type[Section], values: dict[str, Any], prefix: str, further: dict[str, Any]) -> Section:
-    """A dataclass from plain values; keys that it lacks go to `further`, in the place where the file has them."""
+    """A dataclass from plain values; keys that it does not have go to `further`, at the same place as in the file."""
     parts = {part.name: part for part in fields(kind) if part.name != "further"}  # type: ignore[arg-type]
     for name, part in parts.items():
         if name not in values and part.default is MISSING and part.default_factory is MISSING:
@@ -281,17 +281,17 @@ def _section(kind: type[Section], values: dict[str, Any], prefix: str, further: 
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest in a run's folder.
+    """Read the manifest of a run.
 
     Raises:
-        DataNotFoundError: There is no such folder.
-        RunError: It holds no run, a damaged one, or one of a newer version.
+        DataNotFoundError: The folder does not exist.
+        RunError: It holds no run, or one that is damaged or of a newer version.
     """
     return parse_manifest(read_values(folder), folder / MANIFEST)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write `manifest.json` whole or not at all.
+    """Write `manifest.json` atomically.
 
     Raises:
         WriteError: It cannot be written.
@@ -300,7 +300,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def update_manifest(folder: Path, **changes: Any) -> Manifest:
-    """Change fields of the manifest in a run's folder.
+    """Change fields of a run's manifest.
 
     Raises:
         RunError: The manifest is damaged.
@@ -312,21 +312,21 @@ def update_manifest(folder: Path, **changes: Any) -> Manifest:
 
 
 class ManifestFile:
-    """The manifest in a folder, read again whenever the file is another one.
+    """The manifest in a folder, reread whenever the file has changed.
 
     Args:
         folder: A run's folder.
-        manifest: What was read from it, or will be written to it.
+        manifest: The manifest read from it, or to be written to it.
     """
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self._manifest, self._stamp = manifest, _stamp(folder)
 
     def read(self, folder: Path) -> Manifest:
-        """What the file says now; the last known manifest where the file is gone.
+        """The current manifest; the last known one if the file is gone.
 
         Args:
-            folder: Where the run is now: a finished run moves to its place.
+            folder: The run's current folder: a run may move when it is finished.
 
         Raises:
             RunError: The file is damaged.
@@ -338,9 +338,9 @@ class ManifestFile:
 
 
 def _stamp(folder: Path) -> tuple[int, int, int] | None:
-    """What is different once a file was written anew, which gives it another inode."""
+    """A value that changes whenever the file is replaced, which gives it another inode."""
     try:
-        found = (folder / MANIFEST).stat()
+        status = (folder / MANIFEST).stat()
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return status.st_ino, status.st_mtime_ns, status.st_size

@@ -1,4 +1,4 @@
-"""What a run's folder says: the manifest, the metrics, the history, the model."""
+"""The content of a run's folder: manifest, metrics, history, model."""
 
 import csv
 from pathlib import Path
@@ -14,14 +14,14 @@ from tfransfer.tasks.task import find_task
 
 
 class Record:
-    """A trained model with everything that its folder says about it; `Run` adds what can be asked of it.
+    """A trained model and the records in its folder; `Run` adds the operations.
 
     Args:
         folder: The run's folder.
-        manifest: What `manifest.json` says.
-        data: The dataset that it was trained on, where it is at hand.
-        model: The model, where it is in memory already.
-        trust: Whether a program inside the model's file, as a TF-Hub module is one, may be loaded.
+        manifest: The parsed `manifest.json`.
+        data: The dataset that it was trained on, if it is in memory.
+        model: The model, if it is in memory.
+        trust: Whether to load programs inside the model's file, such as a TF-Hub module.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Record:
 
     @property
     def manifest(self) -> Manifest:
-        """What `manifest.json` says, also of what was exported since the run was opened."""
+        """The current content of `manifest.json`, with exports made since the run was opened."""
         return self._file.read(self.folder)
 
     @property
@@ -47,43 +47,43 @@ class Record:
 
     @property
     def task(self) -> str:
-        """What the model does: "single-label", "multi-label" or "regression"."""
+        """The model's task: "single-label", "multi-label" or "regression"."""
         return self.manifest.task
 
     @property
     def kind(self) -> str:
-        """What the model takes: "image" or "text"."""
+        """The model's input: "image" or "text"."""
         return self.manifest.data.kind
 
     @property
     def modality(self) -> Modality:
-        """The same with what follows from it."""
+        """The properties of the model's kind of input."""
         return MODALITIES[self.kind]
 
     @property
     def thresholds(self) -> list[float] | None:
-        """Of a multi-label model: from which probability on each class applies, chosen on the validation split."""
+        """Multi-label models: lowest probability at which each class applies, chosen on the validation split."""
         thresholds = self.manifest.thresholds
         return None if thresholds is None else list(thresholds)
 
     @property
     def least_probability(self) -> float:
-        """Below which probability of the likeliest class the model is not sure, as `evaluate` chose it; 0 never."""
+        """The probability below which the model abstains, as chosen by `evaluate`; 0 if it never does."""
         abstention = self.manifest.abstention
         return 0.0 if abstention is None else abstention.threshold
 
     @property
     def image_size(self) -> int:
-        """Side of the model's input in pixels; 0 where it takes texts."""
+        """Side of the model's input in pixels; 0 for texts."""
         return self.manifest.plan.image_size
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """What `metrics.json` says: for each split, top1, log_loss and more."""
-        said = read_object(self.folder / METRICS)
-        if not all(isinstance(of_split, dict) for of_split in said.values()):
+        """The content of `metrics.json`: for each split, top1, log_loss and more."""
+        metrics = read_object(self.folder / METRICS)
+        if not all(isinstance(of_split, dict) for of_split in metrics.values()):
             raise RunError(f"{self.folder / METRICS} is damaged: expected an object for each split.")
-        return said
+        return metrics
 
     @property
     def history(self) -> list[dict[str, str]]:
@@ -98,18 +98,18 @@ class Record:
     def model(self) -> Any:
         """A plain keras.Model: pixels or strings to probabilities or values.
 
-        Pixels are float32 (batch, size, size, 3) in [0, 255], strings (batch,); probabilities are (batch, classes), the
+        Pixels are float32 (batch, size, size, 3) in [0, 255], strings (batch,); probabilities are (batch, classes),
         values of a regression (batch, 1).
         """
         if self._model is None:
-            from tfransfer.base.loading import load_model  # here, so that a run's numbers are read without TensorFlow
+            from tfransfer.base.loading import load_model  # here, so that metrics are read without TensorFlow
 
             self._model = load_model(self.folder / MODEL, self.trust)
         return self._model
 
     @property
     def reported(self) -> bool:
-        """Whether there is a report; it may be older than some of the exports."""
+        """Whether there is a report; some exports may be newer than it."""
         return (self.folder / REPORT).is_file()
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""The report of a run: what is known of it is gathered, and written as one HTML file."""
+"""Gather a run's results and write them as one HTML report."""
 
 import csv
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from tfransfer.system.files import write_text
 from tfransfer.tasks.prediction import Mistake
 from tfransfer.tasks.task import find_task
 
-# Heat maps by occlusion begin no further picture after so many seconds.
+# Seconds after which occlusion starts no further heat map.
 _PATIENCE = 6.0
 _SHOWN = 12
 # Side of the photos of findings, in pixels.
@@ -34,7 +34,7 @@ _ODD_SIDE = 96
 
 
 def keep_answers(run: Record, scored: dict[str, tuple[dict[str, Any], Predictions]]) -> Answers | None:
-    """Keep in a run's folder what its model said of the test split, or of the validation split where there is none."""
+    """Save the model's outputs on the test split, or else the validation split, in a run's folder."""
     split = next((name for name in ("test", "validation") if name in scored), None)
     if split is None:
         return None
@@ -44,7 +44,7 @@ def keep_answers(run: Record, scored: dict[str, tuple[dict[str, Any], Prediction
 
 
 def write_report(run: Record, progress: Progress, say: Say) -> Path:
-    """Write `report.html` to a run's folder; what takes the training data is left out where that is gone, and said.
+    """Write `report.html` to a run's folder; without the training data it shows no examples and says so.
 
     Raises:
         RunError: The run's files are damaged.
@@ -57,13 +57,13 @@ def write_report(run: Record, progress: Progress, say: Say) -> Path:
 
 
 def gather(run: Record, limit: int, progress: Progress, say: Say) -> Content:
-    """Everything a report says.
+    """The content of a report.
 
     Args:
-        run: Any.
-        limit: How many mistakes to show.
-        progress: Shows how far it is, where the model must be asked.
-        say: Told what was set aside, where the data is read anew.
+        run: Any run.
+        limit: Maximum number of mistakes.
+        progress: Shows the progress if the model must be evaluated.
+        say: Called with lines on skipped files if the data is read again.
 
     Raises:
         RunError: The run's files are damaged.
@@ -73,47 +73,47 @@ def gather(run: Record, limit: int, progress: Progress, say: Say) -> Content:
     if answers is None and dataset is not None:
         answers = keep_answers(run, scoring.score_splits(run, run.model, dataset, progress))
     shown: list[Shown] = []
-    looked = ""
+    method = ""
     if answers is not None:
         wrong = find_task(run.task).most_wrong(answers.targets, answers.outputs, run.classes, run.thresholds, limit)
-        shown, looked, gone = _shown(run, dataset, answers, wrong)
-        missing = missing or gone
+        shown, method, reason = _shown(run, dataset, answers, wrong)
+        missing = missing or reason
     findings = [] if dataset is None else survey.index_findings(dataset)
     issues = _recorded_issues(run) if dataset is None else [_issue(one) for one in findings]
     return Content(
         run.manifest.to_dict(), run.metrics, run.history, _read(run.folder / run_folder.RECIPE), issues,
-        run.folder.absolute().name, answers, tuple(shown), looked, missing,
+        run.folder.absolute().name, answers, tuple(shown), method, missing,
         {} if dataset is None else photos_of(dataset, findings),
     )  # fmt: skip
 
 
 def report_or_warn(run: Record, progress: Progress, say: Say) -> None:
-    """Write the report at the end of a training, which it must not cost."""
+    """Write the report at the end of a training; warn if that fails."""
     try:
         write_report(run, progress, say)
-    except Exception as error:  # noqa: BLE001  a plot that fails is no reason to lose what took hours
+    except Exception as error:  # noqa: BLE001  a failing plot must not fail a training of hours
         why = str(error).rstrip(".")
-        say(f"warning: the report is not written: {why}. Try again with tfransfer report {run.folder}")
+        say(f"warning: the report was not written: {why}. Try again with tfransfer report {run.folder}")
 
 
 def _data_of(run: Record, progress: Progress, say: Say) -> tuple[Dataset | None, str]:
-    """The run's data, or why nothing of it is shown."""
+    """The run's data, or why no examples are shown."""
     dataset, reason = scoring.data_at_hand(run, progress, say)
-    missing = f"No {run.modality.nouns} are shown, because the training data is not at hand: {reason}"
+    missing = f"No {run.modality.nouns} are shown, because the training data is not available: {reason}"
     return dataset, "" if dataset is not None else missing
 
 
 def _shown(
     run: Record, dataset: Dataset | None, answers: Answers, wrong: Sequence[Mistake]
 ) -> tuple[list[Shown], str, str]:
-    """Mistakes with their photos and heat maps or their texts, how the maps were made, and why photos are missing."""
+    """Mistakes with images and heat maps, or texts; the method of the maps; why images are missing."""
     names = [answers.paths[mistake.position] for mistake in wrong]
     plain = [Shown(mistake, name) for mistake, name in zip(wrong, names, strict=True)]
     if dataset is None or not wrong:
         return plain, "", ""
     by_path = {example.path: example for example in dataset.examples}
     if not all(name in by_path for name in names):
-        return plain, "", "No examples are shown, because the data is not what it was when the run was evaluated."
+        return plain, "", "No examples are shown, because the data has changed since the run was evaluated."
     examples = [by_path[name] for name in names]
     if not run.modality.has_pixels:
         return [Shown(one.mistake, one.name, e.text) for one, e in zip(plain, examples, strict=True)], "", ""
@@ -122,10 +122,10 @@ def _shown(
             pixels = flow.pixels_of(dataset, examples, run.image_size)
     except TransferError as error:
         return plain, "", f"No photos are shown: {error}"
-    looked = heat_maps(run.model, pixels, [mistake.output for mistake in wrong], _PATIENCE)
-    maps: list[np.ndarray | None] = [*looked.maps, *([None] * (len(wrong) - len(looked.maps)))]
-    found = [Shown(one.mistake, one.name, None, pixels[i], maps[i]) for i, one in enumerate(plain)]
-    return found, looked.method, ""
+    heat = heat_maps(run.model, pixels, [mistake.output for mistake in wrong], _PATIENCE)
+    maps: list[np.ndarray | None] = [*heat.maps, *([None] * (len(wrong) - len(heat.maps)))]
+    with_pixels = [Shown(one.mistake, one.name, None, pixels[i], maps[i]) for i, one in enumerate(plain)]
+    return with_pixels, heat.method, ""
 
 
 def _read(path: Path) -> str:
@@ -135,28 +135,28 @@ def _read(path: Path) -> str:
         return ""
 
 
-def _issue(found: Finding) -> dict[str, str]:
+def _issue(finding: Finding) -> dict[str, str]:
     return {
-        "kind": found.kind,
-        "path": " = ".join(found.paths[:2]),
-        "detail": found.detail,
-        "set_aside": str(found.set_aside).lower(),
+        "kind": finding.kind,
+        "path": " = ".join(finding.paths[:2]),
+        "detail": finding.detail,
+        "set_aside": str(finding.set_aside).lower(),
     }
 
 
 def photos_of(dataset: Dataset, findings: Sequence[Finding]) -> dict[str, tuple[np.ndarray, ...]]:
-    """The photos of the first finding of each kind, small, where they can be read."""
-    found: dict[str, tuple[np.ndarray, ...]] = {}
-    for one in findings:
-        if one.kind not in found and dataset.modality.has_pixels:
-            files = [dataset.root / path for path in one.paths[:2]]
-            seen = [read_encoded(file.read_bytes(), file.name, _ODD_SIDE) for file in files if file.is_file()]
-            found[one.kind] = tuple(picture.pixels for picture in seen if picture.pixels is not None)
-    return found
+    """Thumbnails of the first finding of each kind, if its images can be read."""
+    photos: dict[str, tuple[np.ndarray, ...]] = {}
+    for finding in findings:
+        if finding.kind not in photos and dataset.modality.has_pixels:
+            files = [dataset.root / path for path in finding.paths[:2]]
+            pictures = [read_encoded(file.read_bytes(), file.name, _ODD_SIDE) for file in files if file.is_file()]
+            photos[finding.kind] = tuple(picture.pixels for picture in pictures if picture.pixels is not None)
+    return photos
 
 
 def _recorded_issues(run: Record) -> list[dict[str, str]]:
-    """What was written down of the data when it was read."""
+    """The issues recorded when the data was read."""
     try:
         with (run.folder / run_folder.DATA_ISSUES).open(encoding="utf-8", newline="") as stream:
             return list(csv.DictReader(stream))

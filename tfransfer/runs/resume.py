@@ -1,4 +1,4 @@
-"""Going on with a run that was stopped or killed: what it left, and whether data, settings and base are the same."""
+"""Resume a run that was stopped or killed: find its files, and check that data, settings and base are the same."""
 
 import hashlib
 import json
@@ -23,11 +23,11 @@ from tfransfer.training.session import Session
 
 @dataclass(frozen=True)
 class Earlier:
-    """What an earlier run left.
+    """An earlier run.
 
     Attributes:
-        folder: Where it stands: beside its place while it was to replace another run.
-        manifest: What its `manifest.json` says.
+        folder: Its folder; next to the final place if it was to replace another run and is unfinished.
+        manifest: Its manifest.
         recipe: Its settings.
     """
 
@@ -37,15 +37,15 @@ class Earlier:
 
     @property
     def finished(self) -> bool:
-        """Whether it came to its end; its exports may be missing."""
+        """Whether the run is finished; its exports may be missing."""
         return self.manifest.finished
 
 
 def find_earlier(place: Path) -> Earlier | None:
-    """What an earlier run left in its folder, or beside it; None where there is nothing to go on with.
+    """The earlier run in a folder or next to it; None if there is nothing to resume.
 
     Raises:
-        RunError: Its files are damaged, or of another version.
+        RunError: Its files are damaged or of another version.
     """
     for folder in (run_folder.aside_of(place), place):
         if (folder / run_folder.MANIFEST).is_file():
@@ -62,45 +62,45 @@ def _read(folder: Path) -> Earlier:
         recipe = read_recipe(folder / run_folder.RECIPE)
     except (TransferError, OSError) as error:
         raise RunError(
-            f"{folder} cannot be gone on with: {error} Train anew, with --overwrite where it is to be replaced."
+            f"{folder} cannot be resumed: {error} Start over with --overwrite, or choose another folder."
         ) from error
     return Earlier(folder, manifest, recipe)
 
 
 def splits_of(place: Path) -> Path | None:
-    """The splits that an earlier run recorded; None where it left none."""
+    """The splits file of an earlier run; None if there is no such run."""
     earlier = find_earlier(place)
     return earlier.folder / run_folder.SPLITS if earlier else None
 
 
 def require_same_recipe(earlier: Earlier, given: Recipe) -> None:
-    """See that nothing is asked for that the run was not begun with; what is not said counts as the same.
+    """Refuse settings that differ from the run's; defaults count as unchanged.
 
     Raises:
-        SettingError: It is.
+        SettingError: A setting differs.
     """
     recorded, wanted, default = (_flat(recipe.to_dict()) for recipe in (earlier.recipe, given, Recipe()))
-    other = [
-        f"{key} = {wanted[key]!r} (it has {recorded.get(key)!r})"
+    different = [
+        f"{key} = {wanted[key]!r} (the run has {recorded.get(key)!r})"
         for key in wanted
         if wanted[key] != default.get(key) and wanted[key] != recorded.get(key)
     ]
-    if other:
+    if different:
         raise SettingError(
-            f"{earlier.folder} goes on with the settings it began with; asked for is {', '.join(other)}. Leave these "
-            "out, or train anew with --overwrite."
+            f"{earlier.folder} can only be resumed with its own settings, but these differ: {', '.join(different)}. "
+            "Leave them out, or start over with --overwrite."
         )
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in values.items():
-        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return found
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
 
 
 def print_of(dataset: Dataset) -> str:
-    """A hash of all that training sees of a dataset: contents, labels, splits, classes; 128 bits in hexadecimal."""
+    """A hash of everything in a dataset that training uses: contents, labels, splits, classes; 128 bits in hex."""
     digest = hashlib.blake2b(repr((dataset.task, dataset.kind, dataset.classes)).encode(), digest_size=16)
     for example in dataset.examples:
         seen = (example.path, example.content, example.split, example.label, example.target)
@@ -109,38 +109,38 @@ def print_of(dataset: Dataset) -> str:
 
 
 def require_same_data(earlier: Earlier, dataset: Dataset) -> None:
-    """See that the data is what the run was begun with.
+    """Check that the data is the same as at the run's start.
 
     Raises:
         DataError: Something was added, changed or removed.
     """
-    known = earlier.manifest.data
-    if earlier.finished and not known.print:  # of an older version
+    recorded = earlier.manifest.data
+    if earlier.finished and not recorded.print:  # a run of an older version
         return
-    if known.print != print_of(dataset):
-        was = ", ".join(f"{name} {size}" for name, size in known.sizes.items())
+    if recorded.print != print_of(dataset):
+        was = ", ".join(f"{name} {size}" for name, size in recorded.sizes.items())
         now = ", ".join(f"{name} {len(dataset.split(name))}" for name in SPLITS)
         raise DataError(
-            f"the data has changed since {earlier.folder} was begun (it was {was}; it is {now}): put it back as it "
-            "was, or train anew with --overwrite."
+            f"the data has changed since {earlier.folder} was started (it was {was}; now it is {now}): restore it, or "
+            "start over with --overwrite."
         )
 
 
 def require_same_base(earlier: Earlier, base: BuiltBase) -> None:
-    """See that the base has the weights that the run was begun with.
+    """Check that the base has the same weights and layers as at the run's start.
 
     Raises:
-        BaseModelError: It has others.
+        BaseModelError: They differ.
     """
     if earlier.manifest.base_print != fingerprint(base.model):
         raise BaseModelError(
-            f"the base {base.name} is not the one that {earlier.folder} was begun with: its weights or layers differ. "
-            "Give it the same ones, or train anew with --overwrite."
+            f"the base {base.name} is not the one that {earlier.folder} was started with: its weights or layers "
+            "differ. Use the same base, or start over with --overwrite."
         )
 
 
 def measures_of(session: Session) -> dict[str, Any]:
-    """What the loss and the metrics are, in plain values."""
+    """The user's loss and metrics as plain values."""
     loss = session.loss
     config = {} if loss is None else {k: v for k, v in loss.get_config().items() if isinstance(v, str | int | float)}
     return {
@@ -150,62 +150,62 @@ def measures_of(session: Session) -> dict[str, Any]:
 
 
 def require_same_measures(earlier: Earlier, session: Session) -> None:
-    """See that the loss and the metrics are those that the run was begun with.
+    """Check that loss and metrics are the same as at the run's start.
 
     Raises:
-        SettingError: They are not.
+        SettingError: They differ.
     """
     was, now = earlier.manifest.measures, measures_of(session)
     if was is not None and was != now:
         raise SettingError(
-            f"{earlier.folder} was begun with loss and metrics {was}; given is {now}. Give it the same ones, or train "
-            "anew with --overwrite."
+            f"{earlier.folder} was started with loss and metrics {was}, now they are {now}: use the same ones, or "
+            "start over with --overwrite."
         )
 
 
 def require_same_devices(earlier: Earlier, devices: Devices) -> None:
-    """See that as many devices train as when the run was begun.
+    """Check that the number of devices is the same as at the run's start.
 
     Raises:
-        SettingError: There are more or fewer.
+        SettingError: It differs.
     """
     replicas = earlier.manifest.plan.replicas
     if replicas != devices.replicas:
         raise SettingError(
-            f"{earlier.folder} was begun on {replicas} devices; {devices.replicas} are here: give it as "
-            "many with --devices, or train anew with --overwrite."
+            f"{earlier.folder} was started on {replicas} devices, now there are {devices.replicas}: use the same "
+            "number with --devices, or start over with --overwrite."
         )
 
 
 def require_model_given(earlier: Earlier, own_model: Any) -> None:
-    """See that a run on a model of the user's own is given that model again.
+    """Check that a run on the user's own model is given that model again.
 
     Raises:
         SettingError: It is not.
     """
     if own_model is None and str(earlier.recipe.base).startswith(OWN_MODEL):
-        raise SettingError(f"{earlier.folder} was begun in Python with a model of your own: give it as base again.")
+        raise SettingError(f"{earlier.folder} was started in Python with a model of your own: pass it as base again.")
 
 
-def say_what_goes_on(earlier: Earlier, say: Say) -> None:
-    """Tell where the run stands, and what differs from when it was begun."""
+def say_resuming(earlier: Earlier, say: Say) -> None:
+    """Report where the run is resumed, and which versions have changed since its start."""
     progress = earlier.manifest.progress
     if progress is None:
-        say(f"{earlier.folder} came to its end before")
+        say(f"{earlier.folder} is already finished")
         return
     phase = progress.phase.replace("_", "-")
-    where = f"in epoch {progress.epoch + 1} of the {phase} phase" if phase else "before the first epoch was done"
+    where = f"in epoch {progress.epoch + 1} of the {phase} phase" if phase else "before the end of the first epoch"
     if progress.done and not phase:
         where = f"after the {progress.done[-1].replace('_', '-')} phase"
-    say(f"resuming {earlier.folder}, which stands {where}")
+    say(f"resuming {earlier.folder}, which stopped {where}")
     now, then = versions(), earlier.manifest.versions
-    others = [f"{name} {then[name]} then, {now[name]} now" for name in now if then.get(name, now[name]) != now[name]]
-    if others:
-        say(f"warning: {', '.join(others)}: the result may differ from that of a run that was never stopped")
+    changed = [f"{name} {then[name]} then, {now[name]} now" for name in now if then.get(name, now[name]) != now[name]]
+    if changed:
+        say(f"warning: {', '.join(changed)}: the result may differ from that of a run that was never stopped")
 
 
 def progress_of(checkpoint: Checkpoint) -> RunProgress:
-    """Where a run stands, for its manifest."""
+    """A checkpoint's progress, for the manifest."""
     loop = checkpoint.loop
     best = loop.callbacks.get("0/KeepBest", {})
     return RunProgress(
@@ -220,11 +220,11 @@ def progress_of(checkpoint: Checkpoint) -> RunProgress:
     )
 
 
-def command_to_go_on(command: str, place: Path) -> str:
-    """What goes on with a run.
+def resume_command(command: str, place: Path) -> str:
+    """The command, or Python call, that resumes a run.
 
     Args:
-        command: The command line that began it; empty where it was begun in Python.
+        command: The command line that started it; empty if it was started in Python.
         place: Its folder.
     """
     if not command:

@@ -1,6 +1,6 @@
-"""A run: the folder that a training leaves, and what can be asked of it later, elsewhere, without the training data.
+"""A run: the folder of a training and the operations on it, which need no training data.
 
-What answers is imported when it is asked, so that a run's numbers are read without TensorFlow.
+Each operation is imported when it is called, so that metrics are read without TensorFlow.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ __all__ = ["Run", "load_run"]
 
 
 class Run(Record):
-    """A trained model with everything that is known about it, and what can be asked of it; see `Record`."""
+    """A trained model with its records and the operations on it; see `Record`."""
 
     @known_keywords
     def evaluate(
@@ -30,7 +30,7 @@ class Run(Record):
         progress: Progress | bool | None = None,
         say: Say | None = None,
     ) -> dict[str, Any]:
-        """Score the model; see `tfransfer.evaluate`."""
+        """Evaluate the model; see `tfransfer.evaluate`."""
         from tfransfer.runs.evaluation import evaluate_run  # here, because it imports TensorFlow
 
         return evaluate_run(self, data, predictions, precision, *listeners(progress, say))
@@ -59,7 +59,7 @@ class Run(Record):
         from tfransfer.runs.handover import export_run
 
         if not formats:
-            raise SettingError("name at least one format to export to, for example tflite.")
+            raise SettingError("export needs at least one format, for example tflite.")
         require_formats(formats)
         size = parse_size(max_size) if isinstance(max_size, str) else max_size
         limits = Budget(max_drop, size, max_latency)
@@ -75,32 +75,35 @@ class Run(Record):
 
     @known_keywords
     def explain(self, picture: Any, label: str | None = None) -> Any:
-        """Where the model looked on a picture: an object with `heat`, (size, size) in [0, 1], that shows itself.
+        """Show where the model looked on an image.
 
         Args:
             picture: A path, a PIL image or an array in [0, 255].
             label: The class to explain; None takes the likeliest.
+
+        Returns:
+            An object with `heat`, float32 (size, size) in [0, 1], which a notebook displays.
         """
         from tfransfer.runs import notebook  # here, because it imports TensorFlow
 
         return notebook.explain(self, picture, label)
 
     def plot_history(self) -> Any:
-        """Learning curves of both phases: a matplotlib figure that shows itself in a notebook."""
+        """Learning curves of both phases, as a matplotlib figure that a notebook displays."""
         from tfransfer.runs import notebook  # here, because it imports TensorFlow
 
         return notebook.plot_history(self)
 
     @known_keywords
     def plot_confusion(self, split: str = "test") -> Any:
-        """Which class was taken for which: a matplotlib figure that shows itself in a notebook."""
+        """The confusion matrix of a split, as a matplotlib figure that a notebook displays."""
         from tfransfer.runs import notebook  # here, because it imports TensorFlow
 
         return notebook.plot_confusion(self, split)
 
     @known_keywords
     def show_mistakes(self, limit: int = 12) -> Any:
-        """What the model got most wrong, with photos and heat maps, or texts; shows itself in a notebook."""
+        """The worst mistakes, with images and heat maps, or texts; a notebook displays them."""
         from tfransfer.runs import notebook  # here, because it imports TensorFlow
 
         return notebook.show_mistakes(self, limit)
@@ -116,19 +119,22 @@ def load_run(folder: str | Path, trust: bool = False) -> Run:
     """Open a run's folder. Its training data is not needed.
 
     Args:
-        folder: What `train` wrote.
-        trust: Whether a program inside the model's file may be loaded: a model on a TF-Hub module holds the module,
-            which is a program. What was trained on this machine is trusted anyway.
+        folder: The folder that `train` wrote.
+        trust: Whether to load programs inside the model's file, such as the TF-Hub module of a model that is built on
+            one. Models trained on this machine are trusted anyway.
+
+    Returns:
+        The run.
 
     Raises:
-        DataNotFoundError: There is no such folder.
-        RunError: The folder holds no finished run, or one of a newer version.
+        DataNotFoundError: The folder does not exist.
+        RunError: It holds no finished run, or one of a newer version.
     """
     folder = Path(folder)
     values = read_values(folder)
     if not (folder / MODEL).is_file():
         raise RunError(
-            f"{folder} holds no finished run: {MODEL} is missing. Go on with the command that began it and --resume, "
-            "or train anew with --overwrite."
+            f"{folder} holds no finished run: {MODEL} is missing. Rerun the original command with --resume, or start "
+            "over with --overwrite."
         )
     return Run(folder, parse_manifest(values, folder / MANIFEST), trust=trust)

@@ -1,4 +1,4 @@
-"""A run's folder: where it stands, that nothing is lost there, and what its files are called."""
+"""A run's folder: its location, its file names, and safe writing and replacing."""
 
 import csv
 import errno
@@ -23,56 +23,55 @@ SPLITS, LABELS, MODEL, SAMPLES = "splits.csv", "labels.txt", "model.keras", "sam
 BUNDLE = "bundle.zip"
 RUNS_FOLDER = Path("saved_models")
 DATA_ISSUES, PREDICTIONS, EXPORTS = "data_issues.csv", "predictions.csv", "exports.json"
-# The report, and what a model said of the split that it shows.
+# The report, and the model's outputs on the split that it shows.
 REPORT, ANSWERS = "report.html", "answers.npz"
-# From which an unfinished run goes on; see `training.checkpoint`.
+# The checkpoint that an unfinished run resumes from; see `training.checkpoint`.
 STATE = "state.npz"
 _LOCK = ".lock"
-# What file systems without locks answer; there, two processes in one folder are not noticed.
+# Errors of file systems without locks, where two processes in one folder go unnoticed.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 def require_free(folder: Path, overwrite: bool) -> None:
-    """See that a run can be written to a folder, before any work is done.
+    """Check that a run can be written to a folder, before any work is done.
 
     Raises:
-        RunExistsError: Something is there and `overwrite` was not said, or what is there is no run.
-        WriteError: The folder cannot be made or written to.
+        RunExistsError: The folder exists without `overwrite`, or holds files but no run.
+        WriteError: The folder cannot be created or written to.
     """
     with telling_write_failures(folder):
         _require_replaceable(folder, overwrite)
-        standing = next(p for p in (folder, *folder.parents) if p.exists())
-        probe = standing / f".tfransfer-{hashlib.sha1(str(folder).encode()).hexdigest()[:8]}"
+        existing = next(p for p in (folder, *folder.parents) if p.exists())
+        probe = existing / f".tfransfer-{hashlib.sha1(str(folder).encode()).hexdigest()[:8]}"
         probe.write_bytes(b"")
         probe.unlink()
 
 
 def _require_replaceable(folder: Path, overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
-        raise RunExistsError(f"{folder} is a file; name another folder with --out.")
-    aside = aside_of(folder)
-    if not overwrite and (aside / MANIFEST).is_file():
+        raise RunExistsError(f"{folder} is a file: choose another folder with --out.")
+    unfinished = aside_of(folder)
+    if not overwrite and (unfinished / MANIFEST).is_file():
         raise RunExistsError(
-            f"{aside} holds a run that was to replace {folder} and did not come to its end: say --resume to go on with "
-            "it, or --overwrite to begin anew."
+            f"{unfinished} holds an unfinished run that was to replace {folder}: use --resume to resume it, or "
+            "--overwrite to start over."
         )
     if not folder.exists() or _is_hardly_begun(folder):
         return
     if not overwrite:
-        unfinished = is_unfinished(folder)
+        hint = " and is not finished: use --resume to resume it" if is_unfinished(folder) else ""
         raise RunExistsError(
-            f"{folder} exists already{' and is not finished: say --resume to go on with it' if unfinished else ''}. "
-            "Name another folder with --out, or say --overwrite to replace it."
+            f"{folder} already exists{hint}. Choose another folder with --out, or use --overwrite to replace it."
         )
     if not (folder / MANIFEST).is_file():
         raise RunExistsError(
             f"{folder} holds files but no run ({MANIFEST} is missing); it will not be replaced. "
-            "Name another folder with --out."
+            "Choose another folder with --out."
         )
 
 
 def is_unfinished(folder: Path) -> bool:
-    """Whether a folder holds a run that can be gone on with."""
+    """Whether a folder holds a run that can be resumed."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -81,44 +80,44 @@ def is_unfinished(folder: Path) -> bool:
 
 
 def _is_hardly_begun(folder: Path) -> bool:
-    """Whether there is at most what a run writes before its manifest, as a killed process leaves it."""
+    """Whether a folder holds at most what a run writes before its manifest: the process was killed early."""
     early = {SPLITS, DATA_ISSUES, LABELS, RECIPE, _LOCK}
     return all(path.name in early or is_half(path) for path in folder.iterdir())
 
 
 def place_for(name: str, out: str | Path | None, parent: Path = RUNS_FOLDER) -> Path:
-    """The folder for a run or a sweep: `out`, or one with the data's name below `saved_models` or another parent."""
+    """The folder for a run or a sweep: `out`, or one named after the data in `saved_models` or another parent."""
     return Path(out) if out else parent / name
 
 
 def aside_of(place: Path) -> Path:
-    """Where a run grows that is to replace the one in `place`, which stays whole until the new one is."""
+    """The temporary folder of a run that replaces the one in `place`, which stays intact until the new one is done."""
     return place.absolute().with_name(f".{place.absolute().name}.unfinished")
 
 
 @contextmanager
 def growing_folder(place: Path, overwrite: bool, data_root: Path, earlier: Path | None = None) -> Iterator[Path]:
-    """Make the folder that a run grows in, and put it where it belongs at the end.
+    """Create the folder that a run is written to, and move it to its final place at the end.
 
-    What fails or is stopped with a state to go on from stays; what fails before that leaves nothing behind.
+    A run that fails or is stopped with a checkpoint stays; one that fails before that leaves nothing behind.
 
     Args:
-        place: Where the run shall stand.
-        overwrite: Whether a run that is there may be replaced.
-        data_root: Where the pictures are; a folder that holds them is never replaced.
-        earlier: The folder of an unfinished run that goes on.
+        place: The run's final folder.
+        overwrite: Whether an existing run may be replaced.
+        data_root: The folder of the images; a folder that contains it is never replaced.
+        earlier: The folder of an unfinished run to resume.
 
     Yields:
-        The folder to write to: `place`, or the one beside it where a run is to be replaced.
+        The folder to write to: `place`, or a temporary one next to it if a run is to be replaced.
 
     Raises:
-        RunExistsError: As `require_free`, or the pictures are inside the folder.
-        WriteError: The folder cannot be made.
+        RunExistsError: As in `require_free`, or the images are inside the folder.
+        WriteError: The folder cannot be created.
     """
     if earlier is None:
         require_free(place, overwrite)
     if place.resolve() in (data_root.resolve(), *data_root.resolve().parents):
-        raise RunExistsError(f"the pictures are in {place}; name another folder with --out, so that none is replaced.")
+        raise RunExistsError(f"the images are in {place}: choose another folder with --out, so that none is replaced.")
     for folder in (place, aside_of(place)):
         _require_unlocked(folder)
     folder = earlier or _fresh(place)
@@ -126,10 +125,10 @@ def growing_folder(place: Path, overwrite: bool, data_root: Path, earlier: Path 
         with alone_in(folder):
             yield folder
     except BaseException as error:
-        begun = (folder / MANIFEST).exists()
+        has_manifest = (folder / MANIFEST).exists()
         failed = isinstance(error, Exception) and not (folder / STATE).exists() and folder != place
-        if not begun or failed:
-            shutil.rmtree(folder)  # nothing worth keeping was written
+        if not has_manifest or failed:
+            shutil.rmtree(folder)  # there is nothing to resume from
         raise
     put_in_place(folder, place)
 
@@ -146,13 +145,13 @@ def _fresh(place: Path) -> Path:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Keep other processes from writing to a run's folder, and remove what one that was killed left half-written.
+    """Lock a run's folder against other processes, and remove partial files of a killed one.
 
-    The system lets go of the folder however this process ends.
+    The operating system releases the lock however this process ends.
 
     Raises:
-        RunExistsError: Another process writes to it.
-        WriteError: The folder may not be written to.
+        RunExistsError: Another process writes to the folder.
+        WriteError: The folder is not writable.
     """
     lock = FileLock(folder / _LOCK)
     _acquire(lock, folder)
@@ -160,7 +159,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         remove_halves(folder)
         yield
     finally:
-        with suppress(PermissionError):  # Windows removes no file that is open; there the lock does it when it goes
+        with suppress(PermissionError):  # Windows cannot delete an open file; there, releasing the lock deletes it
             (folder / _LOCK).unlink(missing_ok=True)
         lock.release()
 
@@ -177,14 +176,14 @@ def _acquire(lock: FileLock, folder: Path) -> None:
         with telling_write_failures(folder):
             lock.acquire(timeout=0)
     except Timeout as error:
-        raise RunExistsError(f"another process is writing to {folder}; wait for it, or name another --out.") from error
+        raise RunExistsError(f"another process is writing to {folder}: wait, or choose another --out.") from error
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
 
 
 def put_in_place(folder: Path, place: Path) -> None:
-    """Let a finished run stand where it belongs; the run that was there goes then, not before."""
+    """Move a finished run to its final place; a run that is there is deleted only after that."""
     folder, place = folder.absolute(), place.absolute()
     if folder == place:
         return
@@ -203,7 +202,7 @@ def put_in_place(folder: Path, place: Path) -> None:
 
 
 def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows as a CSV file; a column that a row lacks stays empty there."""
+    """Write rows as a CSV file; missing values are empty."""
     stream = io.StringIO()
     if rows:
         columns = list(dict.fromkeys(key for row in rows for key in row))
@@ -214,7 +213,7 @@ def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def write_issues(path: Path, issues: Sequence[Issue]) -> None:
-    """Write what was set aside: a CSV file with the columns path, kind, detail, set_aside."""
+    """Write the issues found in the data: a CSV file with the columns path, kind, detail, set_aside."""
     lines = [["path", "kind", "detail", "set_aside"]]
     lines += [[i.path, i.kind, i.detail, str(i.set_aside).lower()] for i in issues]
     stream = io.StringIO()
@@ -223,6 +222,6 @@ def write_issues(path: Path, issues: Sequence[Issue]) -> None:
 
 
 def write_samples(path: Path, pictures: np.ndarray) -> None:
-    """Keep a few held-out pictures, uint8 (n, size, size, 3), so that later exports can be checked without the data."""
+    """Save a few held-out images, uint8 (n, size, size, 3), to check later exports without the data."""
     with whole(path) as temporary:
         np.savez_compressed(temporary, pictures=pictures)

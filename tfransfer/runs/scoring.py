@@ -1,4 +1,4 @@
-"""Scoring a run: on the recorded splits of its own data, or on a folder it has never seen."""
+"""Score a run on the recorded splits of its own data, or on new data."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from tfransfer.tasks.task import find_task
 
 
 def predict_split(run: Record, model: Any, dataset: Dataset, name: str, progress: Progress) -> Predictions:
-    """What a model says of a split, each example once, with the features of some of them."""
+    """A model's predictions on a split, each example once, with the features of some of them."""
     examples = dataset.split(name)
     return predict_examples(
         model, dataset, examples, run.image_size,
@@ -30,30 +30,30 @@ def score_splits(
 ) -> dict[str, tuple[dict[str, Any], Predictions]]:
     """Metrics and predictions for each held-out split that has examples, each example once.
 
-    A multi-label run without thresholds is scored with those that its validation split gives.
+    A multi-label run without thresholds takes those chosen on the validation split.
 
     Args:
         run: The run.
         model: Its model.
         dataset: Its data.
-        progress: Shows how far it is.
-        known: By split, what the model said already.
+        progress: Shows the progress.
+        known: Existing predictions, by split.
     """
-    said = dict(known or {})
+    predictions = dict(known or {})
     for name in ("validation", "test"):
-        if name not in said and dataset.split(name):
-            said[name] = predict_split(run, model, dataset, name, progress)
-    thresholds = run.thresholds or thresholds_of(run.task, said.get("validation"))
-    return {name: (score(run, one, thresholds), one) for name, one in said.items()}
+        if name not in predictions and dataset.split(name):
+            predictions[name] = predict_split(run, model, dataset, name, progress)
+    thresholds = run.thresholds or thresholds_of(run.task, predictions.get("validation"))
+    return {name: (score(run, of_split, thresholds), of_split) for name, of_split in predictions.items()}
 
 
-def score(run: Record, said: Predictions, thresholds: Any = None) -> dict[str, Any]:
+def score(run: Record, predicted: Predictions, thresholds: Any = None) -> dict[str, Any]:
     """All metrics of a run's predictions; see `tasks.task.Task.score`. None takes the run's own thresholds."""
-    return find_task(run.task).score(said.targets, said.outputs, run.classes, thresholds or run.thresholds)
+    return find_task(run.task).score(predicted.targets, predicted.outputs, run.classes, thresholds or run.thresholds)
 
 
 def thresholds_of(task: str, validation: Predictions | None) -> tuple[float, ...] | None:
-    """From which probability on each class applies, chosen on the validation split; None of tasks that need none."""
+    """Lowest probability at which each class applies, chosen on the validation split; None for other tasks."""
     if validation is None:
         return None
     chosen = find_task(task).choose_thresholds(validation.targets, validation.outputs)
@@ -66,9 +66,9 @@ def recorded_data(run: Record, progress: Progress, say: Say) -> Dataset:
     Raises:
         DataError: Its classes have changed.
     """
-    known = run.manifest.data
+    recorded = run.manifest.data
     dataset = load_again(
-        known.source, known.root, known.origin, run.folder / run_folder.SPLITS,
+        recorded.source, recorded.root, recorded.origin, run.folder / run_folder.SPLITS,
         progress=progress, say=say,
     )  # fmt: skip
     if dataset.classes != run.classes:
@@ -79,7 +79,7 @@ def recorded_data(run: Record, progress: Progress, say: Say) -> Dataset:
 
 
 def data_at_hand(run: Record, progress: Progress, say: Say) -> tuple[Dataset | None, str]:
-    """The data that a run was trained on, in memory or read again; else None, and why it cannot be had."""
+    """The data that a run was trained on, in memory or read again; else None, and why it is not available."""
     if run.data is not None:
         return run.data, ""
     try:
@@ -89,13 +89,13 @@ def data_at_hand(run: Record, progress: Progress, say: Say) -> tuple[Dataset | N
 
 
 def is_own_data(run: Record, data: Any) -> bool:
-    """Whether this is the data that the run was trained on, most of which must not be scored."""
-    known = run.manifest.data
-    return is_same(data, known.source, known.root, known.origin)
+    """Whether this is the data that the run was trained on, whose training split must not be scored."""
+    recorded = run.manifest.data
+    return is_same(data, recorded.source, recorded.root, recorded.origin)
 
 
 def known_data(run: Record, data: Any, progress: Progress, say: Say) -> Dataset:
-    """Data of the run's classes, from anywhere.
+    """Load new data with the run's classes.
 
     Raises:
         DataError: It has other classes.
@@ -110,41 +110,43 @@ def known_data(run: Record, data: Any, progress: Progress, say: Say) -> Dataset:
 def choose_abstention(
     run: Record, scored: dict[str, tuple[dict[str, Any], Predictions]], precision: float
 ) -> Abstention:
-    """Choose, on validation, below which probability a run had better say nothing.
+    """Choose, on validation, the threshold below which a run abstains.
 
     Args:
-        run: Of one class each.
+        run: A single-label run.
         scored: From `score_splits`.
-        precision: Share of right answers that is wanted among those that are given.
+        precision: Requested share of correct predictions among those that are not abstained from.
 
     Raises:
-        SettingError: The task is another, or the precision out of range.
+        SettingError: The task is not single-label, or the precision is out of range.
         DataError: The precision is not reached on validation.
     """
     if not find_task(run.task).one_class or "validation" not in scored:
-        raise SettingError("--precision is for runs of one class each, scored on their own validation split.")
-    labelled = {name: (said.targets.argmax(axis=1), said.outputs) for name, (_, said) in scored.items()}
+        raise SettingError("--precision is for single-label runs, scored on their own validation split.")
+    labelled = {name: (split.targets.argmax(axis=1), split.outputs) for name, (_, split) in scored.items()}
     threshold = abstention.choose_threshold(*labelled["validation"], precision)
-    found = {name: abstention.selective(*of_split, threshold) for name, of_split in labelled.items()}
-    told = {name: {"threshold": threshold, "coverage": one.coverage, "top1": one.top1} for name, one in found.items()}
-    return Abstention(threshold=threshold, precision=precision, splits=told)
+    selective = {name: abstention.selective(*of_split, threshold) for name, of_split in labelled.items()}
+    splits = {
+        name: {"threshold": threshold, "coverage": one.coverage, "top1": one.top1} for name, one in selective.items()
+    }
+    return Abstention(threshold=threshold, precision=precision, splits=splits)
 
 
 def reading_of(run: Record, top: int = 5) -> OutputReading:
-    """How the output of a run's model reads."""
+    """How to turn the outputs of a run's model into predictions."""
     return OutputReading(find_task(run.task), run.classes, tuple(run.thresholds or ()), top, run.least_probability)
 
 
 def write_predictions(run: Record, scored: dict[str, tuple[dict[str, Any], Predictions]]) -> None:
     """Write `predictions.csv` to the run's folder."""
     reading, rows = reading_of(run), []
-    for name, (_, said) in scored.items():
-        for example, right, output in zip(said.examples, said.targets, said.outputs, strict=True):
-            read = reading.of(example.path, output)
-            row = {"path": example.path, "label": reading.task.target_text(right, run.classes), "split": name}
-            if read.value is not None:
-                row |= {"predicted": repr(read.value)}
+    for name, (_, split) in scored.items():
+        for example, target, output in zip(split.examples, split.targets, split.outputs, strict=True):
+            prediction = reading.of(example.path, output)
+            row = {"path": example.path, "label": reading.task.target_text(target, run.classes), "split": name}
+            if prediction.value is not None:
+                row |= {"predicted": repr(prediction.value)}
             else:
-                row |= {"predicted": read.label, "probability": f"{read.probability:.6f}"}
+                row |= {"predicted": prediction.label, "probability": f"{prediction.probability:.6f}"}
             rows.append(row)
     run_folder.write_table(run.folder / run_folder.PREDICTIONS, rows)

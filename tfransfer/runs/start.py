@@ -1,4 +1,4 @@
-"""The beginning of a run: what is decided is said and written down before the first step."""
+"""Start a run: print and record the plan before the first step."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ from tfransfer.training.session import Session
 
 
 def require_factories(**given: Any) -> None:
-    """See that metrics and callbacks are given as functions that make fresh ones.
+    """Check that metrics and callbacks are given as functions that build new ones.
 
     Raises:
         SettingError: They are not.
@@ -36,20 +36,20 @@ def require_factories(**given: Any) -> None:
     for name, value in given.items():
         if value is not None and not callable(value):
             raise SettingError(
-                f"{name} wants a function that makes fresh ones, because each phase has its own; "
-                f"it is a {type(value).__name__}. Write lambda {'phase' if name == 'callbacks' else ''}: [...]."
+                f"{name} must be a function that returns new ones, because each phase needs its own; "
+                f"it is a {type(value).__name__}. Write lambda{' phase' if name == 'callbacks' else ''}: [...]."
             )
 
 
 def start_run(place: Path, session: Session, command: str) -> Run:
-    """Write everything that is decided before the first step."""
+    """Write everything that is known before the first step: splits, issues, labels, recipe, manifest."""
     dataset, plan = session.dataset, session.plan
     splits.write_splits(place / run_folder.SPLITS, dataset)
     run_folder.write_issues(place / run_folder.DATA_ISSUES, dataset.issues)
     write_text(place / run_folder.LABELS, lines(dataset.classes))
-    # Where the built-in base stands in for another one, the command alone would train that one on the next machine.
-    repeats = f"{command} --base {plan.base}" if command and plan.instead_of else command
-    write_recipe(place / run_folder.RECIPE, session.recipe, repeats or "made in Python with tfransfer.train")
+    # If the built-in base replaced another one, the command alone could train that one on another machine.
+    repeat = f"{command} --base {plan.base}" if command and plan.instead_of else command
+    write_recipe(place / run_folder.RECIPE, session.recipe, repeat or "made in Python with tfransfer.train")
     manifest = Manifest(
         versions=versions(),
         task=session.task.name,
@@ -67,7 +67,7 @@ def start_run(place: Path, session: Session, command: str) -> Run:
 
 
 def data_record(dataset: Dataset) -> DataRecord:
-    """What a manifest holds of the data."""
+    """The manifest's record of the data."""
     return DataRecord(
         source=dataset.source,
         origin=dataset.origin,
@@ -82,17 +82,17 @@ def data_record(dataset: Dataset) -> DataRecord:
 
 
 def say_plan(session: Session, say: Say) -> None:
-    """Tell what was found and decided."""
+    """Print the data, the base and the plan."""
     dataset, plan = session.dataset, session.plan
     sizes = ", ".join(f"{name} {len(dataset.split(name))}" for name in ("train", "validation", "test"))
     say(f"data: {find_task(dataset.task).in_words(dataset.classes)}; {sizes}")
     for note in dataset.notes:
         say(f"data: {note}")
-    second = f", then {plan.fine_tune_epochs} epochs with {', '.join(plan.unfrozen)} unfrozen" if plan.unfrozen else ""
+    then = f", then {plan.fine_tune_epochs} epochs with {', '.join(plan.unfrozen)} unfrozen" if plan.unfrozen else ""
     size = f" at {plan.image_size} pixels" if plan.image_size else ""
     say(f"base: {plan.base}{size}, weights from {plan.weights}, {plan.precision}")
     head = head_method(session.recipe.head.method).in_words(plan.head_epochs)
-    say(f"plan: {head}{second}, {plan.batch_size} {session.unit} a step")
+    say(f"plan: {head}{then}, {plan.batch_size} {session.unit} per step")
     say(session.caching.plan.sentence())
     if predicted := session.caching.plan.predicted():
         say(predicted)
@@ -101,22 +101,22 @@ def say_plan(session: Session, say: Say) -> None:
 def callback_factory(
     users: Callable[[str], Sequence[Any]] | None, logs: Path | None, resumed: bool, say: Say
 ) -> CallbackFactory:
-    """The user's callbacks and TensorBoard's, fresh for each phase; those that cannot go on in a resumed run are named.
+    """The user's callbacks and TensorBoard's, new for each phase; warns of those that a resumed run cannot restore.
 
     Args:
-        users: From a phase's name to callbacks.
+        users: Builds the user's callbacks from a phase's name.
         logs: The folder of TensorBoard's logs; None writes none.
-        resumed: Whether the run goes on with what an earlier one left.
-        say: Told of callbacks without a state.
+        resumed: Whether the run is resumed.
+        say: Called with a warning on callbacks without a state.
     """
 
     def make(phase: str) -> Sequence[Any]:
-        made = list(users(phase)) if users else []
-        stateless = [type(callback).__name__ for callback in made if not keeps_state(callback)]
+        callbacks = list(users(phase)) if users else []
+        stateless = [type(callback).__name__ for callback in callbacks if not keeps_state(callback)]
         if resumed and stateless:
-            say(f"warning: {', '.join(stateless)} have no state() and restore(), so they begin anew in a resumed run")
+            say(f"warning: {', '.join(stateless)} have no state() and restore(), so they start over in a resumed run")
         if logs is not None:
-            made.append(keras.callbacks.TensorBoard(str(logs / phase), write_graph=False))
-        return made
+            callbacks.append(keras.callbacks.TensorBoard(str(logs / phase), write_graph=False))
+        return callbacks
 
     return make

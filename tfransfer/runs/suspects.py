@@ -1,9 +1,9 @@
-"""Labels that are probably wrong: those that a cross-validated probe confidently disagrees with.
+"""Find labels that are probably wrong: those that a cross-validated probe confidently disagrees with.
 
 Confident learning (Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels"):
-each example is judged by a probe that has not seen it; a class is believed where its probability is above the mean that
-examples labelled so get. What is believed to be of another class is suspect; the lower the probability of its own
-label, the higher it ranks.
+each example is judged by a probe that was not trained on it. An example is suspect if the probability of another class
+is above the mean probability of that class among the examples labelled with it. Suspects are ranked by the probability
+of their own label, lowest first.
 """
 
 import warnings
@@ -20,7 +20,7 @@ from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
 
 _FOLDS = 5
-# Found on flower_photos with 5% wrong labels: 128 components lose nothing and take a tenth of the time.
+# Measured on flower_photos with 5% wrong labels: 128 components lose nothing and take a tenth of the time.
 _COMPONENTS, _STRENGTH = 128, 0.01
 _TEXT_STRENGTH, _WORDS = 3.0, 50_000
 _ITERATIONS = 300
@@ -29,14 +29,14 @@ _FEWEST = 3
 
 @dataclass(frozen=True)
 class Suspects:
-    """Every example's label, judged.
+    """The judgement of every example's label.
 
     Attributes:
         ranking: Positions, most suspect first, int64, shape (n,).
-        given: Probability of the label that each has, out of fold, float32, shape (n,).
-        likely: The likeliest other class of each, int64, shape (n,).
-        likely_probability: Its probability, float32, shape (n,).
-        believed: Whether confident learning believes in that other class, bool, shape (n,).
+        given: Out-of-fold probability of each example's label, float32, shape (n,).
+        likely: The likeliest other class of each example, int64, shape (n,).
+        likely_probability: The probability of that class, float32, shape (n,).
+        believed: Whether confident learning flags the label as wrong, bool, shape (n,).
     """
 
     ranking: np.ndarray
@@ -47,33 +47,33 @@ class Suspects:
 
 
 def judge(features: Any, labels: np.ndarray, together: Sequence[str] | None = None, seed: int = 0) -> Suspects | None:
-    """Judge labels by a probe on features.
+    """Judge labels with a probe on features.
 
     Args:
         features: From `condensed` or `text_features`: shape (n, d), dense or sparse.
         labels: int64, shape (n,).
-        together: Of each example, the name of what must be in one fold with it (its copies); None lets each alone.
+        together: A group name for each example; a group (copies) stays in one fold. None for no groups.
         seed: Of the folds.
 
     Returns:
-        None where there are too few examples of two classes to say anything.
+        The judgement; None if fewer than two classes have enough examples.
     """
     counts = np.bincount(labels)
     classes = np.flatnonzero(counts)
-    kept = np.flatnonzero(counts[labels] >= _FEWEST)
-    if len(np.unique(labels[kept])) < 2:
+    usable = np.flatnonzero(counts[labels] >= _FEWEST)
+    if len(np.unique(labels[usable])) < 2:
         return None
     folds = fold_of_each(labels, together or [str(i) for i in range(len(labels))], seed)
     probabilities = np.zeros((len(labels), classes.max() + 1))
-    # Threads of BLAS that wait for each other made this fifty times slower on a busy machine.
+    # BLAS threads waiting for each other made this fifty times slower on a busy machine.
     with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a ranking needs no last digit
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a ranking needs no exact solution
         for fold in range(_FOLDS):
-            learn, ask = kept[folds[kept] != fold], np.flatnonzero(folds == fold)
-            if len(ask) and len(np.unique(labels[learn])) > 1:
+            train, held_out = usable[folds[usable] != fold], np.flatnonzero(folds == fold)
+            if len(held_out) and len(np.unique(labels[train])) > 1:
                 probe = LogisticRegression(C=_strength(features), max_iter=_ITERATIONS)
-                probe.fit(features[learn], labels[learn])
-                probabilities[np.ix_(ask, probe.classes_)] = probe.predict_proba(features[ask])
+                probe.fit(features[train], labels[train])
+                probabilities[np.ix_(held_out, probe.classes_)] = probe.predict_proba(features[held_out])
     return _ranked(probabilities, labels, classes)
 
 
@@ -82,40 +82,40 @@ def _strength(features: Any) -> float:
 
 
 def fold_of_each(labels: np.ndarray, together: Sequence[str], seed: int) -> np.ndarray:
-    """A fold for each example, stratified, copies in one fold: int64, shape (n,)."""
+    """A stratified fold for each example, with copies in one fold: int64, shape (n,)."""
     first: dict[str, int] = {}
     for position, name in enumerate(together):
         first.setdefault(name, position)
-    chosen = np.array(sorted(first.values()))
+    firsts = np.array(sorted(first.values()))
     folds = np.zeros(len(labels), np.int64)
-    smallest = np.bincount(labels[chosen])
-    cut = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
-    strata = np.where(smallest[labels[chosen]] >= _FOLDS, labels[chosen], -1)
-    if len(chosen) < _FOLDS or min(np.unique(strata, return_counts=True)[1]) < _FOLDS:
-        folds[chosen] = np.random.default_rng(seed).permutation(len(chosen)) % _FOLDS
+    counts = np.bincount(labels[firsts])
+    splitter = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
+    strata = np.where(counts[labels[firsts]] >= _FOLDS, labels[firsts], -1)
+    if len(firsts) < _FOLDS or min(np.unique(strata, return_counts=True)[1]) < _FOLDS:
+        folds[firsts] = np.random.default_rng(seed).permutation(len(firsts)) % _FOLDS
     else:
-        for number, (_, part) in enumerate(cut.split(chosen, strata)):
-            folds[chosen[part]] = number
+        for number, (_, part) in enumerate(splitter.split(firsts, strata)):
+            folds[firsts[part]] = number
     return folds[[first[name] for name in together]]
 
 
 def _ranked(probabilities: np.ndarray, labels: np.ndarray, classes: np.ndarray) -> Suspects:
-    everyone = np.arange(len(labels))
-    given = probabilities[everyone, labels].copy()
+    positions = np.arange(len(labels))
+    given = probabilities[positions, labels].copy()
     thresholds = np.full(probabilities.shape[1], np.inf)
     for label in classes:
         thresholds[label] = given[labels == label].mean()
     others = probabilities.copy()
-    others[everyone, labels] = -1
+    others[positions, labels] = -1
     likely = others.argmax(axis=1)
-    best = others[everyone, likely]
+    best = others[positions, likely]
     believed = (best >= thresholds[likely]) & (best > given)
-    ranking = np.lexsort((everyone, given))
+    ranking = np.lexsort((positions, given))
     return Suspects(ranking, given.astype(np.float32), likely, best.astype(np.float32), believed)
 
 
 def condensed(features: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Features on one scale, cut to their first principal components.
+    """Standardized features, reduced to their first principal components.
 
     Args:
         features: float32, shape (n, d).
@@ -128,12 +128,12 @@ def condensed(features: np.ndarray, seed: int = 0) -> np.ndarray:
     scaled = (features - features.mean(axis=0)) / deviation
     components = min(_COMPONENTS, *scaled.shape)
     with threadpool_limits(1):
-        made: np.ndarray = PCA(components, svd_solver="randomized", random_state=seed).fit_transform(scaled)
-    return made.astype(np.float32)
+        reduced: np.ndarray = PCA(components, svd_solver="randomized", random_state=seed).fit_transform(scaled)
+    return reduced.astype(np.float32)
 
 
 def text_features(texts: Sequence[str]) -> Any:
-    """Words and pairs of words, weighted by how rare they are (tf-idf): sparse float64, shape (n, words)."""
+    """Tf-idf of words and pairs of words: sparse float64, shape (n, words)."""
     vectorizer = TfidfVectorizer(
         ngram_range=(1, 2), sublinear_tf=True, max_features=_WORDS, token_pattern=r"(?u)\b\w+\b"
     )

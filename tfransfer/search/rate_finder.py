@@ -71,7 +71,7 @@ def try_rates(session: Session, rates: Sequence[float], progress: Progress) -> l
         raise SettingError(f"learning rates are tried on cached features; none are cached: {session.caching.plan.why}.")
     plan, parts = session.plan, freeze_base(session.whole)
     heads = _heads(session, parts, len(rates))
-    batches = session.kept_batches(HEAD, parts, plan.head_epochs)(plan.batch_size)
+    batches = session.cached_batches(HEAD, parts, plan.head_epochs)(plan.batch_size)
     loss = _OverHeads(as_loss(session.task.loss(session.recipe.label_smoothing)))
     validator = _Validator(session, heads, loss, batches.validation)
     # A single loop trains all heads. Their losses are summed, so that each head gets the gradient of its own loss, and

@@ -12,7 +12,7 @@ from tfransfer.runs.job import Job
 from tfransfer.runs.manifest import Manifest, update_manifest
 from tfransfer.runs.resume import Earlier, require_same_data
 from tfransfer.runs.run import Run
-from tfransfer.training.phases import Kept
+from tfransfer.training.phases import Selected
 from tfransfer.training.session import Session
 
 
@@ -54,9 +54,9 @@ class Combination:
 class Trial(Job):
     """Both phases as `train` runs them, resumable as there; leaves only the manifest and the history."""
 
-    def _finish(self, run: Run, session: Session, kept: Kept) -> None:
-        run_folder.write_table(run.folder / run_folder.HISTORY, kept.history_rows())
-        update_manifest(run.folder, phases=kept.to_dict(), kept=kept.kept, progress=None)
+    def _finish(self, run: Run, session: Session, selected: Selected) -> None:
+        run_folder.write_table(run.folder / run_folder.HISTORY, selected.history_rows())
+        update_manifest(run.folder, phases=selected.to_dict(), kept=selected.phase, progress=None)
         (run.folder / run_folder.STATE).unlink(missing_ok=True)
 
     def _finished(self, earlier: Earlier, place: Path) -> Run:

@@ -1,4 +1,4 @@
-"""Tasks: what single-label, multi-label and regression models decide for every stage, one class each."""
+"""Tasks: everything specific to single-label, multi-label and regression models, one class each."""
 
 from tfransfer.tasks.multi_label import MultiLabel
 from tfransfer.tasks.regression import Regression

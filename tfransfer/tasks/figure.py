@@ -1,4 +1,4 @@
-"""One figure of a model's scores: its key in metrics.json, its title, and how its value is written."""
+"""How a metric is shown: its key in metrics.json, its title, and the format of its value."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,12 +8,12 @@ from tfransfer.display.numbers import number_text, percent
 
 @dataclass(frozen=True)
 class Figure:
-    """A metric as people see it.
+    """A metric as shown to users.
 
     Attributes:
-        key: Its name in `metrics.json` or `history.csv`.
-        title: What people call it; the head of its column.
-        share: Whether it is a share in [0, 1], which sentences give in percent.
+        key: Its key in `metrics.json` or `history.csv`.
+        title: Its name in sentences and column headers.
+        share: Whether it is a share in [0, 1], written in percent in sentences.
     """
 
     key: str
@@ -21,7 +21,7 @@ class Figure:
     share: bool = False
 
     def text(self, value: Any) -> str:
-        """A value for a sentence: a share in percent; empty where it is not known."""
+        """A value for a sentence, shares in percent; empty if it is not known."""
         if not isinstance(value, int | float):
             return ""
         return percent(value) if self.share else number_text(float(value))

@@ -1,6 +1,6 @@
-"""Where the head of a model is: the one place that knows how its layers are named.
+"""Find the head of a model by the names of its layers, which only this module knows.
 
-A `.keras` file keeps nothing of a model's layers but their names, so that names are what a loaded model is asked by.
+Names are used because a `.keras` file has no other information on the role of a layer.
 """
 
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ DROPOUT, LOGITS = "dropout", "logits"
 
 @dataclass(frozen=True)
 class Head:
-    """The layers behind a base's pooled features.
+    """The layers after a base's pooled features.
 
     Attributes:
-        features: What the head reads: KerasTensor, shape (batch, width).
+        features: Input of the head: KerasTensor, shape (batch, width).
         logits: The Dense layer.
         output: The layer from logits to probabilities or values.
     """
@@ -27,7 +27,7 @@ class Head:
 
 
 def find_head(model: Any) -> Head | None:
-    """The head of a model that `train` built, in memory or loaded from its file; None where a model has none.
+    """The head of a model built by `train`, in memory or loaded from its file; None if it has none.
 
     Args:
         model: A keras.Model.
@@ -47,5 +47,7 @@ def require_head(model: Any) -> Head:
     """
     head = find_head(model)
     if head is None:
-        raise RunError(f"the model {model.name} has no Dense layer named {LOGITS!r}, as `train` builds it.")
+        raise RunError(
+            f"the model {model.name} has no Dense layer named {LOGITS!r}: only models built by `train` have one."
+        )
     return head

@@ -1,4 +1,4 @@
-"""Labels as text: what a cell of a table may hold, and how several classes are written in one."""
+"""Labels as text: parsing the cells of tables, and writing several classes in one cell."""
 
 import math
 import re
@@ -20,36 +20,36 @@ Target = str | tuple[str, ...] | float
 
 
 class Labelled(Protocol):
-    """An example with its label in numbers; see `data.index.Example`."""
+    """An example with a numeric label; see `data.index.Example`."""
 
     @property
     def label(self) -> int:
-        """Index into the classes; 0 where an example has not exactly one class."""
+        """Index of the class; 0 in tasks without exactly one class per example."""
 
     @property
     def target(self) -> tuple[float, ...]:
-        """One number per output, where the label is not a class alone."""
+        """One number per output, in tasks without exactly one class per example."""
 
 
 @dataclass(frozen=True)
 class Unusable:
-    """Why a line has no target."""
+    """A row without a usable target, and the reason."""
 
     reason: str
 
 
 def is_missing(cell: str) -> bool:
-    """Whether a cell says that there is no label."""
+    """Whether a cell means that there is no label."""
     return cell.lower() in MISSING
 
 
 def empty_cell(column: str) -> Unusable:
-    """What a missing label comes to."""
+    """The result for a missing label."""
     return Unusable(f"its {column} is empty")
 
 
 def float_of(cell: str) -> float | None:
-    """The number in a cell; None where there is none."""
+    """The number in a cell; None if it is not a number."""
     try:
         return float(cell)
     except ValueError:
@@ -57,10 +57,10 @@ def float_of(cell: str) -> float | None:
 
 
 def number_in(cell: str, place: str, column: str) -> float | Unusable:
-    """A finite number.
+    """Parse a finite number.
 
     Raises:
-        DataError: The cell holds something else.
+        DataError: The cell is not a number.
     """
     if is_missing(cell) or cell.lower() in MISSING_WORDS:
         return empty_cell(column)
@@ -71,15 +71,15 @@ def number_in(cell: str, place: str, column: str) -> float | Unusable:
 
 
 def class_in(cell: str, column: str) -> str | Unusable:
-    """A class name.
+    """Parse a class name.
 
     Raises:
-        DataError: It has a line break, and so no place in labels.txt.
+        DataError: The name has a line break, which labels.txt cannot hold.
     """
     if is_missing(cell):
         return empty_cell(column)
     if has_line_break(cell):
-        raise DataError(f"the class {cell!r} has a line break in its name: labels are one a line.")
+        raise DataError(f"the class {cell!r} has a line break in its name: labels.txt has one label per line.")
     return cell
 
 
@@ -89,19 +89,19 @@ def has_line_break(name: str) -> bool:
 
 
 def names_in(target: object) -> tuple[str, ...]:
-    """The classes that a target names; none for a number, or for a line without a target."""
+    """The class names in a target; none for a number or an unusable row."""
     if isinstance(target, str):
         return (target,)
     return target if isinstance(target, tuple) else ()
 
 
 def ordered_names(targets: Iterable[object]) -> tuple[str, ...]:
-    """Class names, sorted; whole numbers by their value, so that 10 comes after 9."""
+    """Class names, sorted; whole numbers by value, so that 10 comes after 9."""
     names = {name for target in targets for name in names_in(target)}
     whole = all(_WHOLE.fullmatch(name) for name in names)
     return tuple(sorted(names, key=lambda name: (int(name), name) if whole else (0, name)))
 
 
 def joined(classes: Sequence[str], applies: Iterable[object]) -> str:
-    """The classes that apply, with `;` between them."""
-    return SEPARATOR.join(name for name, yes in zip(classes, applies, strict=True) if yes)
+    """The classes that apply, separated by `;`."""
+    return SEPARATOR.join(name for name, applied in zip(classes, applies, strict=True) if applied)

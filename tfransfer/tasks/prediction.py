@@ -1,22 +1,22 @@
-"""What a model predicts for one example, and what it got wrong, in words and numbers."""
+"""A model's prediction for one example, and its mistakes."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A model's prediction for one picture or text.
+    """A model's prediction for one image or text.
 
     Attributes:
-        name: Path of the file, or its number for a picture in memory; of a text, the text.
-        label: The likeliest class; of several that apply, all of them with `;` between; empty for a regression, and
-            where the picture cannot be read.
-        probability: Of the likeliest class, in [0, 1].
+        name: Path of the file, number of an image in memory, or the text itself.
+        label: The likeliest class; multi-label tasks: the classes that apply, separated by `;`; empty for a regression
+            and for an image that cannot be read.
+        probability: Probability of the likeliest class, in [0, 1].
         top: The likeliest classes with their probabilities, best first.
-        error: Why the picture cannot be read; empty where it can.
+        error: Why the image cannot be read; empty if it can.
         value: The number that a regression predicts, in the targets' unit; None for other tasks.
         sure: Whether the probability reaches the threshold below which the run abstains.
-        applies: Of a multi-label task, the classes that apply; None for other tasks.
+        applies: Multi-label tasks: the classes that apply; None for other tasks.
     """
 
     name: str
@@ -31,20 +31,20 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Mistake:
-    """One example that a model got wrong.
+    """A wrong prediction.
 
     Attributes:
-        position: In the split.
-        right: The ground truth: a class, several, or a number.
-        said: The prediction.
-        output: Index of the output that the mistake is about.
-        probability: Of the prediction; None for a regression.
-        right_probability: Of the true class; None where that is not one class.
+        position: Position of the example in the split.
+        target: The ground truth: a class, several, or a number.
+        predicted: The prediction.
+        output: Index of the output that is wrong.
+        probability: Probability of the prediction; None for a regression.
+        target_probability: Probability of the true class; None if that is not a single class.
     """
 
     position: int
-    right: str
-    said: str
+    target: str
+    predicted: str
     output: int
     probability: float | None = None
-    right_probability: float | None = None
+    target_probability: float | None = None

@@ -18,11 +18,11 @@ _R2 = Figure("r2", "R2")
 
 @dataclass(frozen=True)
 class Regression(Task):
-    """The squared error in standard deviations of the training targets; judged by R2.
+    """Squared error on standardized targets, scored by R2.
 
     Attributes:
-        scale: Standard deviation of the training targets, by which the head's output is multiplied.
-        offset: Their mean, which is added: a model gives original units.
+        scale: Standard deviation of the training targets; multiplied with the head's output.
+        offset: Mean of the training targets; added to it, so that the model predicts in original units.
     """
 
     scale: float = 1.0
@@ -36,21 +36,21 @@ class Regression(Task):
     figures = (_R2, Figure("rmse", "RMSE"), Figure("mae", "mean absolute error"), Figure("bias", "bias"))
     epoch_figure = _R2
     answer = "a number, in the unit of the training targets"
-    mistakes_title = "Farthest off"
-    heat_meaning = "raised the number"
+    mistakes_title = "Largest errors"
+    heat_meaning = "increase the number"
 
     def fitted(self, targets: np.ndarray) -> Task:
-        """With the spread and the mean of the training targets."""
+        """The task with the standard deviation and the mean of the training targets."""
         return replace(self, scale=float(targets.std()) or 1.0, offset=float(targets.mean()))
 
     def output_layer(self) -> Any:
-        """To original units, float32."""
+        """The layer that rescales to original units, float32."""
         import keras  # here, so that `tfransfer --help` starts without TensorFlow
 
         return keras.layers.Rescaling(self.scale, offset=self.offset, dtype="float32", name=self.output)
 
     def loss(self, label_smoothing: float) -> Any:
-        """The squared error in standard deviations, so that learning rates suit any unit."""
+        """The squared error in standard deviations, so that learning rates do not depend on the unit."""
         import keras  # here, so that `tfransfer --help` starts without TensorFlow
 
         def scaled_error(targets: Any, values: Any) -> Any:
@@ -69,7 +69,7 @@ class Regression(Task):
         return number_in(cell, place, column)
 
     def output_names(self, targets: Sequence[Target | Unusable], column: str) -> tuple[str, ...]:
-        """What is measured: the column."""
+        """The column's name."""
         return (column,)
 
     def from_record(self, value: Any, classes: Sequence[str]) -> Target | None:
@@ -89,7 +89,7 @@ class Regression(Task):
         return repr(float(target[0]))
 
     def nothing_to_learn(self, name: str, examples: Sequence[Labelled]) -> str:
-        """All numbers are equal."""
+        """The reason if all numbers are equal."""
         values = {e.target for e in examples}
         return f"all numbers in {name} are equal ({values}): there is nothing to learn." if len(values) < 2 else ""
 
@@ -109,7 +109,7 @@ class Regression(Task):
         self, name: str, output: np.ndarray, classes: Sequence[str], *,
         thresholds: Sequence[float] = (), top: int = 5, least: float = 0.0,
     ) -> Prediction:  # fmt: skip
-        """The number."""
+        """The predicted number."""
         return Prediction(name, "", 0.0, (), value=float(output[0]))
 
     def most_wrong(
@@ -120,10 +120,10 @@ class Regression(Task):
         thresholds: Sequence[float] | None = None,
         limit: int = 12,
     ) -> list[Mistake]:
-        """By the distance."""
-        away = np.abs(outputs[:, 0] - targets[:, 0])
-        ranked = np.argsort(-away, kind="stable")[:limit]
-        return [Mistake(int(i), value_text(targets[i, 0]), value_text(outputs[i, 0]), 0) for i in ranked if away[i] > 0]
+        """Ranked by the absolute error."""
+        errors = np.abs(outputs[:, 0] - targets[:, 0])
+        ranked = [i for i in np.argsort(-errors, kind="stable")[:limit] if errors[i] > 0]
+        return [Mistake(int(i), value_text(targets[i, 0]), value_text(outputs[i, 0]), 0) for i in ranked]
 
     def numbers(self, targets: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The numbers themselves."""
@@ -135,18 +135,18 @@ class Regression(Task):
         return None if spread == 0 else float(1 - ((targets - outputs) ** 2).sum() / spread)
 
     def magnitude(self, expected: np.ndarray) -> float:
-        """Of the largest number, where that is above 1."""
+        """The largest absolute value, at least 1."""
         return max(1.0, float(np.abs(expected).max()))
 
     def likeness(self, answer: np.ndarray, expected: np.ndarray) -> float:
-        """1 less the error in standard deviations of the model's own numbers."""
+        """1 minus the RMSE in standard deviations of the model's own outputs."""
         spread = float(expected.std()) or 1.0
         return 1 - float(np.sqrt(np.mean((answer - expected) ** 2))) / spread
 
     def in_words(self, classes: Sequence[str]) -> str:
-        """A number by its name."""
+        """The name of the number."""
         return f"a number, {classes[0]}"
 
     def aim(self, classes: Sequence[str]) -> str:
-        """To predict a number."""
+        """The aim of training."""
         return f"to predict a number, {classes[0]}"

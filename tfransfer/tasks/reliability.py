@@ -1,4 +1,4 @@
-"""Confidence and accuracy: the bins of a reliability diagram."""
+"""The bins of a reliability diagram: confidence and accuracy."""
 
 from dataclasses import dataclass
 
@@ -7,37 +7,37 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Bin:
-    """Predictions of about the same confidence.
+    """Predictions of similar confidence.
 
     Attributes:
         low: Lower edge, in [0, 1].
         high: Upper edge.
-        count: How many predictions.
-        confidence: The mean.
-        right: The share of them that was right.
+        count: Number of predictions.
+        confidence: Their mean confidence.
+        accuracy: The share of them that is correct.
     """
 
     low: float
     high: float
     count: int
     confidence: float
-    right: float
+    accuracy: float
 
 
-def bins(confidence: np.ndarray, right: np.ndarray, number: int = 10) -> tuple[Bin, ...]:
-    """Group predictions into bins of equal width; empty bins are left out.
+def bins(confidence: np.ndarray, correct: np.ndarray, number: int = 10) -> tuple[Bin, ...]:
+    """Group predictions into bins of equal width, without empty bins.
 
     Source: A. Niculescu-Mizil and R. Caruana, "Predicting Good Probabilities with Supervised Learning", ICML 2005.
 
     Args:
-        confidence: Of each prediction, shape (n,), in [0, 1].
-        right: Whether each was right, shape (n,).
-        number: How many bins.
+        confidence: Confidence of each prediction, shape (n,), in [0, 1].
+        correct: Whether each prediction is correct, shape (n,).
+        number: Number of bins.
     """
-    place = np.minimum((confidence * number).astype(int), number - 1)
-    found = []
-    for index in np.unique(place):
-        inside = place == index
-        sure, share = float(confidence[inside].mean()), float(right[inside].mean())
-        found.append(Bin(index / number, (index + 1) / number, int(inside.sum()), sure, share))
-    return tuple(found)
+    positions = np.minimum((confidence * number).astype(int), number - 1)
+    grouped = []
+    for index in np.unique(positions):
+        inside = positions == index
+        mean, accuracy = float(confidence[inside].mean()), float(correct[inside].mean())
+        grouped.append(Bin(index / number, (index + 1) / number, int(inside.sum()), mean, accuracy))
+    return tuple(grouped)

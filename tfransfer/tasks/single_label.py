@@ -1,4 +1,4 @@
-"""Single-label classification: each example is of exactly one class."""
+"""Single-label classification: each example has exactly one class."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ _TOP1 = Figure("top1", "top-1", share=True)
 
 
 class SingleLabel(ClassTask):
-    """Softmax over the classes; the likeliest one is the answer."""
+    """Softmax outputs; the likeliest class is predicted. Scored by top-1 accuracy."""
 
     name = SINGLE_LABEL
     activation = "softmax"
@@ -31,7 +31,7 @@ class SingleLabel(ClassTask):
     class_key = "recall"
     same_title = "same top-1"
     answer = "the probability of each class; one class applies"
-    limits = ("It gives one of its classes for whatever it is shown, also for a picture of none of them.",)
+    limits = ("It always predicts one of its classes, also for inputs that belong to none of them.",)
 
     def loss(self, label_smoothing: float) -> Any:
         """Cross-entropy."""
@@ -46,15 +46,15 @@ class SingleLabel(ClassTask):
         return [keras.metrics.CategoricalAccuracy(name=self.headline)]
 
     def read_cell(self, cell: str, place: str, column: str, separator: str) -> Target | Unusable:
-        """The cell is the class."""
+        """The class in the cell."""
         return class_in(cell, column)
 
     def from_record(self, value: Any, classes: Sequence[str]) -> Target | None:
-        """The class of a number; -1 stands for none."""
+        """The class of an index; None for -1, which stands for unknown."""
         return classes[int(value)] if value >= 0 else None
 
     def encode(self, target: Target, positions: dict[str, int]) -> tuple[int, tuple[float, ...]]:
-        """The index of the class."""
+        """The class's index."""
         return positions[str(target)], ()
 
     def target_text(self, target: np.ndarray, classes: Sequence[str]) -> str:
@@ -82,7 +82,7 @@ class SingleLabel(ClassTask):
         return metrics.single_label(targets.argmax(axis=1), outputs, classes)
 
     def wrong(self, targets: np.ndarray, outputs: np.ndarray, thresholds: Sequence[float] | None = None) -> np.ndarray:
-        """Whether the likeliest class is another one."""
+        """Whether the likeliest class is not the true one."""
         return np.asarray(targets.argmax(axis=1) != outputs.argmax(axis=1))
 
     def most_wrong(
@@ -93,18 +93,18 @@ class SingleLabel(ClassTask):
         thresholds: Sequence[float] | None = None,
         limit: int = 12,
     ) -> list[Mistake]:
-        """By the probability of the wrong class."""
-        right, said = targets.argmax(axis=1), outputs.argmax(axis=1)
+        """Ranked by the probability of the wrong class."""
+        true, predicted = targets.argmax(axis=1), outputs.argmax(axis=1)
         wrong = np.flatnonzero(self.wrong(targets, outputs))
-        ranked = wrong[np.argsort(-outputs[wrong, said[wrong]], kind="stable")][:limit]
+        ranked = wrong[np.argsort(-outputs[wrong, predicted[wrong]], kind="stable")][:limit]
         return [
-            Mistake(int(i), classes[right[i]], classes[said[i]], int(said[i]), float(outputs[i, said[i]]),
-                    float(outputs[i, right[i]]))
+            Mistake(int(i), classes[true[i]], classes[predicted[i]], int(predicted[i]), float(outputs[i, predicted[i]]),
+                    float(outputs[i, true[i]]))
             for i in ranked
         ]  # fmt: skip
 
     def confidence(self, targets: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of the likeliest class of each example."""
+        """The probability of each example's likeliest class."""
         return outputs.max(axis=1), ~self.wrong(targets, outputs)
 
     def groups(self, targets: np.ndarray) -> np.ndarray:
@@ -112,17 +112,17 @@ class SingleLabel(ClassTask):
         return np.asarray(targets.argmax(axis=1))
 
     def logits(self, outputs: np.ndarray, floor: float) -> np.ndarray:
-        """Their logarithms."""
+        """The logarithms of probabilities."""
         return np.asarray(np.log(np.maximum(outputs.astype(np.float64), floor)))
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """Their softmax."""
+        """The softmax of logits."""
         from scipy import special  # here, so that `tfransfer --help` starts without SciPy
 
         return np.asarray(special.softmax(logits, axis=1))
 
     def log_loss(self, targets: np.ndarray, outputs: np.ndarray, floor: float) -> float:
-        """Of the true class."""
+        """Log loss of the true class."""
         return float(-(targets * self.logits(outputs, floor)).sum(axis=1).mean())
 
     def same(self, answer: np.ndarray, expected: np.ndarray) -> np.ndarray:
@@ -130,16 +130,16 @@ class SingleLabel(ClassTask):
         return np.asarray(answer.argmax(axis=1) == expected.argmax(axis=1))
 
     def clear(self, expected: np.ndarray, margin: float) -> np.ndarray:
-        """Whether the two likeliest classes are further apart."""
+        """Whether the two likeliest classes are further than `margin` apart."""
         best = np.sort(expected, axis=1)
         return np.asarray(best[:, -1] - best[:, -2] > margin)
 
     def aim(self, classes: Sequence[str]) -> str:
-        """To tell classes apart."""
+        """The aim of training."""
         return f"to tell {len(classes)} classes apart"
 
     def headline_words(self, n: int, split: str, noun: str) -> str:
-        """The share in words."""
+        """The meaning of the headline's value."""
         return f"of {n:,} {split} {noun} classified correctly ({self.main.title} accuracy)"
 
 

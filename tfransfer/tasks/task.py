@@ -1,4 +1,4 @@
-"""Everything that a task decides, as one class that each task fills in, and the list of all tasks."""
+"""The base class of tasks, with everything specific to a task, and the registry of all tasks."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -16,29 +16,29 @@ PROBABILITIES, VALUES = "probabilities", "values"
 
 
 class Task(ABC):
-    """What a model is to predict, and all that follows from it.
+    """The prediction task of a model, and everything specific to it.
 
-    A further task is one subclass and one call of `register`; nothing outside of `tasks/` knows a task by its name.
-    Throughout, `targets` and `outputs` are float32 (n, outputs): the ground truth as training sees it, and what the
-    model gives.
+    A new task is one subclass and one call of `register`; nothing outside of `tasks/` depends on a task's name.
+    Throughout, `targets` and `outputs` are float32 (n, outputs): the ground truth as training sees it, and the model's
+    outputs.
 
     Attributes:
-        name: As manifests and `--task` have it.
-        output: What the model's output is called: "probabilities" or "values".
+        name: Its name in manifests and `--task`.
+        output: Name of the model's output: "probabilities" or "values".
         has_classes: Whether each output stands for a class.
         one_class: Whether each example has exactly one class.
         several: Whether several classes may apply to an example.
-        calibrates: Whether outputs are probabilities that a temperature can correct.
-        unnamed: Names of the outputs where the data names none.
-        figures: The scores of a split, most important first; the first one is the headline of a run.
-        class_figures: The scores of each class.
-        epoch_figure: What stands for the headline in `history.csv` and in a phase's validation figures.
-        class_key: The score of a class by which exported files are compared; empty without classes.
-        same_title: Head of the column that counts on how many examples an exported file agrees.
-        answer: What the model gives, for the model card.
+        calibrates: Whether outputs are probabilities that temperature scaling can calibrate.
+        unnamed: Default names of the outputs, for data without names.
+        figures: The metrics of a split, most important first; the first one is the headline of a run.
+        class_figures: The metrics of each class.
+        epoch_figure: The counterpart of the headline in `history.csv` and in a phase's validation metrics.
+        class_key: The metric of a class by which exported files are compared; empty without classes.
+        same_title: Title of the column that counts the examples on which an exported file agrees.
+        answer: The model's output in words, for the model card.
         limits: Sentences for the model card.
-        mistakes_title: Head of the report's section on mistakes.
-        heat_meaning: What the bright parts of a heat map did.
+        mistakes_title: Title of the report's section on mistakes.
+        heat_meaning: The meaning of bright areas in a heat map: a predicate in the plural.
     """
 
     name: ClassVar[str]
@@ -55,33 +55,33 @@ class Task(ABC):
     same_title: ClassVar[str] = "same"
     answer: ClassVar[str]
     limits: ClassVar[tuple[str, ...]] = ()
-    mistakes_title: ClassVar[str] = "What it got most wrong"
-    heat_meaning: ClassVar[str] = "spoke for it"
+    mistakes_title: ClassVar[str] = "Worst mistakes"
+    heat_meaning: ClassVar[str] = "are evidence for the predicted class"
 
     @property
     def main(self) -> Figure:
-        """The headline of a run: how good its model is, in one figure; more is better."""
+        """The headline of a run: its model's main metric; higher is better."""
         return self.figures[0]
 
     @property
     def headline(self) -> str:
-        """Key of the metric of an epoch that decides between epochs and phases; more is better."""
+        """Key of the metric that selects between epochs and between phases; higher is better."""
         return self.epoch_figure.key
 
     @property
     def share(self) -> bool:
-        """Whether that metric is a share of examples, whose standard error is known."""
+        """Whether that metric is a share of examples, so that its standard error is known."""
         return self.epoch_figure.share
 
     # The model.
 
     def fitted(self, targets: np.ndarray) -> "Task":
-        """The same task with what it takes from the training targets."""
+        """The task with its parameters estimated from the training targets."""
         return self
 
     @abstractmethod
     def output_layer(self) -> Any:
-        """A fresh float32 Keras layer from logits to outputs, named as the output."""
+        """A new float32 Keras layer from logits to outputs, named as the output."""
 
     @abstractmethod
     def loss(self, label_smoothing: float) -> Any:
@@ -89,58 +89,58 @@ class Task(ABC):
 
     @abstractmethod
     def metrics(self) -> list[Any]:
-        """Fresh Keras metrics for the progress display and `history.csv`; one is named `headline`."""
+        """New Keras metrics for the progress display and `history.csv`; one of them is named `headline`."""
 
     # Labels.
 
     @abstractmethod
     def read_cell(self, cell: str, place: str, column: str, separator: str) -> Target | Unusable:
-        """The target in a cell of a table.
+        """Parse the target in a cell of a table.
 
         Args:
-            cell: Without spaces around it.
-            place: Of the line, for messages.
-            column: Of the cell, for messages.
-            separator: Between several classes.
+            cell: Text of the cell, stripped.
+            place: File and line of the cell, for error messages.
+            column: Column of the cell, for error messages.
+            separator: Separator of several classes.
 
         Raises:
-            DataError: It holds something else than the task allows.
+            DataError: The cell holds no valid target.
         """
 
     @abstractmethod
     def output_names(self, targets: Sequence[Target | Unusable], column: str) -> tuple[str, ...]:
-        """Names of the outputs, in order, from the targets of a table's label column."""
+        """Names of the outputs, in order, from the targets in a table's label column."""
 
     @abstractmethod
     def from_record(self, value: Any, classes: Sequence[str]) -> Target | None:
-        """The target in a number or numbers of a TensorFlow Datasets record; None where it is unknown."""
+        """The target in the label of a TensorFlow Datasets record; None if it is unknown."""
 
     @abstractmethod
     def encode(self, target: Target, positions: dict[str, int]) -> tuple[int, tuple[float, ...]]:
-        """A target as an example's label and target; `positions` holds the index of each class."""
+        """The label and the numeric target of an example; `positions` holds the index of each class."""
 
     def class_names(self, example: Labelled, classes: Sequence[str]) -> list[str]:
-        """The classes that an example counts for; of a number, its name."""
+        """The classes of an example; in a regression, the name of the number."""
         return [classes[example.label]]
 
     def label_text(self, example: Labelled, classes: Sequence[str]) -> str:
-        """An example's label as tables hold it."""
+        """An example's label as written to tables."""
         return SEPARATOR.join(self.class_names(example, classes))
 
     @abstractmethod
     def target_text(self, target: np.ndarray, classes: Sequence[str]) -> str:
-        """A row of targets, (outputs,), as tables hold it."""
+        """A row of targets, (outputs,), as written to tables."""
 
     def targets(self, examples: Sequence[Labelled], classes: Sequence[str]) -> np.ndarray:
-        """Ground truth of examples as training sees it: float32, shape (n, outputs)."""
+        """The examples' targets as training sees them: float32, shape (n, outputs)."""
         return np.array([example.target for example in examples], np.float32).reshape(len(examples), len(classes))
 
     def strata(self, classes: Sequence[str]) -> Sequence[str]:
-        """The groups of which each is in every split; one without a name where labels make none."""
+        """The strata that each split must contain; one without a name if there are none."""
         return ("",)
 
     def nothing_to_learn(self, name: str, examples: Sequence[Labelled]) -> str:
-        """Why these examples teach nothing, besides classes without examples; empty where they do."""
+        """Why a model cannot learn from these examples, apart from classes without examples; empty if it can."""
         return ""
 
     # Scores.
@@ -153,10 +153,10 @@ class Task(ABC):
         classes: Sequence[str],
         thresholds: Sequence[float] | None = None,
     ) -> dict[str, Any]:
-        """All metrics of one split as plain values: n, those of `figures`, and per_class where there are classes."""
+        """All metrics of one split as plain values: n, those of `figures`, and per_class if there are classes."""
 
     def choose_thresholds(self, targets: np.ndarray, outputs: np.ndarray) -> list[float] | None:
-        """A threshold for each output, chosen on the validation split; None where the task has none."""
+        """A threshold for each output, chosen on the validation split; None if the task has none."""
         return None
 
     @abstractmethod
@@ -164,21 +164,21 @@ class Task(ABC):
         self, name: str, output: np.ndarray, classes: Sequence[str], *,
         thresholds: Sequence[float] = (), top: int = 5, least: float = 0.0,
     ) -> Prediction:  # fmt: skip
-        """What one row of the model's output, (outputs,), means.
+        """The prediction for one row of the model's outputs, (outputs,).
 
         Args:
-            name: Of the example.
+            name: Name of the example.
             output: The row.
             classes: Names of the outputs.
-            thresholds: One per output, where the task has them.
-            top: How many of the likeliest classes to give.
-            least: The probability below which the model is not sure.
+            thresholds: One per output, if the task has them.
+            top: Number of likeliest classes to return.
+            least: The probability below which the model abstains.
         """
 
     def wrong(
         self, targets: np.ndarray, outputs: np.ndarray, thresholds: Sequence[float] | None = None
     ) -> np.ndarray | None:
-        """Which examples are not all right: bool (n,); None where there is no right and wrong, only distance."""
+        """Which predictions are wrong: bool (n,); None for a task with errors of any size."""
         return None
 
     @abstractmethod
@@ -190,30 +190,30 @@ class Task(ABC):
         thresholds: Sequence[float] | None = None,
         limit: int = 12,
     ) -> list[Mistake]:
-        """The examples that a model got wrong, the worst first; at most `limit`."""
+        """At most `limit` mistakes, the worst first."""
 
     def confidence(self, targets: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """Probabilities and whether each was right, both (k,), for a reliability diagram; None without them."""
+        """Probabilities and whether each is correct, both (k,), for a reliability diagram; None without them."""
         return None
 
     def numbers(self, targets: np.ndarray, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """True and predicted numbers, both (n,), for a scatter plot; None where nothing is measured."""
+        """True and predicted numbers, both (n,), for a scatter plot; None for a task without numbers."""
         return None
 
     def groups(self, targets: np.ndarray) -> np.ndarray:
-        """The class of each example on a map, int (n,); 0 for all where an example has not exactly one."""
+        """The class of each example on a map, int (n,); all 0 unless each example has exactly one."""
         return np.zeros(len(targets), int)
 
     def interval(
         self, value: float, n: int, targets: np.ndarray | None, outputs: np.ndarray | None
     ) -> tuple[float, float] | None:
-        """The 95% interval of the headline: Wilson's for a share, else a bootstrap; None where it is not available.
+        """The 95% interval of the headline: Wilson's for a share, else a bootstrap; None if it is not available.
 
         Args:
-            value: The headline.
-            n: Examples.
-            targets: Of the split, where they are known.
-            outputs: Likewise.
+            value: Value of the headline.
+            n: Number of examples.
+            targets: Targets of the split, if they are known.
+            outputs: Outputs on the split, if they are known.
         """
         from tfransfer.tasks import intervals  # here, so that `tfransfer --help` starts without SciPy
 
@@ -221,17 +221,17 @@ class Task(ABC):
             return intervals.wilson(round(value * n), n)
         if targets is None or outputs is None:
             return None
-        right, said = targets.astype(np.float64), outputs.astype(np.float64)
-        return intervals.bootstrap(len(right), lambda drawn: self.drawn_figure(right[drawn], said[drawn]))
+        true, predicted = targets.astype(np.float64), outputs.astype(np.float64)
+        return intervals.bootstrap(len(true), lambda drawn: self.drawn_figure(true[drawn], predicted[drawn]))
 
     def drawn_figure(self, targets: np.ndarray, outputs: np.ndarray) -> float | None:
-        """The headline of examples that a bootstrap drew, computed fast; needed where it is no share."""
+        """The headline on a bootstrap resample, computed fast; needed unless the headline is a share."""
         return None
 
-    # Probabilities, where there are some.
+    # Probabilities, for tasks that have them.
 
     def logits(self, outputs: np.ndarray, floor: float) -> np.ndarray:
-        """Logits, float64, that give these probabilities; one below `floor` is taken for it."""
+        """Logits, float64, of probabilities that are clipped to at least `floor`."""
         raise NotImplementedError(f"{self.name} has no probabilities")
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
@@ -239,50 +239,50 @@ class Task(ABC):
         raise NotImplementedError(f"{self.name} has no probabilities")
 
     def log_loss(self, targets: np.ndarray, outputs: np.ndarray, floor: float) -> float:
-        """Mean log loss in nats; a probability below `floor` is taken for it."""
+        """Mean log loss in nats of probabilities that are clipped to at least `floor`."""
         raise NotImplementedError(f"{self.name} has no probabilities")
 
     # Comparison of an exported file's outputs with the model's, both (n, outputs).
 
     def magnitude(self, expected: np.ndarray) -> float:
-        """How large outputs are: tolerances are in this unit."""
+        """The scale of the outputs; tolerances are multiples of it."""
         return 1.0
 
     def same(self, answer: np.ndarray, expected: np.ndarray) -> np.ndarray:
-        """Whether both come to the same decision: bool (n,)."""
+        """Whether both lead to the same decision: bool (n,)."""
         return np.ones(len(answer), bool)
 
     def clear(self, expected: np.ndarray, margin: float) -> np.ndarray:
-        """Whether each decision is further than `margin` from another one: bool (n,)."""
+        """Whether each decision is further than `margin` from changing: bool (n,)."""
         return np.ones(len(expected), bool)
 
     def likeness(self, answer: np.ndarray, expected: np.ndarray) -> float:
-        """How much of what a quantized file answers is still the model, 1 for all."""
+        """How well a quantized file's outputs agree with the model's, 1 for full agreement."""
         return float(self.same(answer, expected).mean())
 
     # Words and tables.
 
     def split_table(self, metrics: dict[str, dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
-        """Head and rows of a table with a row for each split, from what `metrics.json` holds."""
+        """Header and rows of a table with a row for each split, from the content of `metrics.json`."""
         known = [one for one in (EXAMPLES, *self.figures) if any(one.key in scored for scored in metrics.values())]
         rows = [[split, *(scored.get(one.key) for one in known)] for split, scored in metrics.items()]
         return ["split", *(one.title for one in known)], rows
 
     def class_table(self, per_class: dict[str, dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
-        """Head and rows of a table with a row for each class, from what a split's metrics hold."""
+        """Header and rows of a table with a row for each class, from a split's per-class metrics."""
         rows = [[name, *(scored.get(one.key) for one in self.class_figures)] for name, scored in per_class.items()]
         return ["class", *(one.title for one in self.class_figures)], rows
 
     def in_words(self, classes: Sequence[str]) -> str:
-        """What is predicted: `3 classes`."""
+        """What is predicted, for example `3 classes`."""
         return f"{len(classes)} classes"
 
     @abstractmethod
     def aim(self, classes: Sequence[str]) -> str:
-        """What the model was trained for: `to tell 3 classes apart`."""
+        """What the model was trained for, for example `to tell 3 classes apart`."""
 
     def headline_words(self, n: int, split: str, noun: str) -> str:
-        """What stands beside the headline's value: `R2 on 60 test photos`."""
+        """The meaning of the headline's value, for example `R2 on 60 test photos`."""
         return f"{self.main.title} on {n:,} {split} {noun}"
 
 
@@ -290,22 +290,22 @@ TASKS: dict[str, Task] = {}
 
 
 def register(task: Task) -> Task:
-    """Add a task to those that data, runs and the command line know.
+    """Register a task for data, runs and the command line.
 
     Raises:
-        SettingError: Another one has its name.
+        SettingError: The name is taken.
     """
     if task.name in TASKS:
-        raise SettingError(f"there is a task {task.name!r} already.")
+        raise SettingError(f"a task {task.name!r} is already registered.")
     TASKS[task.name] = task
     return task
 
 
 def find_task(name: str) -> Task:
-    """The task of a name.
+    """Find a task by name.
 
     Raises:
-        SettingError: There is none.
+        SettingError: There is no such task.
     """
     if name not in TASKS:
         raise SettingError(f"task must be {', '.join(TASKS)}; it is {name!r}.{did_you_mean(name, TASKS)}")
@@ -313,11 +313,11 @@ def find_task(name: str) -> Task:
 
 
 def task_of(manifest: dict[str, Any]) -> Task:
-    """The task of a run, from its manifest; the oldest ones say none and are single-label."""
+    """The task of a run from its manifest; single-label in the oldest manifests, which have none."""
     return find_task(manifest.get("task", SINGLE_LABEL))
 
 
 def metric_name(key: str) -> str:
-    """What people call a metric of `metrics.json` or `history.csv`."""
+    """The title of a metric in `metrics.json` or `history.csv`."""
     titles = {f.key: f.title for task in TASKS.values() for f in (*task.figures, *task.class_figures)}
     return titles.get(key, key.replace("_", " "))

@@ -1,1 +1,1 @@
-"""The two phases, and the one loop that runs them."""
+"""Training: the two phases and the loop that runs both."""

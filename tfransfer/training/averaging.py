@@ -1,8 +1,8 @@
-"""The moving average of the trained weights, which is often better than the last of them.
+"""Exponential moving average of the trained weights, which often generalizes better than the last weights.
 
 Source: B. Polyak and A. Juditsky, "Acceleration of Stochastic Approximation by Averaging", 1992; with exponential decay
-as in TensorFlow's ExponentialMovingAverage, whose ramp `(1 + step) / (10 + step)` keeps short trainings from averaging
-in the weights they began with.
+as in TensorFlow's ExponentialMovingAverage, whose ramp `(1 + step) / (10 + step)` keeps the initial weights from
+dominating the average of a short training.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,11 +16,11 @@ from tfransfer.training.callbacks import put_back, values_of
 
 
 class Averaging:
-    """Averages of variables, made in the current tf.distribute scope.
+    """Moving averages of variables, created in the current tf.distribute scope.
 
     Args:
-        variables: The trained ones.
-        momentum: Share of the old average that a step keeps, in (0, 1).
+        variables: The trained variables.
+        momentum: Weight of the old average in each update, in (0, 1).
     """
 
     def __init__(self, variables: Sequence[Any], momentum: float) -> None:
@@ -31,16 +31,16 @@ class Averaging:
         ]
 
     def update(self, step: tf.Tensor) -> None:
-        """Take in the weights after a step, from 0 in the phase; called outside of the replicas."""
-        done = tf.cast(step, tf.float32)
-        keep = tf.minimum(self.momentum, (1.0 + done) / (10.0 + done))
+        """Update the averages after a step, which counts from 0 in the phase. Call it outside the replicas."""
+        steps = tf.cast(step, tf.float32)
+        momentum = tf.minimum(self.momentum, (1.0 + steps) / (10.0 + steps))
         for average, variable in zip(self.averages, self.trained, strict=True):
-            now = tf.cast(variable.value, tf.float32)
-            average.value.assign(keep * average.value + (1.0 - keep) * now)
+            current = tf.cast(variable.value, tf.float32)
+            average.value.assign(momentum * average.value + (1.0 - momentum) * current)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """A block in which the model has the averages for weights."""
+        """Use the averages as the model's weights inside the block; restore the raw weights afterwards."""
         raw = values_of(self.trained)
         put_back(self.trained, values_of(self.averages))
         try:

@@ -1,4 +1,4 @@
-"""What a phase iterates over: training and validation batches, and the further streams of an objective."""
+"""The batches of a phase: training, validation, and the additional streams of an objective."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -7,40 +7,39 @@ import tensorflow as tf
 
 from tfransfer.data.flow import untuned
 
-# From the first epoch and its first step to a dataset that begins there and reaches to the phase's end.
+# Maps (first epoch, first step in it) to a dataset that starts there and lasts to the end of the phase.
 Stream = Callable[[int, int], tf.data.Dataset]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batches:
-    """What a phase iterates over.
+    """The batches of a phase.
 
     Attributes:
         validation: One pass over the validation split: batches of (inputs, targets, weights).
-        training: From (first epoch, first step) to batches in the same form to the phase's end; None validates only.
+        training: Training batches in the same form, as a `Stream`; None for validation only.
         steps: Training steps per epoch.
-        batch: Pictures per training step.
-        kept: Whether the inputs are cached values of the frozen part, float32, and not uint8 pixels or strings.
+        batch: Images per training step.
+        cached: Whether the inputs are cached features, float32; otherwise uint8 pixels or strings.
         unit: What the progress display counts.
-        streams: What an objective needs beside the training batches, by name: one element for each batch that
-            `training` gives, so one for each replica and step, in that order. A tensor, or a nesting of them, whose
-            first axis is the examples, of fixed size; a function of seed, phase, epoch and step, so that a resumed
-            phase goes on with the same.
+        streams: Additional inputs of an objective, by name: one element per batch of `training`, so one per replica and
+            step, in that order. A tensor or a nest of tensors with the examples on the first axis, of fixed size. Must
+            be a function of seed, phase, epoch and step, so that a resumed phase sees the same elements.
     """
 
     validation: tf.data.Dataset
     training: Stream | None = None
     steps: int = 0
     batch: int = 0
-    kept: bool = False
+    cached: bool = False
     unit: str = "images"
     streams: dict[str, Stream] = field(default_factory=dict)
 
     def starting(self, epoch: int, step: int, streams: Sequence[str]) -> tf.data.Dataset:
-        """Training batches from a step on; where streams are named, pairs of such a batch and their elements by name.
+        """Training batches from a step on; with streams, pairs of a batch and a dict of the streams' elements.
 
         Raises:
-            ValueError: There is no such stream, or nothing to train on.
+            ValueError: A stream does not exist, or there are no training batches.
         """
         missing = set(streams) - set(self.streams)
         if missing or self.training is None:

@@ -1,4 +1,4 @@
-"""Keras callbacks of this project's own."""
+"""Early stopping and epoch selection as a Keras callback."""
 
 import math
 from collections.abc import Sequence
@@ -9,31 +9,32 @@ import numpy as np
 
 
 def values_of(variables: Sequence[Any]) -> list[np.ndarray]:
-    """Copies of what Keras variables hold."""
+    """Copies of the values of Keras variables."""
     return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
 
 
 def put_back(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
-    """Give Keras variables the values that `values_of` took."""
+    """Assign the values taken by `values_of` to Keras variables."""
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
 
 
 class KeepBest(keras.callbacks.Callback):
-    """Stop when no epoch has been better on validation for a while, and put back the weights of the one to keep.
+    """Stop early when validation no longer improves, and restore the weights of the selected epoch.
 
-    Better is what decides between the two phases: a higher headline metric, or an equal one and a lower loss. The loss
-    alone is the wrong judge of a fine-tuned top, whose growing confidence raises it while more is named right. Kept is
-    the last epoch that is not measurably worse than the best, by one standard error of the headline metric (the rule of
-    L. Breiman et al., "Classification and Regression Trees", 1984): the highest of many noisy measurements is a lucky
-    one, and with a falling learning rate later weights are the more settled. Unlike Keras's EarlyStopping its state can
-    be saved and restored, and it puts weights back however the phase ends.
+    Epochs are ranked like the two phases: by the headline metric, then by the lower loss. The loss alone misjudges
+    fine-tuning, where growing confidence raises it while accuracy still improves. The selected epoch is the last one
+    that is not measurably worse than the best, within one standard error of the headline metric (L. Breiman et al.,
+    "Classification and Regression Trees", 1984): the highest of many noisy measurements is partly luck, and with a
+    falling learning rate later weights are more settled. Unlike Keras's EarlyStopping, its state can be saved and
+    restored, and it restores the weights however the phase ends.
 
     Args:
-        patience: Epochs without a better one before the phase stops; 0 never stops it.
-        headline: The metric, without `val_`; more is better.
-        held_out: Validation examples of which the metric is a share; 0 where it is no share: the best epoch is kept.
-        variables: What is kept and put back: all that the phase can change; None takes the whole model's weights.
+        patience: Epochs without improvement before the phase stops; 0 never stops.
+        headline: The metric, without `val_`; higher is better.
+        held_out: Number of validation examples when the metric is a share of them; 0 for any other metric, which
+            selects the best epoch.
+        variables: Variables to save and restore: all that the phase can change; None takes all the model's weights.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class KeepBest(keras.callbacks.Callback):
         self.weights: list[np.ndarray] = []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Compare this epoch with the best."""
+        """Compare this epoch with the best one."""
         logs = logs or {}
         rank = (logs.get(f"val_{self.headline}", 0.0), -logs["val_loss"])
         if rank > self.best:
@@ -60,7 +61,7 @@ class KeepBest(keras.callbacks.Callback):
 
     @property
     def variables(self) -> Sequence[Any]:
-        """What is kept and put back."""
+        """The variables to save and restore."""
         return self.model.weights if self._variables is None else self._variables
 
     def _standard_error(self) -> float:
@@ -68,7 +69,7 @@ class KeepBest(keras.callbacks.Callback):
         return math.sqrt(share * (1.0 - share) / self.held_out) if self.held_out else 0.0
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Put the kept epoch's weights back."""
+        """Restore the selected epoch's weights."""
         if self.weights:
             put_back(self.variables, self.weights)
 
@@ -80,6 +81,6 @@ class KeepBest(keras.callbacks.Callback):
         }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` said."""
+        """Restore what `state` returned."""
         self.best, self.best_epoch, self.kept_epoch = tuple(state["best"]), state["best_epoch"], state["kept_epoch"]
         self.kept_logs, self.weights = state["logs"], state["weights"]

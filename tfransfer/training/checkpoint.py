@@ -1,7 +1,7 @@
-"""What survives when a training is stopped or killed: one file, written whole, from which both phases go on.
+"""Checkpoints: one file, written atomically, from which a stopped or killed training resumes in either phase.
 
-It holds plain values and arrays only. Keras's BackupAndRestore is not used: with one folder for two phases the first
-one silently runs no epochs after a restart.
+It holds plain values and arrays only. Keras's BackupAndRestore is not used: with one folder for two phases, the first
+phase silently runs no epochs after a restart.
 """
 
 import json
@@ -20,7 +20,7 @@ from tfransfer.training.keeping import Keeping
 from tfransfer.training.loop import LoopState
 from tfransfer.training.phase import PhaseResult
 
-# Seconds after which a state is saved in the middle of an epoch.
+# Seconds between checkpoints within an epoch.
 EVERY = 300.0
 _SCHEMA = 1
 _PLAIN = "plain"
@@ -28,13 +28,13 @@ _PLAIN = "plain"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a training stands.
+    """The state of a training.
 
     Attributes:
-        phase: The phase that is running; empty between phases and after the last.
-        batch: Pictures per step in it.
-        loop: Its state.
-        done: What the finished phases did, in order.
+        phase: The running phase; empty between phases and after the last one.
+        batch: Images per step in that phase.
+        loop: The state of its loop.
+        done: Results of the finished phases, in order.
     """
 
     phase: str = ""
@@ -44,27 +44,27 @@ class Checkpoint:
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint whole or not at all.
+    """Write a checkpoint atomically.
 
     Raises:
-        SettingError: A callback's state cannot be written.
+        SettingError: A callback's state is not plain values and arrays.
         WriteError: The disk is full or not writable.
     """
     arrays: list[np.ndarray] = []
     try:
         plain = json.dumps({"schema": _SCHEMA} | _without_arrays(checkpoint, arrays))
     except TypeError as error:
-        raise SettingError(f"a callback's state() must give plain values and arrays: {error}.") from error
-    named: dict[str, Any] = {_PLAIN: np.array(plain)} | {str(n): array for n, array in enumerate(arrays)}
+        raise SettingError(f"a callback's state() must return plain values and arrays: {error}.") from error
+    entries: dict[str, Any] = {_PLAIN: np.array(plain)} | {str(n): array for n, array in enumerate(arrays)}
     with whole(path) as temporary:
-        np.savez(temporary, **named)
+        np.savez(temporary, **entries)
 
 
 def read_checkpoint(path: Path) -> Checkpoint | None:
-    """Read a checkpoint; None where there is none.
+    """Read a checkpoint; None if the file does not exist.
 
     Raises:
-        RunError: The file is damaged, or of another version.
+        RunError: The file is damaged or was written by another version.
     """
     if not path.is_file():
         return None
@@ -73,17 +73,17 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
             arrays = {name: archive[name] for name in archive.files}
         plain = json.loads(str(arrays.pop(_PLAIN)))
         if plain.pop("schema") != _SCHEMA:
-            raise RunError(f"{path} was written by another version of tfransfer; train anew with --overwrite.")
+            raise RunError(f"{path} was written by another version of tfransfer: start over with --overwrite.")
         values = _with_arrays(plain, arrays)
         values["loop"] = LoopState(**values["loop"])
         values["done"] = tuple(PhaseResult(**one) for one in values["done"])
         return Checkpoint(**values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        raise RunError(f"{path} is damaged ({error}); train anew with --overwrite.") from error
+        raise RunError(f"{path} is damaged ({error}): start over with --overwrite.") from error
 
 
 def _without_arrays(value: Any, arrays: list[np.ndarray]) -> Any:
-    """The same nesting with the arrays moved to a list and their places in it left behind."""
+    """Copy a nest, with its arrays moved to a list and replaced by their positions in it."""
     if isinstance(value, np.ndarray):
         arrays.append(value)
         return {"array": len(arrays) - 1}
@@ -107,53 +107,53 @@ def _with_arrays(value: Any, arrays: dict[str, np.ndarray]) -> Any:
 
 
 class Checkpoints:
-    """Where a training's state is kept.
+    """Saves and restores the state of a training.
 
     Args:
-        path: The file; None keeps nothing.
-        stopping: Says that the run was asked to stop.
-        told: Called with each checkpoint after it was written, for the manifest.
-        every: Seconds after which a state is saved in the middle of an epoch.
-        of_all: As Keeping takes it.
+        path: The file; None saves nothing.
+        stopping: Whether the run was asked to stop.
+        on_save: Called with each checkpoint once it is written, to update the manifest.
+        every: Seconds between checkpoints within an epoch.
+        of_all: Turns what this worker wants into what any worker wants: all must save and stop at the same step.
     """
 
     def __init__(
         self,
         path: Path | None = None,
         stopping: Stopping | None = None,
-        told: Callable[[Checkpoint], None] = lambda checkpoint: None,
+        on_save: Callable[[Checkpoint], None] = lambda checkpoint: None,
         every: float = EVERY,
         of_all: Callable[[bool], bool] = lambda wanted: wanted,
     ) -> None:
-        self.path, self.stopping, self._told, self._every = path, stopping or Stopping(), told, every
+        self.path, self.stopping, self._on_save, self._every = path, stopping or Stopping(), on_save, every
         self._of_all = of_all
-        self._found = (read_checkpoint(path) if path else None) or Checkpoint()
-        self._done = list(self._found.done)
+        self._resumed = (read_checkpoint(path) if path else None) or Checkpoint()
+        self._done = list(self._resumed.done)
 
     def result(self, phase: str) -> PhaseResult | None:
-        """What a phase did, where it is finished."""
+        """The result of a finished phase; None if it is not finished."""
         return next((result for result in self._done if result.name == phase), None)
 
     def start(self, phase: str) -> Checkpoint | None:
-        """Where a phase goes on, where it was stopped in the middle."""
-        return self._found if self._found.phase == phase and self._found.loop.arrays else None
+        """The checkpoint that a phase resumes from; None if it was not stopped midway."""
+        return self._resumed if self._resumed.phase == phase and self._resumed.loop.arrays else None
 
     def keeping(self, phase: str, batch: int) -> Keeping:
-        """What keeps a phase's state while it runs with so many pictures per step."""
+        """What saves the state of a phase while it runs with `batch` images per step."""
         return _PhaseKeeping(self, phase, batch, self._every, self._of_all)
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write, and tell."""
+        """Write a checkpoint, then report it."""
         if self.path:
             write_checkpoint(self.path, checkpoint)
-            self._told(checkpoint)
+            self._on_save(checkpoint)
 
     def running(self, phase: str, batch: int, state: LoopState) -> None:
-        """Keep the state of a phase that runs."""
+        """Save the state of the running phase."""
         self.save(Checkpoint(phase, batch, state, tuple(self._done)))
 
     def finish(self, result: PhaseResult) -> None:
-        """Keep what a phase did."""
+        """Save the result of a phase."""
         self._done.append(result)
         self.save(Checkpoint(done=tuple(self._done)))
 
@@ -166,6 +166,6 @@ class _PhaseKeeping(Keeping):
         self._checkpoints, self._phase, self._batch = checkpoints, phase, batch
 
     def save(self, state: LoopState) -> None:
-        """Write the state to the disk."""
+        """Write the state to disk."""
         self._checkpoints.running(self._phase, self._batch, state)
         super().save(state)

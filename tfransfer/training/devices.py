@@ -1,7 +1,7 @@
-"""Which devices train: one, several of one machine, several machines, or a TPU; tf.distribute does the work.
+"""Devices to train on: one, several in one machine, several machines, or a TPU, through tf.distribute.
 
-A batch is that of all devices together, so that the result does not depend on how many they are; see `hyperrules` for
-how it and the learning rates grow where nothing is said. Each replica takes an equal piece of it; gradients are summed.
+The batch size is global, so that the result does not depend on the number of devices; `hyperrules` has the defaults
+for it and the learning rates. Each replica takes an equal part of the batch; gradients are summed.
 """
 
 import json
@@ -20,22 +20,22 @@ from tfransfer.errors import SettingError, TransferError
 
 AUTO, CPU, GPU, TPU = "auto", "cpu", "gpu", "tpu"
 _FORM = re.compile(r"(cpu|gpu)(?::([0-9]+(?:,[0-9]+)*))?")
-# What the others say when a worker is gone.
+# What the other workers raise when one is gone.
 LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError)
 
 
 class WorkerLostError(TransferError, ConnectionError):
-    """A worker of several died, or cannot be reached."""
+    """One of several workers died or cannot be reached."""
 
 
 @dataclass(frozen=True)
 class Devices:
-    """What trains.
+    """The devices to train on.
 
     Attributes:
-        strategy: Of tf.distribute, in whose scope model and optimizer are made.
-        name: For people and the manifest, e.g. "2 GPUs".
-        why: In a few words.
+        strategy: The tf.distribute strategy in whose scope model and optimizer are built.
+        name: Shown to the user and written to the manifest, e.g. "2 GPUs".
+        why: Why these were chosen, in a few words.
         worker: This process's number.
         workers: How many processes train together.
     """
@@ -48,27 +48,27 @@ class Devices:
 
     @property
     def chief(self) -> bool:
-        """Whether this process decides, and writes the run's folder."""
+        """Whether this process makes the decisions and writes the run's folder."""
         return self.worker == 0
 
     @property
     def replicas(self) -> int:
-        """How many devices there are, over all workers."""
+        """Number of devices over all workers."""
         return int(self.strategy.num_replicas_in_sync)
 
     @property
     def scoped(self) -> bool:
-        """Whether variables must be made in the strategy's scope: those made elsewhere cannot be trained there."""
+        """Whether variables must be created in the strategy's scope: others cannot be trained there."""
         return self.strategy is not tf.distribute.get_strategy() or tf.distribute.has_strategy()
 
     @property
     def on_tpu(self) -> bool:
-        """Whether it is a TPU."""
+        """Whether the device is a TPU."""
         return isinstance(self.strategy, tf.distribute.TPUStrategy)
 
     @property
     def on_gpu(self) -> bool:
-        """Whether they are GPUs."""
+        """Whether the devices are GPUs."""
         if self.strategy is tf.distribute.get_strategy():
             return bool(tf.config.list_physical_devices("GPU"))
         return any("GPU" in device for device in self.strategy.extended.worker_devices)
@@ -79,27 +79,27 @@ class Devices:
         return Share(self.worker, self.workers, self.replicas // self.workers)
 
     def agreed(self, value: bytes | None) -> bytes:
-        """What the chief says, at every worker; each must ask at the same point.
+        """The chief's value, at every worker; all workers must call this at the same point.
 
         Args:
-            value: The chief's; what the others give is not looked at.
+            value: The chief's value; the other workers' values are ignored.
         """
-        said = value if self.chief else b""
+        sent = (value if self.chief else None) or b""
         if self.workers == 1:
-            return said or b""
-        size = int(self._sum(np.array([len(said or b"")], np.int32))[0])
-        padded = np.frombuffer((said or b"").ljust(-(-size // 4) * 4, b"\0"), np.int32)
+            return sent
+        size = int(self._sum(np.array([len(sent)], np.int32))[0])
+        padded = np.frombuffer(sent.ljust(-(-size // 4) * 4, b"\0"), np.int32)
         if not self.chief:
             padded = np.zeros(-(-size // 4), np.int32)
         return self._sum(padded).tobytes()[:size]
 
     def meet(self) -> None:
-        """Wait until every worker is here."""
+        """Wait until every worker has called this."""
         if self.workers > 1:
             self._sum(np.zeros(1, np.int32))
 
     def any(self, wanted: bool) -> bool:
-        """Whether any worker says so; each must ask at the same point."""
+        """Whether `wanted` is true at any worker; all workers must call this at the same point."""
         return wanted if self.workers == 1 else bool(self._sum(np.array([wanted], np.int32))[0])
 
     def _sum(self, values: np.ndarray) -> np.ndarray:
@@ -109,25 +109,25 @@ class Devices:
     @cached_property
     def _summing(self) -> Any:
         def once(values: tf.Tensor) -> tf.Tensor:
-            """Only the first replica of each worker has a say."""
+            """Count each worker once: only its first replica contributes."""
             replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-            speaks = tf.equal(replica % (self.replicas // self.workers), 0)
-            return tf.where(speaks, values, tf.zeros_like(values))
+            contributes = tf.equal(replica % (self.replicas // self.workers), 0)
+            return tf.where(contributes, values, tf.zeros_like(values))
 
         @tf.function(input_signature=[tf.TensorSpec((None,), tf.int32)])
         def summing(values: tf.Tensor) -> tf.Tensor:
-            said = self.strategy.run(once, args=(values,))
-            return self.strategy.reduce(tf.distribute.ReduceOp.SUM, said, axis=None)
+            per_replica = self.strategy.run(once, args=(values,))
+            return self.strategy.reduce(tf.distribute.ReduceOp.SUM, per_replica, axis=None)
 
         return summing
 
 
 def choose_devices(setting: str = AUTO, environment: Mapping[str, str] | None = None) -> Devices:
-    """Open the devices that a training runs on. Several workers must all do so before TensorFlow runs anything.
+    """Open the devices that a training runs on. With several workers, call it before TensorFlow runs anything.
 
     Args:
         setting: "auto", "cpu", "gpu", some of these such as "gpu:0,1", or "tpu".
-        environment: Where TF_CONFIG and SLURM say who else there is; None takes the process's own.
+        environment: Variables in which TF_CONFIG or SLURM list the workers; None takes the process's own.
 
     Raises:
         SettingError: There is no such device, or the environment contradicts itself.
@@ -141,27 +141,27 @@ def choose_devices(setting: str = AUTO, environment: Mapping[str, str] | None = 
     resolver, why = _cluster(environment)
     if resolver is not None:
         return _workers(resolver, why)
-    return _chosen(*form.groups()) if form else _found()
+    return _requested(*form.groups()) if form else _default()
 
 
-def _found() -> Devices:
+def _default() -> Devices:
     gpus = tf.config.list_logical_devices("GPU")
     if len(gpus) > 1:
-        return _mirrored([gpu.name for gpu in gpus], "GPUs", "all that there are")
+        return _mirrored([gpu.name for gpu in gpus], "GPUs", "all of this machine")
     return Devices(name="one GPU" if gpus else "the CPU", why="the only one" if gpus else "there is no GPU")
 
 
-def _chosen(kind: str, numbers: str | None) -> Devices:
-    there = tf.config.list_logical_devices(kind.upper())
-    wanted = [int(number) for number in numbers.split(",")] if numbers else list(range(len(there)))
-    if not wanted or max(wanted) >= len(there) or len(set(wanted)) != len(wanted):
-        found = f"{len(there)} {kind.upper()}{'' if len(there) == 1 else 's'}"
-        raise SettingError(f"devices is {kind}{':' + numbers if numbers else ''!r}, but TensorFlow finds {found} here.")
-    names = [there[number].name for number in wanted]
+def _requested(kind: str, numbers: str | None) -> Devices:
+    available = tf.config.list_logical_devices(kind.upper())
+    requested = [int(number) for number in numbers.split(",")] if numbers else list(range(len(available)))
+    if not requested or max(requested) >= len(available) or len(set(requested)) != len(requested):
+        count = f"{len(available)} {kind.upper()}{'' if len(available) == 1 else 's'}"
+        raise SettingError(f"devices is {kind}{':' + numbers if numbers else ''!r}, but TensorFlow finds {count} here.")
+    names = [available[number].name for number in requested]
     if len(names) > 1:
-        return _mirrored(names, f"{kind.upper()}s", "asked for")
+        return _mirrored(names, f"{kind.upper()}s", "as requested")
     strategy = tf.distribute.OneDeviceStrategy(names[0])
-    return Devices(strategy, f"one {kind.upper()}", "asked for")
+    return Devices(strategy, f"one {kind.upper()}", "as requested")
 
 
 def _mirrored(names: list[str], kind: str, why: str) -> Devices:
@@ -171,20 +171,20 @@ def _mirrored(names: list[str], kind: str, why: str) -> Devices:
 
 
 def _cluster(environment: Mapping[str, str]) -> tuple[tf.distribute.cluster_resolver.ClusterResolver | None, str]:
-    """Who else trains, where TF_CONFIG or SLURM says so."""
+    """The cluster that TF_CONFIG or SLURM describe, and which of them; None for a single process."""
     if "TF_CONFIG" in environment:
         count, number = _read_config(environment["TF_CONFIG"])
         if count > 1 and not 0 <= number < count:
             raise SettingError(f"TF_CONFIG says that this is worker {number} of {count}.")
         return (tf.distribute.cluster_resolver.TFConfigClusterResolver() if count > 1 else None), "TF_CONFIG"
-    tasks = environment.get("SLURM_STEP_NUM_TASKS", "1")  # of srun; a script's own SLURM_NTASKS are not started yet
+    tasks = environment.get("SLURM_STEP_NUM_TASKS", "1")  # srun sets it; SLURM_NTASKS is set before tasks are started
     if "SLURM_PROCID" in environment and tasks.isdigit() and int(tasks) > 1:
         return tf.distribute.cluster_resolver.SlurmClusterResolver(), "SLURM"
     return None, ""
 
 
 def _read_config(text: str) -> tuple[int, int]:
-    """How many workers TF_CONFIG names, and which of them this is."""
+    """The number of workers in TF_CONFIG, and which of them this is."""
     try:
         config = json.loads(text)
         chiefs, workers = config["cluster"].get("chief", []), config["cluster"].get("worker", [])
@@ -205,11 +205,11 @@ def _workers(resolver: tf.distribute.cluster_resolver.ClusterResolver, why: str)
     cluster = resolver.cluster_spec().as_dict()
     chiefs, workers = len(cluster.get("chief", [])), len(cluster.get("worker", []))
     number = int(resolver.task_id or 0) + (chiefs if resolver.task_type == "worker" else 0)
-    return Devices(strategy, f"{chiefs + workers} workers", f"{why} names them", number, chiefs + workers)
+    return Devices(strategy, f"{chiefs + workers} workers", f"listed in {why}", number, chiefs + workers)
 
 
 def _tpu(environment: Mapping[str, str]) -> Devices:
-    """The TPU that the environment names, else the one of this machine, as Colab's runtimes have one."""
+    """The TPU in the environment variables, else this machine's own, which Colab's runtimes have."""
     address = environment.get("COLAB_TPU_ADDR")
     name = environment.get("TPU_NAME") or (f"grpc://{address}" if address else "local")
     try:
@@ -218,7 +218,7 @@ def _tpu(environment: Mapping[str, str]) -> Devices:
     except (ValueError, tf.errors.OpError, RuntimeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].split(" used by ")[0]
         raise SettingError(
-            f"there is no TPU to be reached: {reason.rstrip('.')}. On a machine with one, TensorFlow must be the build "
-            "for TPUs, the package tensorflow-tpu."
+            f"no TPU can be reached: {reason.rstrip('.')}. On a machine with one, install TensorFlow's build for TPUs, "
+            "the package tensorflow-tpu."
         ) from error
-    return Devices(strategy, f"a TPU of {strategy.num_replicas_in_sync} cores", "it is there")
+    return Devices(strategy, f"a TPU of {strategy.num_replicas_in_sync} cores", "it is available")

@@ -1,4 +1,4 @@
-"""When a phase's state is kept, and when the phase stops in the middle because it was asked to."""
+"""When a phase saves its state, and when it stops midway on request."""
 
 import time
 from collections.abc import Callable
@@ -8,12 +8,12 @@ from tfransfer.system.signals import Stopped, Stopping
 
 
 class Keeping:
-    """Keeps nothing and never stops; see `checkpoint.Checkpoints` for what does.
+    """Decides when to save and when to stop. By itself saves nothing and never stops; `checkpoint` has one that does.
 
     Args:
-        every: Seconds after which a state is due in the middle of an epoch.
-        stopping: Says that the run was asked to stop.
-        of_all: From what this worker wants to what any worker wants: several must save and stop at the same step.
+        every: Seconds between saves within an epoch.
+        stopping: Whether the run was asked to stop.
+        of_all: Turns what this worker wants into what any worker wants: all must save and stop at the same step.
     """
 
     def __init__(
@@ -27,18 +27,18 @@ class Keeping:
 
     @property
     def due(self) -> bool:
-        """Whether a state shall be saved now."""
+        """Whether to save the state now."""
         return self._of_all(self._stopping.wanted or time.monotonic() - self._last > self._every)
 
     def save(self, state: Any) -> None:
-        """Take a `LoopState`."""
+        """Save a `LoopState`."""
         self._last = time.monotonic()
 
     def stop_if_asked(self) -> None:
-        """Stop here, after the state was saved.
+        """Stop if requested; call it after saving.
 
         Raises:
-            Stopped: It was asked for.
+            Stopped: The run was asked to stop.
         """
         if self._of_all(self._stopping.wanted):
             raise Stopped("stopped")

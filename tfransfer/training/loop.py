@@ -1,9 +1,9 @@
-"""The one training loop: `strategy.run` in a `tf.function`, several steps a call, driving Keras callbacks and metrics.
+"""The training loop: `strategy.run` in a `tf.function`, several steps per call, driving Keras callbacks and metrics.
 
-Keras's own `fit` is not used because it fails on several workers (keras#20585) and puts `training=True` over frozen
-layers (keras#20285). Dropout and mixup follow from (seed, phase, step): before each call the counters of their seed
-generators are set from the step, so that no hidden state decides anything. Everything else is in `LoopState`, which
-`Keeping` is given at every epoch's end, every few minutes, and when the run is asked to stop.
+Keras's own `fit` is not used because it fails on several workers (keras#20585) and calls frozen layers with
+`training=True` (keras#20285). Dropout and mixup are functions of (seed, phase, step): before each step the counters of
+their seed generators are set from it, so that there is no hidden state. All other state is in `LoopState`, which
+`Keeping` saves at every epoch's end, every few minutes, and when the run is asked to stop.
 """
 
 import math
@@ -30,19 +30,19 @@ from tfransfer.training.phase import Phase
 
 
 class DivergedError(TransferError, ArithmeticError):
-    """The loss is no longer a number."""
+    """The loss is NaN or infinite."""
 
 
 @dataclass
 class LoopState:
-    """Everything that the rest of a phase follows from, in plain values.
+    """Everything that determines the rest of a phase, in plain values.
 
     Attributes:
-        epoch: The epoch that is running or comes next, from 0.
-        step: Steps done in it.
-        arrays: Weights of the trained part, variables of optimizer, metrics, averages and objective by group and place.
-        history: A row per epoch done.
-        callbacks: What callbacks with a `state()` method said, by their place and class.
+        epoch: The running or next epoch, from 0.
+        step: Finished steps of it.
+        arrays: Weights of the trained part; variables of optimizer, metrics, averages, objective. Keyed "group/index".
+        history: A row per finished epoch.
+        callbacks: States of the callbacks that have a `state()` method, by position and class.
         stopped: Whether a callback has ended the phase.
     """
 
@@ -60,11 +60,11 @@ class Loop:
     Args:
         model: The whole model; callbacks see it, and validation uses it.
         parts: The model as this phase trains it.
-        optimizer: Any Keras optimizer that has not been built.
-        objective: What is minimized, not built yet.
-        metrics: Builds fresh Keras metrics on (targets, probabilities).
-        phase: Its settings. Results do not depend on its plan's `steps_per_call`, only the speed does.
-        strategy: A tf.distribute strategy in whose scope the model was built; the current one by default.
+        optimizer: Any Keras optimizer, not built yet.
+        objective: What to minimize, not built yet.
+        metrics: Builds new Keras metrics on (targets, probabilities).
+        phase: Its settings. The plan's `steps_per_call` affects the speed only, not the results.
+        strategy: The tf.distribute strategy in whose scope the model was built; the current one by default.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Loop:
         self.strategy = strategy or tf.distribute.get_strategy()
         self._replicas = int(self.strategy.num_replicas_in_sync)
         self.objective, self.state = objective, LoopState()
-        # Callbacks expect a compiled model; compiling a twin that shares the layers leaves the user's model plain.
+        # Callbacks expect a compiled model; compiling a copy that shares the layers leaves the user's model uncompiled.
         self.model = keras.Model(model.input, model.output, name=model.name)
         with self.strategy.scope():
             objective.build(parts.trained)
@@ -96,15 +96,15 @@ class Loop:
             optimizers.gradients_are_summed(optimizer)
         self.model.compile(optimizer=optimizer)
         self._seed_states = seed_states(parts.trained) + objective.seed_states
-        self._kept, self._callbacks, self._keeping = False, list[keras.callbacks.Callback](), Keeping()
+        self._cached, self._callbacks, self._keeping = False, list[keras.callbacks.Callback](), Keeping()
         self._train = tf.function(self._train_steps, reduce_retracing=True)
         self._validate = tf.function(self._validation_step, reduce_retracing=True)
 
     def _build_metrics(self) -> None:
-        """Let metrics make all their variables now: some wait for the first update, and could not be restored."""
-        nothing = tf.zeros((1, *self.model.output.shape[1:]))
+        """Create all variables of the metrics: some metrics wait for the first update, too late to be restored."""
+        zeros = tf.zeros((1, *self.model.output.shape[1:]))
         for metric in self.training_metrics[1:] + self.validation_metrics[1:]:
-            self.strategy.run(metric.update_state, args=(nothing, nothing))
+            self.strategy.run(metric.update_state, args=(zeros, zeros))
             metric.reset_state()
 
     def run(
@@ -115,39 +115,39 @@ class Loop:
         progress: Progress = quiet,
         keeping: Keeping | None = None,
     ) -> list[dict[str, float]]:
-        """Train to the end of the phase, from wherever the state stands.
+        """Train to the end of the phase, from the current state.
 
         Args:
             batches: What to iterate over.
-            epochs: Of the whole phase.
+            epochs: Number of epochs of the whole phase.
             callbacks: Keras callbacks; batch hooks are called once per call of the compiled function.
             progress: Shows rate, loss and time left.
-            keeping: Is given the state whenever it is due, and says when the phase shall stop in the middle.
+            keeping: Saves the state when it is due, and decides whether the phase stops midway.
 
         Returns:
-            The history: a row per epoch with the metrics, `val_` metrics, learning rate, seconds and pictures a second.
+            The history: a row per epoch with metrics, `val_` metrics, learning rate, seconds and images per second.
 
         Raises:
-            DivergedError: The training loss is not a number.
-            Stopped: `keeping` said so; it has the state.
+            DivergedError: The training or validation loss is NaN or infinite.
+            Stopped: The run was asked to stop; `keeping` has the state.
         """
-        listed = keras.callbacks.CallbackList(
+        callback_list = keras.callbacks.CallbackList(
             list(callbacks), model=self.model, epochs=epochs, steps=batches.steps, verbose=0
         )
-        self._kept, self._callbacks, self._keeping = batches.kept, list(callbacks), keeping or Keeping()
-        listed.on_train_begin()
-        self._restore_callbacks(callbacks)  # now, because many begin anew in on_train_begin
+        self._cached, self._callbacks, self._keeping = batches.cached, list(callbacks), keeping or Keeping()
+        callback_list.on_train_begin()
+        self._restore_callbacks(callbacks)  # here, because many callbacks reset themselves in on_train_begin
         self.model.stop_training = self.state.stopped
         try:
             with quiet_frozen(self.parts), matrix_products(self.parts.trained), telling_lost_pictures():
                 flow = batches.starting(self.state.epoch, self.state.step, self.objective.streams)
                 iterator = iter(self._distributed(flow))
                 while self.state.epoch < epochs and not self.model.stop_training:
-                    self._epoch(batches, iterator, listed, progress, epochs)
+                    self._epoch(batches, iterator, callback_list, progress, epochs)
         except DivergedError:
-            listed.on_train_end()
+            callback_list.on_train_end()
             raise
-        listed.on_train_end()
+        callback_list.on_train_end()
         return self.state.history
 
     def _epoch(
@@ -158,7 +158,7 @@ class Loop:
         progress: Progress,
         epochs: int,
     ) -> None:
-        epoch, began, done_before = self.state.epoch, time.perf_counter(), self.state.step
+        epoch, began, first_step = self.state.epoch, time.perf_counter(), self.state.step
         callbacks.on_epoch_begin(epoch)
         title = f"{self.phase.title} {epoch + 1}/{epochs}"
         with progress(title, batches.steps * batches.batch, batches.unit) as advance:
@@ -173,15 +173,15 @@ class Loop:
                 advance(0, **logs)
                 logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
                 logs["seconds"] = time.perf_counter() - began
-                logs["images_per_second"] = (batches.steps - done_before) * batches.batch / max(seconds, 1e-9)
+                logs["images_per_second"] = (batches.steps - first_step) * batches.batch / max(seconds, 1e-9)
                 callbacks.on_epoch_end(epoch, logs)
         self.state.history.append({"epoch": epoch + 1, **logs})
         self.state.epoch, self.state.step, self.state.stopped = epoch + 1, 0, bool(self.model.stop_training)
         for metric in self.training_metrics:
             metric.reset_state()
-        self._keep(at_end=True)
+        self._save(at_end=True)
 
-    def _keep(self, at_end: bool = False) -> None:
+    def _save(self, at_end: bool = False) -> None:
         if at_end or self._keeping.due:
             self._keeping.save(self.snapshot(self._callbacks))
             self._keeping.stop_if_asked()
@@ -197,10 +197,10 @@ class Loop:
         self._require_finite(logs["loss"], "loss")
         advance(count * batches.batch, **logs)
         callbacks.on_train_batch_end(self.state.step - 1, logs)
-        self._keep()
+        self._save()
 
     def _distributed(self, flow: tf.data.Dataset) -> Any:
-        """Batches for each replica of this worker, which come out of the flow one after another."""
+        """Distribute the flow, whose batches are for this worker's replicas in turn."""
         if self._replicas == 1:
             return flow
         return self.strategy.distribute_datasets_from_function(lambda context: flow)
@@ -216,36 +216,36 @@ class Loop:
         self._set_generators(number)
         streams |= {name: self._features(streams[name]) for name in self.objective.examples}
         step = self.objective.prepare(Step(self._features(inputs), targets, weights, streams))
-        found = [self._gradients(piece) for piece in self._pieces(step)]
-        gradients = found[0] if len(found) == 1 else [_added(parts) for parts in zip(*found, strict=True)]
+        of_pieces = [self._gradients(piece) for piece in self._pieces(step)]
+        gradients = of_pieces[0] if len(of_pieces) == 1 else [_sum(terms) for terms in zip(*of_pieces, strict=True)]
         self.optimizer.apply(self._over_replicas(gradients), self.variables)
 
     def _features(self, inputs: tf.Tensor) -> tf.Tensor:
-        """What the trained part is given for some inputs: the frozen part's output, which cached inputs are already."""
-        if self._kept:
+        """The input of the trained part: the frozen part's output, which cached inputs already are."""
+        if self._cached:
             return inputs
         return tf.stop_gradient(self.parts.frozen(as_model_input(inputs), training=False))
 
     def _over_replicas(self, gradients: list[tf.Tensor | None]) -> list[tf.Tensor | None]:
-        """The sum of all replicas' gradients; None stays where a variable has no part in the loss."""
+        """The sum of all replicas' gradients; None stays None for variables that do not affect the loss."""
         if self._replicas == 1:
             return gradients
-        context, there = tf.distribute.get_replica_context(), [g for g in gradients if g is not None]
-        summed = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, there))
+        context, present = tf.distribute.get_replica_context(), [g for g in gradients if g is not None]
+        summed = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, present))
         return [None if gradient is None else next(summed) for gradient in gradients]
 
     def _pieces(self, step: Step) -> list[Step]:
-        """A replica's step in as many equal pieces as `accumulate` says, or as many as divide all its batches."""
+        """Split a replica's step into `accumulate` equal pieces, or into fewer where a batch does not divide evenly."""
         values = (step.features, step.targets, step.weights, step.streams)
         count = self.phase.recipe.accumulate
         if count > 1:
             count = math.gcd(count, *(int(tensor.shape[0]) for tensor in tf.nest.flatten(values)))
         split = [tf.split(tensor, count) for tensor in tf.nest.flatten(values)]
-        apart = [tf.nest.pack_sequence_as(values, piece) for piece in zip(*split, strict=True)]
-        return [Step(f, t, w, streams, pieces=count * self._replicas) for f, t, w, streams in apart]
+        pieces = [tf.nest.pack_sequence_as(values, piece) for piece in zip(*split, strict=True)]
+        return [Step(f, t, w, streams, pieces=count * self._replicas) for f, t, w, streams in pieces]
 
     def _gradients(self, step: Step) -> list[tf.Tensor | None]:
-        """What one piece of a step adds to the whole batch's gradients."""
+        """One piece's contribution to the gradients of the whole batch."""
         with tf.GradientTape() as tape:
             outputs = self.parts.trained(step.features, training=True)
             loss = self.objective(replace(step, outputs=outputs))
@@ -256,29 +256,29 @@ class Loop:
 
     def validate(self, batches: Batches) -> dict[str, float]:
         """Loss and metrics over the validation batches, in inference mode."""
-        self._kept = batches.kept
+        self._cached = batches.cached
         for metric in self.validation_metrics:
             metric.reset_state()
         for batch in self._distributed(batches.validation):
             self.strategy.run(self._validate, args=(batch,))
-            if not self._averaging:  # whose weights are not those that training goes on with
-                self._keep()
+            if not self._averaging:  # a state saved now would hold the averages in place of the raw weights
+                self._save()
         return _results(self.validation_metrics)
 
     def _require_finite(self, loss: float, name: str) -> None:
         if not math.isfinite(loss):
             raise DivergedError(
-                f"the {name} is {loss} in epoch {self.state.epoch + 1}: use a lower learning rate, and look for "
-                "pictures or weights that are not numbers."
+                f"the {name} is {loss} in epoch {self.state.epoch + 1}: use a lower learning rate, and check the "
+                "inputs and weights for NaN."
             )
 
     def _validation_step(self, batch: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> None:
         inputs, targets, weights = batch
-        model = self.parts.trained if self._kept else self.model
+        model = self.parts.trained if self._cached else self.model
         probabilities = model(as_model_input(inputs), training=False)
         step = Step(inputs, targets, weights, outputs=probabilities, pieces=self._replicas)
         loss = self.objective.validation_loss(step)
-        counted = weights if self._replicas > 1 else None  # some may only fill up
+        counted = weights if self._replicas > 1 else None  # some examples may be padding, with weight 0
         self._update(self.validation_metrics, loss, targets, probabilities, counted)
 
     @staticmethod
@@ -289,19 +289,19 @@ class Loop:
         probabilities: tf.Tensor,
         counted: tf.Tensor | None = None,
     ) -> None:
-        """Take in a batch's mean loss and outputs; `counted` is 0 for examples that do not count, else 1."""
+        """Update metrics with a batch's mean loss and outputs; `counted` is 0 for padding, 1 for examples."""
         size = tf.cast(tf.shape(targets)[0], tf.float32)
         if counted is None:
             metrics[0].update_state(loss, sample_weight=size)
         else:
             number = tf.reduce_sum(counted)
             metrics[0].update_state(tf.math.divide_no_nan(loss * size, number), sample_weight=number)
-        more = {} if counted is None else {"sample_weight": counted}
+        options = {} if counted is None else {"sample_weight": counted}
         for metric in metrics[1:]:
-            metric.update_state(targets, probabilities, **more)
+            metric.update_state(targets, probabilities, **options)
 
     def _set_generators(self, step: tf.Tensor) -> None:
-        """Let dropout and mixup follow from the step, and differ from replica to replica."""
+        """Make dropout and mixup functions of the step, different on each replica."""
         context = tf.distribute.get_replica_context()
         replica = context.replica_id_in_sync_group if self._replicas > 1 and context else 0
         for number, state in enumerate(self._seed_states):
@@ -323,53 +323,55 @@ class Loop:
         return {f"{group}/{i}": variable for group, variables in groups.items() for i, variable in enumerate(variables)}
 
     def snapshot(self, callbacks: Sequence[keras.callbacks.Callback] = ()) -> LoopState:
-        """A copy of the state as plain values, between two calls of the compiled function."""
+        """A copy of the state as plain values, taken between two calls of the compiled function."""
         arrays = {name: np.array(keras.ops.convert_to_numpy(v)) for name, v in self._named_variables().items()}
-        said = {_place(n, c): c.state() for n, c in enumerate(callbacks) if keeps_state(c)}
-        return replace(self.state, arrays=arrays, history=[dict(row) for row in self.state.history], callbacks=said)
+        states = {_callback_key(n, c): c.state() for n, c in enumerate(callbacks) if keeps_state(c)}
+        return replace(self.state, arrays=arrays, history=[dict(row) for row in self.state.history], callbacks=states)
 
     def restore(self, state: LoopState) -> None:
-        """Go on from a snapshot: the next `run` continues in the middle of its epoch.
+        """Restore a snapshot: the next `run` resumes in the middle of its epoch.
 
         Raises:
-            RunError: The snapshot is of another model or optimizer.
+            RunError: The snapshot belongs to another model or optimizer.
         """
         variables = self._named_variables()
         shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
         if {name: array.shape for name, array in state.arrays.items()} != shapes:
-            raise RunError("the state that was kept is of another model or optimizer; train anew with --overwrite.")
+            raise RunError("the saved state belongs to another model or optimizer: start over with --overwrite.")
         for name, variable in variables.items():
             variable.assign(state.arrays[name])
         self.state = replace(state, arrays={}, history=[dict(row) for row in state.history])
 
     def _restore_callbacks(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
         for number, callback in enumerate(callbacks):
-            said = self.state.callbacks.get(_place(number, callback))
-            if said is not None and keeps_state(callback):
-                callback.restore(said)
+            saved = self.state.callbacks.get(_callback_key(number, callback))
+            if saved is not None and keeps_state(callback):
+                callback.restore(saved)
 
 
 def keeps_state(callback: keras.callbacks.Callback) -> bool:
-    """Whether a callback has `state()`, which gives plain values, and `restore(state)`."""
+    """Whether a callback has `state()`, which returns plain values, and `restore(state)`."""
     return all(callable(getattr(callback, name, None)) for name in ("state", "restore"))
 
 
-def _added(parts: Sequence[tf.Tensor | None]) -> tf.Tensor | None:
-    return None if parts[0] is None else tf.add_n([tf.convert_to_tensor(part) for part in parts])
+def _sum(terms: Sequence[tf.Tensor | None]) -> tf.Tensor | None:
+    return None if terms[0] is None else tf.add_n([tf.convert_to_tensor(term) for term in terms])
 
 
-def _place(number: int, callback: keras.callbacks.Callback) -> str:
+def _callback_key(number: int, callback: keras.callbacks.Callback) -> str:
     return f"{number}/{type(callback).__name__}"
 
 
 def _results(metrics: Sequence[Any]) -> dict[str, float]:
-    """What each metric says.
+    """The value of each metric.
 
     Raises:
-        SettingError: A metric says more than one number.
+        SettingError: A metric returns more than one number.
     """
     values = {metric.name: np.asarray(keras.ops.convert_to_numpy(metric.result())) for metric in metrics}
     for name, value in values.items():
         if value.size != 1:
-            raise SettingError(f"metric {name!r} gives {value.size} numbers; one is needed (average='macro', say).")
+            raise SettingError(
+                f"metric {name!r} returns {value.size} numbers; it must return one: set, for example, average='macro'."
+            )
     return {name: float(value.reshape(())) for name, value in values.items()}

@@ -1,7 +1,7 @@
-"""The model: pixels, preprocessing, base, pooling, dropout, Dense head, probabilities; and how it is split to train.
+"""The model: pixels, preprocessing, base, pooling, dropout, Dense head, probabilities; and its frozen and trained part.
 
-Frozen layers run in inference mode because they are called apart from the trained ones, with `training=False`: a flag
-given inside one Functional model does not hold (keras#20285), and a frozen Dropout would else go on dropping.
+Frozen layers are called separately from the trained ones, with `training=False`, to run in inference mode: the flag has
+no effect inside one Functional model (keras#20285), and a frozen Dropout would keep dropping units.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,19 +22,19 @@ from tfransfer.base.taps import POOLED_TAP, Tap, model_to, pooled, tap_below
 from tfransfer.tasks.head import DROPOUT, LOGITS
 from tfransfer.tasks.task import Task
 
-# How the layers of Keras that draw random numbers name their strength.
+# The settings that hold the strength of Keras's random layers.
 _NOISE_SETTINGS = ("rate", "stddev", "drop_path_rate")
 
 
 @dataclass(frozen=True)
 class TransferModel:
-    """A whole model and the parts it is made of, all sharing the same layers.
+    """A whole model and its components, all sharing the same layers.
 
     Attributes:
         model: float32 pixels (batch, size, size, 3) in [0, 255], or strings (batch,), to float32 probabilities or
             values (batch, classes).
-        base: The base inside.
-        head: Names of the layers behind the pooled features.
+        base: The base in it.
+        head: Names of the layers after the pooled features.
     """
 
     model: keras.Model
@@ -47,10 +47,10 @@ class Parts:
     """A model as one phase trains it.
 
     Attributes:
-        frozen: From pixels to where training begins; always called with `training=False`.
-        trained: From there to probabilities; called with `training=True`.
-        quieted: Frozen layers inside `trained` that would draw random numbers, for want of a cut below them.
-        tap: Where `frozen` ends, where its values can be kept; None where training begins at the pixels.
+        frozen: From pixels to the features that `trained` takes; always called with `training=False`.
+        trained: From those features to probabilities; called with `training=True`.
+        quieted: Frozen layers that draw random numbers, in `trained` because no cut separates them from its layers.
+        tap: Where `frozen` ends, if its outputs can be cached; None if `trained` takes preprocessed pixels.
     """
 
     frozen: keras.Model
@@ -60,14 +60,14 @@ class Parts:
 
 
 def assemble(base: BuiltBase, classes: int, dropout: float, task: Task, seed: int) -> TransferModel:
-    """Put preprocessing in front of a base and a head behind it.
+    """Add preprocessing before a base and a head after it.
 
     Args:
         base: A built base.
         classes: Width of the output.
-        dropout: In front of the Dense layer, in [0, 1).
+        dropout: Rate before the Dense layer, in [0, 1).
         task: Decides how logits become the output.
-        seed: Of the head's first weights.
+        seed: Of the head's initial weights.
     """
     pixels = entry(base.kind, base.image_size)
     features = pooled(base.model(preprocess(pixels, base.preprocessing)))
@@ -80,7 +80,7 @@ def assemble(base: BuiltBase, classes: int, dropout: float, task: Task, seed: in
 
 def freeze_base(whole: TransferModel) -> Parts:
     """Freeze the whole base: the head phase."""
-    for layer in all_layers(whole.base.model):  # KerasHub's layers do not hand on what their parent is set to
+    for layer in all_layers(whole.base.model):  # setting the parent is not enough: KerasHub's layers do not pass it on
         layer.trainable = False
     return Parts(model_to(whole.base, [POOLED_TAP]), _with_head(whole, None), tap=POOLED_TAP)
 
@@ -90,8 +90,8 @@ def unfreeze(whole: TransferModel, setting: int | str) -> Parts:
 
     Args:
         whole: The model.
-        setting: How many top blocks, the name of the lowest one, or "all" for the whole base with its stem; of a TF-Hub
-            module also a regular expression for the names of its variables.
+        setting: Number of top blocks, the name of the lowest one, or "all" for the whole base with its stem; for a
+            TF-Hub module also a regular expression for the names of its variables.
 
     Raises:
         SettingError: The base has no such block.
@@ -114,7 +114,7 @@ def unfreeze(whole: TransferModel, setting: int | str) -> Parts:
 
 
 def layer_shares(whole: TransferModel, decay: float) -> list[float]:
-    """Each trainable variable's share of the learning rate: 1 in the head, less by `decay` with each block below it."""
+    """Each trainable variable's factor of the learning rate: 1 in the head, times `decay` for each block below it."""
     depths = {
         id(variable): depth
         for depth, block in enumerate(reversed(whole.base.blocks), start=1)
@@ -130,10 +130,10 @@ def layer_shares(whole: TransferModel, decay: float) -> list[float]:
 
 
 def _set_trainable(model: keras.Model, layers: Sequence[keras.layers.Layer]) -> None:
-    """Make exactly these layers of a model trainable, except BatchNormalization, however deep it sits."""
+    """Make exactly these layers of a model trainable, except BatchNormalization at any depth."""
     chosen = {id(inner) for layer in layers for inner in all_layers(layer)}
-    model.trainable = True  # a frozen parent hides what its children train
-    for layer in all_layers(model)[1:]:  # parents come first, and what they are set to reaches their children
+    model.trainable = True  # a frozen parent hides the trainable weights of its children
+    for layer in all_layers(model)[1:]:  # parents first, because setting a parent overwrites its children
         layer.trainable = id(layer) in chosen and not isinstance(layer, keras.layers.BatchNormalization)
 
 
@@ -151,46 +151,46 @@ def _noisy_and_frozen(model: keras.Model) -> tuple[keras.layers.Layer, ...]:
 
 
 def _pixels_only(whole: TransferModel) -> keras.Model:
-    """From pixels through the preprocessing alone."""
+    """The preprocessing alone, as a model of pixels."""
     pixels = entry(whole.base.kind, whole.base.image_size)
     return keras.Model(pixels, preprocess(pixels, whole.base.preprocessing), name="frozen")
 
 
 def _with_head(whole: TransferModel, part: keras.Model | None) -> keras.Model:
-    """From where training begins, through a part of the base where given, to probabilities."""
-    present = {layer.name: layer for layer in whole.model.layers}
+    """The head on the pooled features, or on top of a part of the base."""
+    layers = {layer.name: layer for layer in whole.model.layers}
     if part is None:
-        values = start = keras.Input(present[DROPOUT].input.shape[1:], dtype=whole.base.model.compute_dtype)
+        values = inputs = keras.Input(layers[DROPOUT].input.shape[1:], dtype=whole.base.model.compute_dtype)
     else:
-        start = keras.Input(part.input_shape[1:], dtype=part.inputs[0].dtype)
-        values = pooled(part(start))
+        inputs = keras.Input(part.input_shape[1:], dtype=part.inputs[0].dtype)
+        values = pooled(part(inputs))
     for name in whole.head:
-        values = present[name](values)
-    return keras.Model(start, values, name="trained")
+        values = layers[name](values)
+    return keras.Model(inputs, values, name="trained")
 
 
 @contextmanager
 def quiet_frozen(parts: Parts) -> Iterator[None]:
-    """Keep frozen layers that no cut separates from the trained ones from drawing random numbers."""
-    kept: list[tuple[Any, str, Any]] = []
+    """Turn off the randomness of the frozen layers that no cut separates from the trained ones."""
+    original: list[tuple[Any, str, Any]] = []
     for layer in parts.quieted:
         for name in _NOISE_SETTINGS:
             if getattr(layer, name, 0):
-                kept.append((layer, name, getattr(layer, name)))
+                original.append((layer, name, getattr(layer, name)))
                 setattr(layer, name, 0.0)
     try:
         yield
     finally:
-        for layer, name, value in kept:
+        for layer, name, value in original:
             setattr(layer, name, value)
 
 
 @contextmanager
 def matrix_products(model: keras.Model) -> Iterator[None]:
-    """Let 1x1 convolutions compute as products of matrices, which they are, while a model is trained on a CPU.
+    """Compute 1x1 convolutions as matrix products while a model is trained on a CPU.
 
-    The forward pass gives the same numbers; TensorFlow's gradient of a convolution takes twice as long on a CPU as that
-    of the product (on MobileNetV2's top blocks a whole training step takes two thirds of the time).
+    The forward pass gives the same numbers; on a CPU TensorFlow's gradient of a convolution takes twice as long as that
+    of the product (a whole training step of MobileNetV2's top blocks takes two thirds of the time).
     """
     layers = [] if tf.config.list_physical_devices("GPU") else [x for x in all_layers(model) if _is_pointwise(x)]
     for layer in layers:
@@ -212,14 +212,14 @@ def _is_pointwise(layer: keras.layers.Layer) -> bool:
 
 
 def _pointwise(layer: keras.layers.Layer, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """A 1x1 convolution as a product: (batch, h, w, in) and (1, 1, in, out) to (batch, h', w', out)."""
+    """A 1x1 convolution as a matrix product: (batch, h, w, in) and (1, 1, in, out) to (batch, h', w', out)."""
     down, across = layer.strides
-    chosen = inputs[:, ::down, ::across] if (down, across) != (1, 1) else inputs
-    shape = tf.shape(chosen)
-    product = tf.matmul(tf.reshape(chosen, (-1, kernel.shape[2])), tf.reshape(kernel, kernel.shape[2:]))
+    sampled = inputs[:, ::down, ::across] if (down, across) != (1, 1) else inputs
+    shape = tf.shape(sampled)
+    product = tf.matmul(tf.reshape(sampled, (-1, kernel.shape[2])), tf.reshape(kernel, kernel.shape[2:]))
     return tf.reshape(product, tf.concat([shape[:3], [kernel.shape[3]]], 0))
 
 
 def seed_states(model: keras.Model) -> list[keras.Variable]:
-    """The state of every source of random numbers inside a model: (seed, counter), in the order of its layers."""
+    """The (seed, counter) states of all random generators in a model, in the order of its layers."""
     return [variable for variable in model.variables if variable.name == "seed_generator_state"]

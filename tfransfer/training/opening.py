@@ -1,4 +1,4 @@
-"""From data, a recipe and perhaps a model of the user's own to a session, everything decided that can be."""
+"""Open a session from data, a recipe and optionally the user's own model."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,13 +21,13 @@ from tfransfer.training.devices import Devices
 from tfransfer.training.plan import Plan
 from tfransfer.training.session import Session
 
-_STILL = Augmentation(flip=False, rotate=0, zoom=0, shift=0, brightness=0, contrast=0)
+_NO_AUGMENTATION = Augmentation(flip=False, rotate=0, zoom=0, shift=0, brightness=0, contrast=0)
 
 
 def suited(recipe: Recipe, dataset: Dataset) -> Recipe:
-    """What the data asks for: the built-in base for the built-in digits, which are not mirrored, and one for texts."""
+    """Adapt a recipe to its data: a text base for texts; the built-in base and no mirroring for the built-in digits."""
     if not dataset.modality.has_pixels:
-        return replace(recipe, base=recipe.base or NGRAMS, augment=_STILL)
+        return replace(recipe, base=recipe.base or NGRAMS, augment=_NO_AUGMENTATION)
     if dataset.source != DIGITS:
         return recipe
     return replace(recipe, base=recipe.base or BUILT_IN, augment=replace(recipe.augment, flip=False))
@@ -47,22 +47,22 @@ def open_session(
     """Build the base and decide what the recipe leaves open.
 
     Args:
-        dataset: With its splits.
+        dataset: The data, with its splits.
         recipe: The user's settings.
-        say: Warned when the built-in base steps in.
-        own_model: A keras.Model as base, or None for the one that the recipe names.
-        loss: As `pipeline.train` takes it.
-        metrics: As `pipeline.train` takes it.
-        plan: What was decided when the run was begun; None decides now.
-        devices: What trains; None is one device.
+        say: Called with a warning when the built-in base replaces one without weights.
+        own_model: A keras.Model as base; None for the base in the recipe.
+        loss: As in `pipeline.train`.
+        metrics: As in `pipeline.train`.
+        plan: The plan of a run that is resumed; None makes one.
+        devices: Devices to train on; None is one device.
 
     Returns:
-        A session whose recipe names the base that was taken.
+        A session whose recipe has the name of the base in use.
 
     Raises:
         SettingError: A setting does not fit the base.
-        BaseModelError: The base cannot be built, or the model has no such input.
-        WeightsNotFoundError: The weights of a base that was named cannot be had.
+        BaseModelError: The base cannot be built, or the model's input has the wrong form.
+        WeightsNotFoundError: The weights of the requested base are not available.
     """
     devices = devices or Devices()
     rebuild: Callable[[str], BuiltBase] | None = None
@@ -93,7 +93,7 @@ def open_session(
 
 def _require_fit(base: BuiltBase, dataset: Dataset, recipe: Recipe) -> None:
     if base.kind != dataset.kind:
-        hint = f"name another with --base, for example {DEFAULT if dataset.modality.has_pixels else NGRAMS}."
+        hint = f"choose another with --base, for example {DEFAULT if dataset.modality.has_pixels else NGRAMS}."
         raise SettingError(f"the base {base.name} takes {base.kind}s, the data holds {dataset.kind}s: {hint}")
     settings = {"head.method": recipe.head.method, "class_weights": recipe.class_weights}
     single_label = [head_method(recipe.head.method).single_label, recipe.class_weights == "balanced"]

@@ -1,4 +1,4 @@
-"""Optimizers and schedules of the two phases."""
+"""Optimizers and learning-rate schedules of the two phases."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -13,7 +13,7 @@ from tfransfer.training.phase import HEAD, Phase
 
 
 def phase_optimizer(phase: Phase, steps: int, whole: TransferModel) -> keras.optimizers.Optimizer:
-    """The optimizer of a phase of so many steps, whose layers are already frozen and unfrozen."""
+    """The optimizer of a phase with `steps` steps; call it after freezing and unfreezing layers."""
     if phase.name == HEAD:
         return head_optimizer(phase.recipe.head, phase.plan.head_learning_rate)
     settings = phase.recipe.fine_tune
@@ -25,8 +25,8 @@ def head_optimizer(settings: HeadPhase, learning_rate: float) -> keras.optimizer
     """Adam with a fixed learning rate.
 
     Args:
-        settings: The head phase's section of the recipe, whole, so that a new setting is read here alone.
-        learning_rate: The plan's, which is decided where the section leaves it open.
+        settings: The whole head section of the recipe, so that a new setting is read here alone.
+        learning_rate: From the plan, where a value that the recipe leaves open is decided.
     """
     return keras.optimizers.Adam(learning_rate)
 
@@ -41,11 +41,11 @@ def fine_tune_optimizer(
     """AdamW with warm-up, then cosine decay or a constant rate; decays kernels only, clips by the global norm.
 
     Args:
-        settings: The fine-tune phase's section of the recipe, whole, so that a new setting is read here alone.
-        learning_rate: At the end of the warm-up: the plan's, which is decided where the section leaves it open.
-        steps: Of the whole phase; a cosine reaches 0 at its end.
-        model: Whose biases and norms are left out of the weight decay.
-        shares: Of the learning rate, one for each of the model's trainable variables; None gives all the same.
+        settings: The whole fine-tune section of the recipe, so that a new setting is read here alone.
+        learning_rate: Rate at the end of the warm-up, from the plan.
+        steps: Number of steps of the whole phase; the cosine reaches 0 at its end.
+        model: The model; its biases and norms are excluded from weight decay.
+        shares: Factors of the learning rate, one per trainable variable of the model; None for the same rate.
     """
     schedule = _schedule(settings, learning_rate, steps)
     kind = keras.optimizers.AdamW if shares is None else partial(LayerwiseAdamW, shares)
@@ -56,40 +56,39 @@ def fine_tune_optimizer(
 
 
 def _schedule(settings: FineTunePhase, peak: float, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    rising = hyperrules.warmup_steps(steps, settings.warmup)
-    ends_at = 1.0 if settings.schedule == "constant" else 0.0
+    warmup = hyperrules.warmup_steps(steps, settings.warmup)
+    end = 1.0 if settings.schedule == "constant" else 0.0
     return keras.optimizers.schedules.CosineDecay(
-        0.0 if rising else peak,
-        decay_steps=max(1, steps - rising),
-        warmup_target=peak if rising else None,
-        warmup_steps=rising,
-        alpha=ends_at,
+        0.0 if warmup else peak,
+        decay_steps=max(1, steps - warmup),
+        warmup_target=peak if warmup else None,
+        warmup_steps=warmup,
+        alpha=end,
     )
 
 
 def not_decayed(model: keras.Model) -> list[Any]:
-    """Trainable variables of one dimension or none: biases, scales and shifts of norms."""
+    """Trainable variables of at most one dimension: biases, and the scales and shifts of norms."""
     return [variable for variable in model.trainable_variables if len(variable.shape) < 2]
 
 
 def scaled(optimizer: keras.optimizers.Optimizer, dtype_policy: str) -> keras.optimizers.Optimizer:
-    """The optimizer with dynamic loss scaling where float16 needs it."""
+    """The optimizer, with dynamic loss scaling under mixed float16."""
     if dtype_policy == "mixed_float16":
         return keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer
 
 
 class LayerwiseAdamW(keras.optimizers.AdamW):
-    """AdamW in which each variable has its own share of the learning rate, in its weight decay too.
+    """AdamW with a factor of the learning rate for each variable, which scales its weight decay, too.
 
     Source: J. Howard and S. Ruder, "Universal Language Model Fine-tuning for Text Classification", ACL 2018
     (discriminative fine-tuning).
 
     Args:
-        shares: For the first variables that the optimizer is built with, in that order; further ones learn at the
-            whole rate.
-        learning_rate: As for AdamW, and so are the options.
-        **options: Of AdamW.
+        shares: Factors for the first variables that the optimizer is built with, in order; 1 for any others.
+        learning_rate: As in AdamW.
+        **options: As in AdamW.
     """
 
     def __init__(self, shares: Sequence[float], learning_rate: Any, **options: Any) -> None:
@@ -97,30 +96,30 @@ class LayerwiseAdamW(keras.optimizers.AdamW):
         self._shares = tuple(shares)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """One variable's update, at its own rate."""
+        """Update one variable at its own rate."""
         super().update_step(gradient, variable, learning_rate * self._share(variable))
 
     def _share(self, variable: Any) -> float:
-        place = self._get_variable_index(variable)
-        return self._shares[place] if place < len(self._shares) else 1.0
+        index = self._get_variable_index(variable)
+        return self._shares[index] if index < len(self._shares) else 1.0
 
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
-        whole = getattr(self, "weight_decay")  # noqa: B009  Keras gives it no type
+        decay = getattr(self, "weight_decay")  # noqa: B009  Keras gives it no type
         for share in sorted({1.0, *self._shares}):
-            own = [v for v in variables if self._share(v) == share]
-            setattr(self, "weight_decay", whole * share if whole else whole)  # noqa: B010
-            super()._apply_weight_decay(own)
-        setattr(self, "weight_decay", whole)  # noqa: B010
+            group = [v for v in variables if self._share(v) == share]
+            setattr(self, "weight_decay", decay * share if decay else decay)  # noqa: B010
+            super()._apply_weight_decay(group)
+        setattr(self, "weight_decay", decay)  # noqa: B010
 
 
 class ColumnwiseAdam(keras.optimizers.Adam):
-    """Adam in which each column of every variable, its last axis, has its own learning rate.
+    """Adam with a learning rate for each column (last axis) of every variable.
 
-    Adam computes each number's update from that number's gradients alone, so the columns learn as if apart.
+    Adam's update is elementwise, so the columns train independently.
 
     Args:
         rates: float, shape (columns,).
-        **options: Of Adam.
+        **options: As in Adam.
     """
 
     def __init__(self, rates: Any, **options: Any) -> None:
@@ -128,14 +127,14 @@ class ColumnwiseAdam(keras.optimizers.Adam):
         self._rates = rates
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """One variable's update, at the rate of each column."""
+        """Update one variable at the rates of its columns."""
         super().update_step(gradient, variable, learning_rate * keras.ops.cast(self._rates, variable.dtype))
 
 
 def gradients_are_summed(optimizer: keras.optimizers.Optimizer) -> None:
-    """Tell an optimizer that its gradients are those of all replicas already.
+    """Tell an optimizer that its gradients are already summed over all replicas.
 
-    Keras would sum them after clipping each replica's by itself, which is another training than one device's.
+    Keras would clip each replica's gradients before summing, which gives other results than one device.
     """
     for part in (optimizer, getattr(optimizer, "inner_optimizer", None)):
         if part is not None:

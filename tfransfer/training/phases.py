@@ -1,4 +1,4 @@
-"""The two phases: the head learns on a frozen base, then the base's top blocks learn too; the better one is kept."""
+"""The two phases: train the head on a frozen base, then its top blocks too; select the better phase's model."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -32,10 +32,10 @@ class Hooks:
     """What a training calls while it runs.
 
     Attributes:
-        callbacks: Builds fresh Keras callbacks for a phase.
-        progress: Shows how far it is.
-        say: Told how each phase ended, and of a retry.
-        checkpoints: Where the state is saved, and read from when a training is resumed.
+        callbacks: Builds new Keras callbacks for a phase.
+        progress: Shows the progress.
+        say: Called with a line on the result of each phase, and on a retry.
+        checkpoints: Saves the state, and restores it when a training is resumed.
     """
 
     callbacks: CallbackFactory = lambda phase: ()
@@ -45,34 +45,24 @@ class Hooks:
 
 
 @dataclass
-class Kept:
-    """What both phases did, and which one was kept.
+class Selected:
+    """The results of the phases, and the selected phase.
 
     Attributes:
         results: A result per phase that ran, in order.
-        kept: Name of the phase whose weights the model has.
+        phase: Name of the phase whose weights the model has.
     """
 
     results: list[PhaseResult] = field(default_factory=list)
-    kept: str = HEAD
+    phase: str = HEAD
 
     def history_rows(self) -> list[dict[str, Any]]:
         """The rows of `history.csv`, over both phases."""
         return [{"phase": result.name, **row} for result in self.results for row in result.history]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for the manifest."""
-        return {
-            result.name: {
-                "epochs": len(result.history),
-                "kept_epoch": result.kept_epoch,
-                "batch_size": result.batch,
-                "validation": result.validation,
-                "seconds": round(sum(row["seconds"] for row in result.history), 1),
-                "diverged": result.diverged,
-            }
-            for result in self.results
-        }
+        """Plain values for the manifest: the result of each phase by name."""
+        return {result.name: result.to_dict() for result in self.results}
 
 
 def train_phases(
@@ -81,23 +71,23 @@ def train_phases(
     progress: Progress,
     say: Say,
     checkpoints: Checkpoints | None = None,
-) -> Kept:
-    """Train the head, then the top of the base; leave the model with the weights of the better phase.
+) -> Selected:
+    """Train the head, then the top of the base too; leave the model with the weights of the better phase.
 
     Args:
         session: What to train.
-        callbacks: Builds fresh Keras callbacks for each phase.
-        progress: Shows how far it is.
-        say: Told how each phase ended.
-        checkpoints: Where the state is saved, and read from when a training is resumed.
+        callbacks: Builds new Keras callbacks for each phase.
+        progress: Shows the progress.
+        say: Called with a line on the result of each phase.
+        checkpoints: Saves the state, and restores it when a training is resumed.
 
     Raises:
-        Stopped: It was asked for; the state is saved.
+        Stopped: The run was asked to stop; the state is saved.
     """
     plan, hooks = session.plan, Hooks(callbacks, progress, say, checkpoints or Checkpoints())
     phases = [session.phase(name) for name in ([HEAD, FINE_TUNE] if plan.fine_tune_epochs else [HEAD])]
     if plan.fine_tune_epochs:
-        unfreeze(session.whole, plan.unfreeze)  # an impossible setting is said now, not after the head phase
+        unfreeze(session.whole, plan.unfreeze)  # an invalid setting fails here, not after the head phase
     if not all(hooks.checkpoints.result(phase.name) for phase in phases):
         session.caching.extract(session.recipe, progress, say, session.devices)
     results = []
@@ -115,16 +105,16 @@ def train_phases(
         say(_phase_line(session.task, phase, result))
         results.append(result)
     if len(results) == 1:
-        return Kept(results, HEAD)
-    kept = better(session.task, *results)
-    if kept is results[0]:
+        return Selected(results, HEAD)
+    selected = better(session.task, *results)
+    if selected is results[0]:
         put_back(parts.trained.weights, before)
-        say("fine-tuning did not help on validation: it was rolled back, the head phase's model is kept")
-    return Kept(results, kept.name)
+        say("fine-tuning did not help on validation: it was rolled back, the head phase's model is selected")
+    return Selected(results, selected.name)
 
 
 def solve_head(session: Session, phase: Phase, parts: Parts, method: HeadMethod) -> PhaseResult:
-    """The head phase without steps: the head solved on all cached views, as one epoch."""
+    """Run the head phase without gradient steps: solve the head on all cached views, and report it as one epoch."""
     began = time.perf_counter()
     solved = method.solve(*session.head_data())
     require_head(session.whole.model).logits.set_weights([solved.kernel, solved.bias])
@@ -146,22 +136,22 @@ def solve_head(session: Session, phase: Phase, parts: Parts, method: HeadMethod)
 def run_phase(
     session: Session, phase: Phase, parts: Parts, hooks: Hooks | None = None, optimizer: OptimizerFactory | None = None
 ) -> PhaseResult:
-    """Train one phase by steps, from where it was stopped if it was.
+    """Train one phase by gradient steps, resuming it if it was stopped midway.
 
-    Where a GPU's memory is too small it is trained once more, from its beginning and with half the batch. Several
-    devices cannot do so by themselves: the others wait for the one without memory in the middle of a step.
+    If GPU memory runs out, the phase restarts once with half the batch size. This does not work on several devices: the
+    others hang in the middle of a step, waiting for the one that ran out of memory.
 
     Args:
         session: What to train.
         phase: Its settings.
         parts: From `freeze_base` or `unfreeze`.
-        hooks: What is called meanwhile; None for nothing.
-        optimizer: From the phase's number of steps to an optimizer; None takes the phase's own.
+        hooks: What to call while training; None for nothing.
+        optimizer: Builds an optimizer from the phase's number of steps; None takes the phase's own.
 
     Raises:
-        DivergedError: The loss is no number, and there is no epoch of this phase to fall back to.
+        DivergedError: The loss is NaN or infinite, and there is nothing to fall back to.
         OutOfMemoryError: Half the batch does not fit into memory either.
-        Stopped: It was asked for; the state is saved.
+        Stopped: The run was asked to stop; the state is saved.
     """
     hooks, before = hooks or Hooks(), values_of(parts.trained.weights)
     start = hooks.checkpoints.start(phase.name) or Checkpoint(phase.name, phase.plan.batch_size)
@@ -171,34 +161,35 @@ def run_phase(
         try:
             return _attempt(session, phase, parts, hooks, optimizer, start)
         except tf.errors.ResourceExhaustedError as error:
-            if not half or "No space left" in str(error):  # TensorFlow says the same of a full disk
+            if not half or "No space left" in str(error):  # TensorFlow raises the same error for a full disk
                 raise
             if replicas > 1:
                 raise OutOfMemoryError(
-                    f"out of memory with {start.batch} pictures per step on {replicas} devices: say --batch-size "
+                    f"out of memory with {start.batch} images per step on {replicas} devices: use --batch-size "
                     f"{half}, or --set accumulate=2."
                 ) from error
-            hooks.say(f"out of memory with {start.batch} pictures per step: once more with {half}")
+            hooks.say(f"out of memory with {start.batch} images per step: trying again with {half}")
+        # Outside the except block: the error's traceback would keep the failed attempt's tensors in memory.
         put_back(parts.trained.weights, before)
         try:
             return _attempt(session, phase, parts, hooks, optimizer, Checkpoint(phase.name, half))
         except tf.errors.ResourceExhaustedError as error:
             raise OutOfMemoryError(
-                f"out of memory with {half} pictures per step, too: set a smaller batch size or image size."
+                f"out of memory with {half} images per step, too: set a smaller batch size or image size."
             ) from error
 
 
 def _attempt(
     session: Session, phase: Phase, parts: Parts, hooks: Hooks, optimizer: OptimizerFactory | None, start: Checkpoint
 ) -> PhaseResult:
-    """Train a phase with `start.batch` pictures per step, from `start.loop` where that is a state and not empty."""
+    """Train a phase with `start.batch` images per step, from `start.loop` unless that is empty."""
     batches, strategy = session.batches(phase, parts)(start.batch), session.devices.strategy
     steps = batches.steps * phase.epochs
     with strategy.scope():
-        made = optimizer(steps) if optimizer else optimizers.phase_optimizer(phase, steps, session.whole)
-        made = optimizers.scaled(made, phase.plan.precision)
+        built = optimizer(steps) if optimizer else optimizers.phase_optimizer(phase, steps, session.whole)
+        built = optimizers.scaled(built, phase.plan.precision)
     objective = session.objective(phase, parts)
-    loop = Loop(session.whole.model, parts, made, objective, session.fresh_metrics, phase, strategy=strategy)
+    loop = Loop(session.whole.model, parts, built, objective, session.fresh_metrics, phase, strategy=strategy)
     best = KeepBest(phase.patience, session.task.headline, session.scored_share, parts.trained.weights)
     if start.loop.arrays:
         loop.restore(start.loop)
@@ -221,9 +212,9 @@ def _attempt(
 
 
 def better(task: Task, head: PhaseResult, fine_tune: PhaseResult) -> PhaseResult:
-    """The phase whose kept epoch does better on validation: by the task's headline metric, then by loss.
+    """The phase whose selected epoch is better on validation: by the task's headline metric, then by loss.
 
-    Equality keeps the head phase, which is the simpler model.
+    A tie selects the head phase, which is the simpler model.
     """
 
     def rank(result: PhaseResult) -> tuple[float, float]:
@@ -236,4 +227,4 @@ def _phase_line(task: Task, phase: Phase, result: PhaseResult) -> str:
     if result.diverged:
         return f"{phase.title}: stopped, {result.diverged}"
     values = ", ".join(f"{key} {value:.4f}" for key, value in result.validation.items())
-    return f"{phase.title}: kept epoch {result.kept_epoch} of {len(result.history)}; on validation {values}"
+    return f"{phase.title}: selected epoch {result.kept_epoch} of {len(result.history)}; on validation {values}"

@@ -1,4 +1,4 @@
-"""The plan of a training: every setting decided. The manifest holds it, and a run is read without TensorFlow."""
+"""The plan of a training: every setting resolved. Part of the manifest, so importable without TensorFlow."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -6,25 +6,25 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What was decided. Written to the manifest before the first step.
+    """The resolved settings, written to the manifest before the first step.
 
     Attributes:
         base: Name of the base.
-        weights: Where its weights came from.
+        weights: Source of its weights.
         image_size: Side of the input in pixels.
-        batch_size: Pictures per step.
-        head_epochs: Of the head phase.
-        fine_tune_epochs: Of the fine-tune phase; 0 leaves it out.
-        fine_tune_learning_rate: Peak.
-        fine_tune_patience: Epochs without a better one before the phase stops; 0 never stops.
+        batch_size: Images per step.
+        head_epochs: Epochs of the head phase.
+        fine_tune_epochs: Epochs of the fine-tune phase; 0 skips it.
+        fine_tune_learning_rate: Peak learning rate of the fine-tune phase.
+        fine_tune_patience: Epochs without improvement before the phase stops; 0 never stops.
         unfreeze: A number of top blocks, a block's name, "all" or "none".
-        unfrozen: Names of the blocks that will be unfrozen.
+        unfrozen: Names of the blocks to unfreeze.
         precision: The dtype policy of the base.
-        steps_per_call: Training steps in one call of the compiled function.
-        instead_of: The base whose weights could not be had, where the built-in one stands in for it.
-        head_learning_rate: Of the head phase.
-        devices: What trains.
-        replicas: How many devices share a step.
+        steps_per_call: Training steps per call of the compiled function.
+        instead_of: The base whose weights are not available and that the built-in one replaces; empty otherwise.
+        head_learning_rate: Learning rate of the head phase.
+        devices: The devices to train on.
+        replicas: Number of devices that share a step.
     """
 
     base: str

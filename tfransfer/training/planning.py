@@ -1,4 +1,4 @@
-"""From a recipe, the data and the base to a plan: every setting decided, before the first step."""
+"""Make a plan from a recipe, the data and the base: resolve every setting before the first step."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,10 +23,10 @@ def make_plan(
 
     Args:
         recipe: The user's settings.
-        base: The base, built.
+        base: The built base.
         training_images: Size of the training split.
         precision: The dtype policy the base was built with.
-        devices: What trains; None is one device.
+        devices: Devices to train on; None is one device.
 
     Raises:
         SettingError: The base has no such block, or the devices cannot share a batch equally.
@@ -64,24 +64,25 @@ def make_plan(
     )
 
 
-def _shared_batch(asked: int | None, images: int, devices: Devices) -> int:
-    """Pictures per step, of which each device gets as many as any other."""
+def _shared_batch(requested: int | None, images: int, devices: Devices) -> int:
+    """The global batch size, a multiple of the number of devices."""
     if images < devices.replicas:
-        raise SettingError(f"{images} training examples are too few for {devices.name}; ask for fewer with --devices.")
-    if asked and asked % devices.replicas:
-        lower = asked - asked % devices.replicas
+        raise SettingError(f"{images} training examples are too few for {devices.name}: use fewer with --devices.")
+    if requested and requested % devices.replicas:
+        lower = requested - requested % devices.replicas
         fitting = [str(size) for size in (lower, lower + devices.replicas) if size]
         raise SettingError(
-            f"batch_size is {asked}, which {devices.replicas} devices cannot share equally; say {' or '.join(fitting)}."
+            f"batch_size is {requested}, which {devices.replicas} devices cannot share equally: use "
+            f"{' or '.join(fitting)}."
         )
-    batch = min(asked or hyperrules.batch_size(images, devices.replicas), images)
+    batch = min(requested or hyperrules.batch_size(images, devices.replicas), images)
     return batch - batch % devices.replicas
 
 
 def _require_trainable(recipe: Recipe, base: BuiltBase) -> None:
-    asked = recipe.fine_tune.epochs or recipe.fine_tune.unfreeze not in (None, NONE, 0)
-    if asked and base.module is not None and not base.module.can_train:
-        raise SettingError(f"{base.name} cannot be trained: {base.module.why_frozen} Ask for 0 fine-tune epochs.")
+    requested = recipe.fine_tune.epochs or recipe.fine_tune.unfreeze not in (None, NONE, 0)
+    if requested and base.module is not None and not base.module.can_train:
+        raise SettingError(f"{base.name} cannot be trained: {base.module.why_frozen} Use 0 fine-tune epochs.")
 
 
 def _names(base: BuiltBase, unfreeze: int | str) -> tuple[str, ...]:
@@ -93,7 +94,7 @@ def _names(base: BuiltBase, unfreeze: int | str) -> tuple[str, ...]:
 
 
 def default_unfreeze(base: BuiltBase, training_images: int) -> int | str:
-    """What the fine-tune phase unfreezes where nothing is said: nothing of a module that cannot be trained."""
+    """The default of what the fine-tune phase unfreezes: nothing in a module that cannot be trained."""
     if base.module is not None and not base.module.can_train:
         return NONE
     if not base.blocks:
@@ -102,12 +103,12 @@ def default_unfreeze(base: BuiltBase, training_images: int) -> int | str:
 
 
 def steps_per_call() -> int:
-    """Steps in one call: on a GPU enough to hide the call's own cost, on a CPU few enough for a live progress bar."""
+    """Steps per call: on a GPU enough to hide the call's overhead, on a CPU few enough for a live progress bar."""
     return 16 if tf.config.list_physical_devices("GPU") else 4
 
 
 def choose_precision(setting: str, devices: Devices | None = None) -> str:
-    """The dtype policy: mixed float16 where every GPU has tensor cores, else float32, unless the user named one."""
+    """The dtype policy: the user's; else mixed precision on TPUs and if all GPUs have tensor cores; else float32."""
     if setting != "auto":
         return setting
     if devices and not devices.on_gpu:
@@ -118,14 +119,16 @@ def choose_precision(setting: str, devices: Devices | None = None) -> str:
 
 
 def own_precision(model: Any, recipe: Recipe) -> str:
-    """The dtype policy of a model of the user's own, which cannot be changed.
+    """The dtype policy of the user's own model, which cannot be changed.
 
     Raises:
-        SettingError: The recipe names another one.
+        SettingError: The recipe has another one.
     """
     policy = str(model.dtype_policy.name)
     if recipe.precision not in ("auto", policy):
-        raise SettingError(f"precision is {recipe.precision!r}, but the base was built in {policy!r}; build it anew.")
+        raise SettingError(
+            f"precision is {recipe.precision!r}, but the base was built in {policy!r}: rebuild it, or use 'auto'."
+        )
     return policy
 
 
@@ -133,10 +136,10 @@ def require_sense(recipe: Recipe) -> None:
     """Refuse settings that contradict each other.
 
     Raises:
-        SettingError: They do.
+        SettingError: Two settings contradict each other.
     """
     if recipe.fine_tune.unfreeze in (NONE, 0) and recipe.fine_tune.epochs:
         raise SettingError(
-            f"fine_tune.unfreeze is {recipe.fine_tune.unfreeze!r}, so nothing would learn in the "
-            f"{recipe.fine_tune.epochs} fine-tune epochs asked for: unfreeze some blocks, or ask for 0 epochs."
+            f"fine_tune.unfreeze is {recipe.fine_tune.unfreeze!r}, so nothing would be trained in the "
+            f"{recipe.fine_tune.epochs} requested fine-tune epochs: unfreeze some blocks, or use 0 epochs."
         )

@@ -1,4 +1,4 @@
-"""One training: the data, the recipe, the plan and the model together, and what each phase takes of them."""
+"""A training session: data, recipe, plan and model together, and what each phase needs from them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -29,7 +29,7 @@ from tfransfer.training.model import Parts, TransferModel, assemble, unfreeze
 from tfransfer.training.phase import HEAD, PHASE_NUMBERS, Phase
 from tfransfer.training.plan import Plan
 
-# Steps in one call where a step takes a millisecond: enough to hide the call's own cost.
+# Steps per call where a step takes a millisecond: enough to hide the call's overhead.
 _CACHED_HEAD_STEPS = 32
 
 
@@ -38,19 +38,18 @@ class Session:
     """Everything that both phases need.
 
     Attributes:
-        dataset: With its splits.
+        dataset: The data, with its splits.
         recipe: The user's settings.
-        plan: What was decided.
-        base: The base, built.
-        task: What the head is for.
-        loss: The user's Keras loss, or None for the task's.
-        metrics: Builds the user's further metrics, or None.
-        rebuild: Builds the base again under another dtype policy; None for a model of the user's own.
-        caching: What is kept of the frozen part; see `decide_caching`.
-        devices: What trains; the base was built in its scope.
-        objectives: From a phase and the Keras loss to what the phase minimizes; None minimizes that loss, with mixup.
-        streams: What objectives need beside the training batches, by name: from a phase and its batch size, of all
-            devices, to a stream as `Batches` takes it.
+        plan: The resolved settings.
+        base: The built base.
+        task: The task of the head.
+        loss: The user's Keras loss; None for the task's.
+        metrics: Builds the user's additional metrics; None for none.
+        rebuild: Builds the base again under another dtype policy; None for the user's own model.
+        caching: Which features of the frozen part are cached; see `decide_caching`.
+        devices: Devices to train on; the base was built in their scope.
+        objectives: Builds a phase's objective from the phase and the Keras loss; None minimizes that loss, with mixup.
+        streams: Additional inputs of objectives, by name: builds a `Stream` from a phase and its global batch size.
     """
 
     dataset: Dataset
@@ -61,15 +60,15 @@ class Session:
     loss: Any = None
     metrics: Callable[[], list[Any]] | None = None
     rebuild: Callable[[str], BuiltBase] | None = None
-    caching: Caching = field(default_factory=lambda: Caching(CachePlan(why="it was not decided")))
+    caching: Caching = field(default_factory=lambda: Caching(CachePlan(why="not decided yet")))
     devices: Devices = field(default_factory=Devices)
     objectives: Callable[[Phase, keras.losses.Loss], Objective] | None = None
     streams: dict[str, Callable[[Phase, int], Stream]] = field(default_factory=dict)
 
     def decide_caching(self, say: Say, decided: CachePlan | None = None, always: bool = False) -> None:
-        """Decide what is kept of the frozen part, before anything is trained; or carry out what was decided before.
+        """Decide what to cache of the frozen part, before anything is trained; or carry out an earlier decision.
 
-        With `always` features are kept even where the plain way is faster.
+        With `always`, features are cached even where training without a cache is faster.
         """
         work = self._workload()
         self.caching = decide(work, say, always) if decided is None else decided_before(work, decided, say)
@@ -90,12 +89,12 @@ class Session:
 
     @cached_property
     def whole(self) -> TransferModel:
-        """The model, assembled once."""
+        """The model, assembled on first use."""
         with self.devices.strategy.scope():
             return self._assemble(self.base)
 
     def assemble(self) -> TransferModel:
-        """Make the model now, where it is not made yet."""
+        """Assemble the model now, if it is not assembled yet."""
         return self.whole
 
     def _assemble(self, base: BuiltBase) -> TransferModel:
@@ -103,18 +102,18 @@ class Session:
         return assemble(base, len(self.dataset.classes), dropout, self.task, seed)
 
     def model_for_export(self) -> keras.Model:
-        """The model in float32, on one device: where it is another, it is built again and takes over the weights."""
+        """The model in float32 on one device: rebuilt with the same weights if it was trained in another form."""
         if self.rebuild is None or (self.plan.precision == "float32" and not self.devices.scoped):
             return self.whole.model
-        plain = self._assemble(self.rebuild("float32")).model
-        plain.set_weights(self.whole.model.get_weights())
-        return plain
+        rebuilt = self._assemble(self.rebuild("float32")).model
+        rebuilt.set_weights(self.whole.model.get_weights())
+        return rebuilt
 
     def batches(self, phase: Phase, parts: Parts) -> Callable[[int], Batches]:
-        """From a batch size to what a phase iterates over: cached features where there are some, else pixels."""
+        """A function from a batch size to a phase's batches: of cached features if there are any, else of pixels."""
         cached = self.caching.plan.head if phase.name == HEAD else self.caching.plan.fine_tune
         if cached:
-            make = self.kept_batches(phase.name, parts, phase.epochs)
+            make = self.cached_batches(phase.name, parts, phase.epochs)
         else:
             make = self.pixel_batches(phase.name, phase.epochs)
 
@@ -124,7 +123,7 @@ class Session:
         return with_streams
 
     def pixel_batches(self, phase: str, epochs: int, views: int | None = None) -> Callable[[int], Batches]:
-        """From a batch size to batches of pixels, varied anew in each epoch, or the views that would be kept."""
+        """A function from a batch size to batches of pixels: augmented in each epoch, or in `views` fixed views."""
         data, recipe, size = self.dataset, self.recipe, self.plan.image_size
         train, held_out, targets, weights, held_out_targets = self._columns()
         seed, share = (recipe.seed, PHASE_NUMBERS[phase]), self.devices.share
@@ -144,8 +143,8 @@ class Session:
 
         return make
 
-    def kept_batches(self, phase: str, parts: Parts, epochs: int) -> Callable[[int], Batches]:
-        """From a batch size to batches of the frozen part's kept values."""
+    def cached_batches(self, phase: str, parts: Parts, epochs: int) -> Callable[[int], Batches]:
+        """A function from a batch size to batches of cached features."""
         train, held_out, targets, weights, held_out_targets = self._columns()
         seed, tap = (self.recipe.seed, PHASE_NUMBERS[phase]), parts.tap or POOLED_TAP
         source, share = self._source(), self.devices.share
@@ -159,14 +158,14 @@ class Session:
 
             validation = evaluation_batches(validation_rows, held_out_targets, share.piece(batch), share)
             return Batches(
-                training=training, steps=len(train) // batch, batch=batch, validation=validation.batches, kept=True,
+                training=training, steps=len(train) // batch, batch=batch, validation=validation.batches, cached=True,
                 unit=self.unit,
             )  # fmt: skip
 
         return make
 
     def _columns(self) -> tuple[Any, Any, Any, Any, Any]:
-        """Training and validation examples; targets and weights of the first, targets of the second."""
+        """Training examples, validation examples, training targets, training weights, validation targets."""
         classes = len(self.dataset.classes)
         train, held_out = self.dataset.split("train"), self.dataset.split("validation")
         weights = flow.class_weights(train, classes, self.recipe.class_weights)
@@ -174,27 +173,27 @@ class Session:
 
     def _source(self) -> FeatureSource:
         if self.caching.source is None:
-            raise RuntimeError("no features are kept in this session")
+            raise RuntimeError("no features are cached in this session")
         return self.caching.source
 
     def phase(self, name: str) -> Phase:
-        """The settings of a phase, whole."""
+        """The settings of a phase."""
         plan = self.plan
         if name == HEAD and self.caching.plan.head:
             plan = replace(plan, steps_per_call=max(plan.steps_per_call, _CACHED_HEAD_STEPS))
         return Phase(name, self.recipe, plan)
 
     def objective(self, phase: Phase, parts: Parts) -> Objective:
-        """What a phase minimizes, not built yet."""
+        """The objective of a phase, not built yet."""
         if self.objectives:
             return self.objectives(phase, self.keras_loss)
-        # Texts cannot be blended, a base's features of them can.
-        blends = self.dataset.modality.has_pixels or parts.tap is not None
-        return Supervised(self.keras_loss, phase.section.mixup if blends else 0.0)
+        # Mixup cannot blend texts, only a base's features of them.
+        can_mix = self.dataset.modality.has_pixels or parts.tap is not None
+        return Supervised(self.keras_loss, phase.section.mixup if can_mix else 0.0)
 
     @property
     def scored_share(self) -> int:
-        """Validation examples that the headline metric is a share of; 0 where it is no share."""
+        """Number of validation examples if the headline metric is a share of them; 0 for any other metric."""
         return len(self.dataset.split("validation")) if self.task.share else 0
 
     @property
@@ -207,7 +206,7 @@ class Session:
         return self.task.metrics() + (self.metrics() if self.metrics else [])
 
     def head_data(self) -> tuple[HeadData, HeadData]:
-        """Training and validation split as a head is solved on them: pooled features, of all cached views."""
+        """Pooled features to solve a head on: the training split in all cached views, and the validation split."""
         train, held_out, targets, weights, held_out_targets = self._columns()
         views = min(self.caching.plan.views, self.plan.head_epochs)
         features = np.concatenate([self._pooled_features(train, view) for view in range(views)])
@@ -220,11 +219,11 @@ class Session:
         return self._source().rows(POOLED_TAP, examples, view).take(np.arange(len(examples)))
 
     def pooled_batches(self) -> tuple[Batches, Batches]:
-        """To validate a head with: one pass over the pooled features of the training split, and one of validation."""
+        """Batches to validate a head on: one pass over each split's pooled features, training and validation."""
         train, held_out, targets, _, held_out_targets = self._columns()
 
-        def one_pass(examples: Any, wanted: np.ndarray) -> Batches:
+        def one_pass(examples: Any, expected: np.ndarray) -> Batches:
             rows = self._source().rows(POOLED_TAP, examples, 0)
-            return Batches(validation=evaluation_batches(rows, wanted, self.plan.batch_size).batches, kept=True)
+            return Batches(validation=evaluation_batches(rows, expected, self.plan.batch_size).batches, cached=True)
 
         return one_pass(train, targets), one_pass(held_out, held_out_targets)

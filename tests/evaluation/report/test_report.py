@@ -9,6 +9,7 @@ from report_content import EVIL, answers_for, content_for
 
 from tfransfer.evaluation.answers import read_answers, write_answers
 from tfransfer.evaluation.plots import confusion, drawable
+from tfransfer.evaluation.report.figures import selected_row
 from tfransfer.evaluation.report.page import render
 from tfransfer.tasks.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
@@ -84,6 +85,14 @@ def test_every_picture_has_words_and_no_id_stands_twice_outside_of_plots():
     assert {link[1:] for link in page.links if link.startswith("#") and len(link) < 12} <= set(page.ids)
 
 
+def test_plots_mark_the_selected_epoch():
+    content = content_for()
+    assert selected_row(content.manifest, content.history) == 4  # of three epochs of each phase
+    content = content_for(manifest={"kept": "head"})
+    assert selected_row(content.manifest, content.history) == 2
+    assert selected_row({}, content.history) is None
+
+
 def test_a_fine_tuning_that_was_rolled_back_is_said():
     page = page_of(manifest={"kept": "head"})
     assert "did not help on validation" in page.text
@@ -101,8 +110,8 @@ def test_many_classes_give_pairs_and_a_picture_and_not_40_000_cells():
 
 
 def test_without_data_it_says_so_and_still_names_the_mistakes():
-    page = page_of(missing="No photos are shown, because the training data is not at hand.")
-    assert "the training data is not at hand" in page.text
+    page = page_of(missing="No photos are shown, because the training data is not available.")
+    assert "the training data is not available" in page.text
     assert "folder/" in page.text
     assert "img" not in {tag for tag, _ in page.tags}
 
@@ -129,7 +138,7 @@ def test_findings_stand_one_line_a_kind_with_what_to_do():
     issues = [{"kind": "duplicate", "path": f"{i}.jpg", "detail": "2 are the same", "set_aside": "false"}
               for i in range(3)]  # fmt: skip
     assert "delete all but one" in page_of(issues=issues).text
-    assert "Nothing was set aside" in page_of().text
+    assert "Nothing was skipped" in page_of().text
 
 
 def test_a_base_that_stands_in_for_another_one_is_told():

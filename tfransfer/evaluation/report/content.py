@@ -1,4 +1,4 @@
-"""All that a report says, in plain values."""
+"""The content of a report as plain values."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,14 +11,14 @@ from tfransfer.tasks.prediction import Mistake
 
 @dataclass(frozen=True)
 class Shown:
-    """One mistake as the report shows it.
+    """One mistake in the report.
 
     Attributes:
-        mistake: What was right and what was said.
+        mistake: The ground truth and the prediction.
         name: Path of the file, or name of the text.
-        text: The text, where the example is one and at hand.
-        pixels: uint8 (size, size, 3), where the photo is at hand.
-        heat: Where the network looked, float32 (size, size) in [0, 1], where that was found out.
+        text: The text, if the example is one and available.
+        pixels: The image, uint8 (size, size, 3), if it is available.
+        heat: The heat map, float32 (size, size) in [0, 1], if there is one.
     """
 
     mistake: Mistake
@@ -30,20 +30,21 @@ class Shown:
 
 @dataclass(frozen=True)
 class Content:
-    """All that a report says, in plain values.
+    """The content of a report as plain values.
 
     Attributes:
-        manifest: What `manifest.json` says.
-        metrics: What `metrics.json` says.
+        manifest: Content of `manifest.json`.
+        metrics: Content of `metrics.json`.
         history: Rows of `history.csv`.
         recipe: Text of `recipe.toml`.
-        issues: What the doctor says of the data: rows with kind, path, detail and set_aside, "true" or "false".
+        issues: Issues in the data: rows with kind, path, detail and set_aside, "true" or "false".
         folder: Name of the run's folder.
-        answers: What the model said; None where that is not known.
-        shown: The examples it got most wrong.
-        looked: How the heat maps were made.
-        missing: Why there are no photos or texts; empty where there are.
-        odd: By kind of finding, the first photos that it is about, uint8 (size, size, 3).
+        answers: The model's outputs; None if they are not known.
+        shown: The worst mistakes.
+        heat_method: Method of the heat maps.
+        missing: Why no images or texts are shown; empty if they are.
+        odd: Images of the first finding of each kind, uint8 (size, size, 3).
+        split: The split that the report is about.
     """
 
     manifest: dict[str, Any]
@@ -54,11 +55,11 @@ class Content:
     folder: str
     answers: Answers | None = None
     shown: tuple[Shown, ...] = ()
-    looked: str = ""
+    heat_method: str = ""
     missing: str = ""
     odd: dict[str, tuple[np.ndarray, ...]] = field(default_factory=dict)
     split: str = field(init=False)
 
     def __post_init__(self) -> None:
-        named = self.answers.split if self.answers else "test"
-        object.__setattr__(self, "split", named if named in self.metrics else next(iter(self.metrics), ""))
+        preferred = self.answers.split if self.answers else "test"
+        object.__setattr__(self, "split", preferred if preferred in self.metrics else next(iter(self.metrics), ""))

@@ -1,4 +1,4 @@
-"""Plots and pictures as parts of one HTML file: SVG that follows the page's colours, photos as data."""
+"""Plots and images embedded in one HTML file: SVG in the page's colours, photos as data URLs."""
 
 import base64
 import io
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from tfransfer.evaluation import plots
 
-# The names under which the page has a light and a dark version of each colour of a plot.
+# CSS variables of the page with a light and a dark version of each plot colour.
 _VARIABLES = {plots.INK: "ink", plots.FAINT: "faint", plots.GRID: "line", plots.RED: "red"} | {
     colour: f"c{number}" for number, colour in enumerate(plots.SERIES)
 }
@@ -21,37 +21,37 @@ def svg(figure: Figure, described: str) -> str:
     """A figure as an SVG element that scales with the page.
 
     Args:
-        figure: With the colours of `plots` only.
-        described: What one sees, in words.
+        figure: A figure with the colours of `plots` only.
+        described: A description for screen readers.
     """
     stream = io.StringIO()
     settings = {"svg.fonttype": "none", "svg.hashsalt": "tfransfer"}
     with matplotlib.rc_context(settings):  # type: ignore[arg-type]
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(stream, format="svg", transparent=True, metadata=nothing)
-    drawn = stream.getvalue()
-    drawn = drawn[drawn.index("<svg") :]
-    drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
+        no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(stream, format="svg", transparent=True, metadata=no_metadata)
+    text = stream.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     for colour, name in _VARIABLES.items():
-        drawn = drawn.replace(colour, f"var(--{name})")
-    width = re.search(r'viewBox="0 0 ([\d.]+)', drawn)
+        text = text.replace(colour, f"var(--{name})")
+    width = re.search(r'viewBox="0 0 ([\d.]+)', text)
     head = (
         f'<svg class="plot" role="img" aria-label="{escape(described)}" style="max-width:{float(width[1]) * 1.5:.0f}px"'  # type: ignore[index]
     )
-    drawn = re.sub(r'^<svg([^>]*?) width="[^"]*"', r"<svg\1", drawn)
-    drawn = re.sub(r'^<svg([^>]*?) height="[^"]*"', r"<svg\1", drawn)
-    return drawn.replace("<svg", head, 1)
+    text = re.sub(r'^<svg([^>]*?) width="[^"]*"', r"<svg\1", text)
+    text = re.sub(r'^<svg([^>]*?) height="[^"]*"', r"<svg\1", text)
+    return text.replace("<svg", head, 1)
 
 
 def figure_data(figure: Figure) -> str:
-    """A figure as the address of a PNG image."""
+    """A figure as the data URL of a PNG image."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=110)
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
 def overlay(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """A heat map over a picture that it leaves visible.
+    """Blend a heat map over a greyscale version of an image.
 
     Args:
         pixels: uint8 (size, size, 3).
@@ -67,7 +67,7 @@ def overlay(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
 
 def brightest_part(heat: np.ndarray) -> str:
-    """Where most of a heat map (size, size) lies, in words."""
+    """The brightest ninth of a heat map (size, size), in words."""
     if heat.max() <= 0:
         return "nowhere"
     third = np.array_split(np.arange(len(heat)), 3)

@@ -1,4 +1,4 @@
-"""The report: one HTML file that needs no network, from plain values."""
+"""Render a report as one HTML file that needs no network."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ _TEXT_SHOWN, _PHOTO_SIDE, _ODD_SIDE = 300, 224, 96
 
 
 def render(content: Content) -> str:
-    """The whole file."""
+    """The text of the HTML file."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -53,7 +53,7 @@ def _values(content: Content) -> dict[str, Any]:
         "legend": figures.legend(content, task),
         "mistakes": [_mistake(one) for one in content.shown],
         "wrong": _wrong(content, task),
-        "looked": content.looked,
+        "heat_method": content.heat_method,
         "missing": content.missing,
         "map_method": content.answers.method if content.answers else "",
         "issues": _issues(content.issues, content.odd),
@@ -68,10 +68,10 @@ def _values(content: Content) -> dict[str, Any]:
 
 
 def _wrong(content: Content, task: Task) -> int | None:
-    found = content.answers
-    if found is None:
+    answers = content.answers
+    if answers is None:
         return None
-    wrong = task.wrong(found.targets, found.outputs, content.manifest.get("thresholds"))
+    wrong = task.wrong(answers.targets, answers.outputs, content.manifest.get("thresholds"))
     return None if wrong is None else int(wrong.sum())
 
 
@@ -83,25 +83,26 @@ def _per_class(task: Task, scored: dict[str, Any]) -> dict[str, Any] | None:
     rows = scored.get("per_class")
     if not rows:
         return None
-    head, found = task.class_table(rows)
-    return {"columns": head[1:], "rows": [{"name": name, "values": values} for name, *values in found]}
+    head, table = task.class_table(rows)
+    return {"columns": head[1:], "rows": [{"name": name, "values": values} for name, *values in table]}
 
 
-def _mistake(one: Shown) -> dict[str, Any]:
-    said, of = one.mistake, one.name.rsplit("/", 1)[-1]
-    sure = "" if said.probability is None else f" ({percent(said.probability)})"
-    found: dict[str, Any] = {
-        "name": one.name, "right": said.right, "said": said.said, "probability": said.probability,
-        "right_probability": said.right_probability, "photo": None, "heat": None,
-        "text": one.text if one.text is None or len(one.text) <= _TEXT_SHOWN else f"{one.text[:_TEXT_SHOWN]}…",
+def _mistake(shown: Shown) -> dict[str, Any]:
+    mistake, file = shown.mistake, shown.name.rsplit("/", 1)[-1]
+    probability = "" if mistake.probability is None else f" ({percent(mistake.probability)})"
+    values: dict[str, Any] = {
+        "name": shown.name, "target": mistake.target, "predicted": mistake.predicted,
+        "probability": mistake.probability, "target_probability": mistake.target_probability,
+        "photo": None, "heat": None,
+        "text": shown.text if shown.text is None or len(shown.text) <= _TEXT_SHOWN else f"{shown.text[:_TEXT_SHOWN]}…",
     }  # fmt: skip
-    if one.pixels is not None:
-        found["photo"] = picture_data(one.pixels, _PHOTO_SIDE)
-        found["photo_alt"] = f"{of}: a photo labelled {said.right}, predicted as {said.said}{sure}."
-    if one.pixels is not None and one.heat is not None:
-        found["heat"] = picture_data(drawing.overlay(one.pixels, one.heat), _PHOTO_SIDE)
-        found["heat_alt"] = f"Heat map of {of}: what spoke for {said.said} lies {_where(one.heat)}."
-    return found
+    if shown.pixels is not None:
+        values["photo"] = picture_data(shown.pixels, _PHOTO_SIDE)
+        values["photo_alt"] = f"{file}: labelled {mistake.target}, predicted as {mistake.predicted}{probability}."
+    if shown.pixels is not None and shown.heat is not None:
+        values["heat"] = picture_data(drawing.overlay(shown.pixels, shown.heat), _PHOTO_SIDE)
+        values["heat_alt"] = f"Heat map of {file}: the evidence for {mistake.predicted} is {_where(shown.heat)}."
+    return values
 
 
 def _where(heat: np.ndarray) -> str:
@@ -110,15 +111,15 @@ def _where(heat: np.ndarray) -> str:
 
 
 def _issues(rows: list[dict[str, str]], odd: dict[str, tuple[np.ndarray, ...]]) -> list[dict[str, Any]]:
-    """One line per kind: how many, an example with its photos, what to do."""
+    """A row for each kind: count, an example with its images, advice."""
     kinds: dict[str, list[dict[str, str]]] = {}
     for row in rows:
         kinds.setdefault(row.get("kind", "").replace(" ", "-"), []).append(row)
     return [
-        {"kind": kind, "count": len(found), "path": found[0].get("path", ""), "detail": found[0].get("detail", ""),
-         "aside": sum(row.get("set_aside") == "true" for row in found), "advice": _advice(kind),
+        {"kind": kind, "count": len(issues), "path": issues[0].get("path", ""), "detail": issues[0].get("detail", ""),
+         "skipped": sum(row.get("set_aside") == "true" for row in issues), "advice": _advice(kind),
          "photos": [picture_data(pixels, _ODD_SIDE) for pixels in odd.get(kind, ())]}
-        for kind, found in sorted(kinds.items(), key=lambda item: -len(item[1]))
+        for kind, issues in sorted(kinds.items(), key=lambda item: -len(item[1]))
     ]  # fmt: skip
 
 
@@ -131,22 +132,24 @@ def _counts(data: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _exports(exports: dict[str, dict[str, Any]], task: Task) -> dict[str, Any] | None:
-    """A row for each file, with the columns of which at least one is known."""
+    """A row for each file, without columns that are empty in all rows."""
     if not exports:
         return None
     rows = []
-    for kind, made in exports.items():
-        delays = made.get("latency_ms") if isinstance(made.get("latency_ms"), dict) else {}
-        compared, same = made.get("pictures_compared"), made.get("top1_agreeing")
-        row: dict[str, Any] = {"format": kind, "file": made.get("file", ""), "size": size_text(made.get("bytes", 0))}
-        row |= {f"ms, {n} thread{'s' if n != '1' else ''}": _known(ms, ".1f") for n, ms in (delays or {}).items()}
+    for kind, export in exports.items():
+        latency = export.get("latency_ms") if isinstance(export.get("latency_ms"), dict) else {}
+        compared, same = export.get("pictures_compared"), export.get("top1_agreeing")
+        row: dict[str, Any] = {
+            "format": kind, "file": export.get("file", ""), "size": size_text(export.get("bytes", 0)),
+        }  # fmt: skip
+        row |= {f"ms, {n} thread{'s' if n != '1' else ''}": _known(ms, ".1f") for n, ms in (latency or {}).items()}
         row |= {
-            task.main.title: task.main.text(made.get(task.main.key)),
-            "same answers": _share(made.get("agreement")) or (f"{same}/{compared}" if compared else ""),
-            "largest class drop": _share(made.get("worst_class_drop")),
-            "loads in": _known(made.get("load_seconds"), ".2f", " s"),
-            "peak memory": _known(made.get("peak_memory_mb"), ".0f", " MB"),
-            "difference": _known(made.get("largest_difference"), ".1e"),
+            task.main.title: task.main.text(export.get(task.main.key)),
+            "agreement": _share(export.get("agreement")) or (f"{same}/{compared}" if compared else ""),
+            "largest class drop": _share(export.get("worst_class_drop")),
+            "loads in": _known(export.get("load_seconds"), ".2f", " s"),
+            "peak memory": _known(export.get("peak_memory_mb"), ".0f", " MB"),
+            "difference": _known(export.get("largest_difference"), ".1e"),
         }
         rows.append(row)
     columns = [key for key in dict.fromkeys(key for row in rows for key in row) if any(row.get(key) for row in rows)]

@@ -1,1 +1,1 @@
-"""The ways to make a head, one file each: solved on features that were computed once, or trained by steps."""
+"""Head methods, one file each: solved on cached features, or trained by gradient steps."""

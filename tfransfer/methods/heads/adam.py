@@ -1,4 +1,4 @@
-"""The head trained by steps of Adam: the loop does it."""
+"""The head trained with Adam, in the training loop."""
 
 from tfransfer.methods.heads.method import HeadMethod
 
@@ -10,5 +10,5 @@ class Adam(HeadMethod):
     by_steps = True
 
     def in_words(self, epochs: int) -> str:
-        """Says how many epochs."""
+        """The number of epochs."""
         return f"{epochs} epochs for the head"

@@ -1,4 +1,4 @@
-"""The interface of the ways to make a head: features and targets to a Dense layer, or training by steps."""
+"""The interface of head methods: solve a Dense layer from features and targets, or train it by gradient steps."""
 
 from dataclasses import dataclass, field
 
@@ -7,10 +7,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class HeadData:
-    """What a head is solved on.
+    """A split to solve a head on.
 
     Attributes:
-        features: Pooled, float32, shape (n, d).
+        features: Pooled features, float32, shape (n, d).
         targets: float32, shape (n, classes).
         weights: float32, shape (n,).
     """
@@ -22,12 +22,12 @@ class HeadData:
 
 @dataclass(frozen=True)
 class SolvedHead:
-    """A head's Dense layer.
+    """The Dense layer of a head.
 
     Attributes:
         kernel: float32, shape (d, classes).
         bias: float32, shape (classes,).
-        facts: Numbers about the solution by name, for the history.
+        facts: Named numbers on the solution, for the history.
     """
 
     kernel: np.ndarray
@@ -36,12 +36,12 @@ class SolvedHead:
 
 
 class HeadMethod:
-    """One way to make a head; `recipe.head.method` chooses it by its name.
+    """A method to fit a head; `recipe.head.method` selects it by name.
 
     Attributes:
-        name: As the recipe gives it.
-        by_steps: Whether the loop trains the head by gradient steps; if not, `solve` makes it.
-        single_label: Whether it is for single-label tasks alone.
+        name: Its name in recipes.
+        by_steps: Whether the loop trains the head by gradient steps; otherwise `solve` computes it.
+        single_label: Whether it works for single-label tasks only.
     """
 
     name: str
@@ -49,18 +49,18 @@ class HeadMethod:
     single_label: bool = False
 
     def in_words(self, epochs: int) -> str:
-        """What the head phase does, for the plan.
+        """The head phase in words, for the plan.
 
         Args:
-            epochs: Of the head phase.
+            epochs: Number of epochs of the head phase.
         """
         raise NotImplementedError
 
     def solve(self, training: HeadData, validation: HeadData) -> SolvedHead:
-        """The head, without gradient steps.
+        """Compute the head without gradient steps.
 
         Args:
             training: All cached views of the training split.
-            validation: The validation split, on which a setting of the method may be chosen.
+            validation: The validation split, to select hyperparameters of the method.
         """
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""All ways to make a head, by the names that a recipe gives them."""
+"""The registry of head methods, by their names in recipes."""
 
 from tfransfer.methods.heads.adam import Adam
 from tfransfer.methods.heads.linear_probe import LinearProbe
@@ -8,5 +8,5 @@ METHODS: dict[str, HeadMethod] = {method.name: method for method in (Adam(), Lin
 
 
 def head_method(name: str) -> HeadMethod:
-    """The method that `recipe.head.method` chooses; the recipe refuses unknown names."""
+    """The method with a name from `recipe.head.method`, where unknown names are already refused."""
     return METHODS[name]
