@@ -45,7 +45,7 @@ def load_data(
     Args:
         source: A folder with one subfolder per class, or train/validation/test folders above these; a table (.csv,
             .tsv, a DataFrame, or a folder with a table per split); "tfds:NAME"; "digits", which is built in; a pair
-            (pictures or texts, labels) of arrays or lists; a tf.data.Dataset of such pairs, or a TFDS builder.
+            (pictures, paths or texts; labels); a tf.data.Dataset of such pairs, or a TFDS builder.
         path_column: Tables: column of picture paths, relative to the table.
         text_column: Tables: column of texts.
         label_column: Tables: column of labels, or several comma-separated columns of 0 and 1.
@@ -59,29 +59,24 @@ def load_data(
         splits_file: A recorded `splits.csv` to use instead.
         group: From a relative path to the name of a group that must stay in one split, or None.
         group_column: Column of a table, or of `metadata.csv` in the folder, that names such groups.
-        missing_labels: Tables: words that mean "no label" besides empty cells, comma-separated or as a list; None
-            decides for "none", "NA" and the like by how often they occur, and says so.
-        read_as: "folder" or "table", for a folder that has both class folders and tables; None prefers class folders.
+        missing_labels: Tables: words for "no label" (list or comma-separated); None judges "none", "NA" and the like.
+        read_as: "folder" or "table", where a folder has both; None prefers class folders.
         max_pixels: Pictures with more pixels are skipped.
         progress: Shows progress; True shows a bar, None does so only in a notebook.
         say: Called with lines about skipped files.
         strict: Raise for data that cannot be trained on; else the dataset's `refusal` says why it cannot.
 
     Raises:
-        DataNotFoundError: It does not exist.
-        DataError: It has no usable classes or pictures, or labels that cannot be read.
+        DataError: It does not exist (DataNotFoundError), has no usable classes or unreadable labels.
         SettingError: It is not clear how to read it.
     """
     progress, say = listeners(progress, say)
-    if isinstance(missing_labels, str):
-        missing_labels = [word for word in missing_labels.split(",") if word.strip()]
     columns = Columns(
-        path_column, text_column, label_column, split_column, separator=separator, task=task,
-        missing=None if missing_labels is None else tuple(missing_labels),
+        path_column, text_column, label_column, split_column, separator=separator, task=task, missing=missing_labels,
     )  # fmt: skip
     reading = Reading(
         columns, tuple(classes) if classes else None, Path(data_dir) if data_dir else None, tfds_splits, group,
-        group_column, read_as,
+        group_column, read_as=read_as,
     )  # fmt: skip
     return load(
         source, reading, split_seed=split_seed, splits_file=Path(splits_file) if splits_file else None,

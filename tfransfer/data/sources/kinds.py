@@ -1,17 +1,23 @@
 """Recognise the kind of a source by its name alone, without reading it or importing TensorFlow."""
 
+import contextlib
+import csv
+import io
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from tfransfer.data.dataset import Dataset
 from tfransfer.data.sources.layout import is_generic
-from tfransfer.data.sources.picture_files import holds_pictures, is_litter
+from tfransfer.data.sources.picture_files import holds_pictures, is_litter, is_picture
 from tfransfer.errors import SettingError
 
 DIGITS, FOLDER, TABLE, TFDS, MEMORY = "digits", "folder", "table", "tfds", "memory"
 TFDS_PREFIX = "tfds:"
 TABLE_SUFFIXES = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
+# Of the pictures in a folder, so many must be listed in its tables for these to describe it.
+_MOST = 0.9
 SPLIT_TABLES = {
     "train": "train",
     "training": "train",
@@ -50,7 +56,23 @@ def source_of(data: Any, read_as: str | None = None) -> str:
         return TABLE if path.suffix.lower() in TABLE_SUFFIXES else FOLDER
     if read_as:
         return read_as
-    return TABLE if split_tables(path) and not class_folders(path) else FOLDER
+    tables = split_tables(path)
+    return TABLE if tables and (not class_folders(path) or _list_pictures(tables.values(), path)) else FOLDER
+
+
+def _list_pictures(tables: Iterable[Path], folder: Path) -> bool:
+    """Whether tables list nearly all pictures of a folder, so that they belong to these and are no stray ones."""
+    cells: set[str] = set()
+    for table in tables:
+        text = table.read_text(encoding="utf-8-sig", errors="replace")
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=TABLE_SUFFIXES[table.suffix.lower()])
+        with contextlib.suppress(csv.Error):
+            cells.update(cell.strip().replace("\\", "/").removeprefix("./") for row in rows for cell in row)
+    pictures = [
+        Path(place, name).relative_to(folder).as_posix()
+        for place, _, names in os.walk(folder) for name in names if is_picture(name)
+    ]  # fmt: skip
+    return bool(pictures) and sum(path in cells for path in pictures) >= _MOST * len(pictures)
 
 
 def class_folders(folder: Path) -> list[str]:

@@ -173,7 +173,8 @@ def _has_several(present: Sequence[str], column: str, separator: str, notes: lis
 def _one_spelling(present: Sequence[str], column: str, notes: list[str]) -> dict[str, str]:
     """From a cell to the class that it is: numbers by their value, true and false in whatever case."""
     values = {cell: float_of(cell) for cell in present}
-    whole = {cell: int(v) for cell, v in values.items() if v is not None and math.isfinite(v) and v == int(v)}
+    numbers = {cell: v for cell, v in values.items() if v is not None and math.isfinite(v) and cell.isascii()}
+    whole = {cell: int(v) for cell, v in numbers.items() if v == int(v)}
     if len(whole) == len(values):
         plain = all(map(_PLAIN_INTEGER.fullmatch, values)) and len(set(whole.values())) == len(whole)
         spellings = {} if plain else {cell: str(number) for cell, number in whole.items()}

@@ -1,7 +1,7 @@
 """Open data from any source, as a user gives it or as a run's manifest records it."""
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ class Reading:
     splits: dict[str, str] | None = None
     group: folder.GroupOf | None = None
     group_column: str | None = None
+    _: KW_ONLY
     read_as: str | None = None
 
 

@@ -55,11 +55,12 @@ class Columns:
     separator: str = SEPARATOR
     _: KW_ONLY
     task: str | None = None
-    missing: tuple[str, ...] | None = None
+    missing: str | Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        if self.missing is not None:
-            object.__setattr__(self, "missing", tuple(self.missing))  # a manifest holds a list
+        words = self.missing.split(",") if isinstance(self.missing, str) else self.missing
+        if words is not None:
+            object.__setattr__(self, "missing", tuple(word.strip() for word in words if word.strip()))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, without None."""
@@ -190,7 +191,7 @@ def read_lines(file: Path, numbered: bool = False, split: str = "") -> list[Line
         raise DataError(f"the table {file} has two columns {twice[0]!r}; rename one.")
     for number, row in rows:
         if len(row) != len(names):
-            raise DataError(f"{file}, line {number}: expected {len(names)} cells, there are {len(row)}.")
+            raise DataError(f"{file}, line {number}: expected {len(names)} cells, got {len(row)}.")
     return [Line(f"{file.name}, line {n}", dict(zip(names, row, strict=True)), split) for n, row in rows]
 
 
