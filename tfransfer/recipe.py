@@ -184,6 +184,8 @@ class Recipe:
         label_smoothing: Share of each target that is spread over all classes, in [0, 0.9]; ignored by linear probes.
         calibrate: Divide the logits by a temperature fitted on validation, to calibrate the probabilities; the
             predicted class never changes.
+        cross_validate: Where the test split has fewer than 200 examples, also give a cross-validated figure of a linear
+            head on the frozen base's features, over all examples; it selects nothing.
         precision: "auto" is mixed float16 on GPUs that benefit from it, and float32 elsewhere.
         augment: Augmentation of training images.
         features: How to run the frozen part and cache its outputs.
@@ -201,6 +203,7 @@ class Recipe:
     class_weights: Literal["none", "balanced"] = "none"
     label_smoothing: float = 0.1
     calibrate: bool = True
+    cross_validate: bool = True
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
     augment: Augmentation = field(default_factory=Augmentation)
     features: FeatureCache = field(default_factory=FeatureCache)

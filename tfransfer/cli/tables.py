@@ -7,6 +7,7 @@ from typing import Any
 from tfransfer.display.numbers import number_text, percent, value_text
 from tfransfer.display.terminal import Terminal
 from tfransfer.exports.table import TITLE, export_rows
+from tfransfer.tasks.task import CROSS_VALIDATED as KEY
 from tfransfer.tasks.task import find_task
 
 
@@ -43,6 +44,9 @@ def show_metrics(terminal: Terminal, task: str, metrics: dict[str, Any]) -> None
     shown = "test" if "test" in metrics else next(iter(metrics))
     if per_class := metrics[shown].get("per_class"):
         terminal.table(f"{shown}, per class", *task_rules.class_table(per_class))
+    for of_split in metrics.values():
+        if KEY in of_split:
+            terminal.say(task_rules.cross_validated_text(of_split[KEY], of_split["n"], shown))
     _show_abstention(terminal, {name: m["abstention"] for name, m in metrics.items() if "abstention" in m})
 
 

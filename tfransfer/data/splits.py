@@ -83,7 +83,7 @@ def unit_of(seed: int, name: str) -> float:
     return int.from_bytes(digest, "big") / 2**64
 
 
-def _clusters(examples: Sequence[Example]) -> dict[str, str]:
+def clusters(examples: Sequence[Example]) -> dict[str, str]:
     """From content to the name of its cluster, which must stay together: one content, or a group and all it touches."""
     joined = DisjointSet(dict.fromkeys(example.content for example in examples))
     for example in examples:
@@ -142,10 +142,10 @@ def _assign(
     12. So clusters near a threshold are moved until every class has its share to within one example, as far as groups
     allow; the moves are the ones that slightly other thresholds would have made.
     """
-    clusters = _clusters(examples)
+    cluster_of = clusters(examples)
     members: dict[str, Counter[int]] = defaultdict(Counter)
     for example in examples:
-        members[clusters[example.content]][example.label] += 1
+        members[cluster_of[example.content]][example.label] += 1
     placement = _Placement({name: unit_of(seed, name) for name in members}, members, shares)
     own: dict[int, list[str]] = defaultdict(list)
     for cluster, labels in members.items():
@@ -164,7 +164,7 @@ def _assign(
                 f"{_class_text(name)} had no picture in {lacking}: the {sum(members[moved].values())} nearest the "
                 f"threshold moved there from {before}"
             )
-    return [replace(e, split=placement.splits[clusters[e.content]]) for e in examples]
+    return [replace(e, split=placement.splits[cluster_of[e.content]]) for e in examples]
 
 
 class _Placement:
@@ -287,13 +287,13 @@ def _assign_missing(
 
 def _without_leaks(examples: Sequence[Example], issues: list[Issue], notes: list[str]) -> list[Example]:
     """Remove from train what is also in validation or test, and from validation what is also in test."""
-    clusters = _clusters(examples)
+    cluster_of = clusters(examples)
     splits: dict[str, set[str]] = defaultdict(set)
     for example in examples:
-        splits[clusters[example.content]].add(example.split)
+        splits[cluster_of[example.content]].add(example.split)
     remaining, removed = [], Counter[str]()
     for example in examples:
-        elsewhere = splits[clusters[example.content]]
+        elsewhere = splits[cluster_of[example.content]]
         held_out = next((s for s in ("test", "validation") if s in elsewhere), example.split)
         if example.split not in ("test", held_out):
             issues.append(

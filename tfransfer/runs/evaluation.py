@@ -11,6 +11,7 @@ from tfransfer.runs.record import Record
 from tfransfer.runs.report import keep_answers
 from tfransfer.system.allocator import keep_freed_memory
 from tfransfer.system.files import write_json
+from tfransfer.tasks.task import CROSS_VALIDATED
 
 
 def evaluate_run(
@@ -21,6 +22,7 @@ def evaluate_run(
     if data is None or scoring.is_own_data(run, data):
         dataset = run.data or scoring.recorded_data(run, progress, say)
         scored = scoring.score_splits(run, run.model, dataset, progress)
+        _keep_cross_validated(run, scored)
         if precision is not None:
             chosen = scoring.choose_abstention(run, scored, precision)
             for name, coverage in chosen.splits.items():
@@ -40,3 +42,11 @@ def evaluate_run(
     if predictions:
         scoring.write_predictions(run, scored)
     return {name: metrics for name, (metrics, _) in scored.items()}
+
+
+def _keep_cross_validated(run: Record, scored: dict[str, Any]) -> None:
+    """Take over the head's cross-validated figure from training: it needs the untrained base."""
+    if (run.folder / run_folder.METRICS).is_file():
+        for name, metrics in run.metrics.items():
+            if CROSS_VALIDATED in metrics and name in scored:
+                scored[name][0][CROSS_VALIDATED] = metrics[CROSS_VALIDATED]

@@ -1,6 +1,7 @@
 """Finish a run: calibrate, evaluate and save the selected model."""
 
 from dataclasses import replace
+from typing import Any
 
 from tfransfer.data.dataset import Dataset
 from tfransfer.display.progress import Progress, Say
@@ -15,7 +16,7 @@ from tfransfer.runs.record import Record
 from tfransfer.runs.report import keep_answers
 from tfransfer.system import trust
 from tfransfer.system.files import file_hash, write_json
-from tfransfer.tasks.task import find_task
+from tfransfer.tasks.task import CROSS_VALIDATED, find_task
 from tfransfer.training.phases import Selected
 from tfransfer.training.session import Session
 
@@ -23,8 +24,23 @@ from tfransfer.training.session import Session
 _COMPARED = 64
 
 
-def finish_run(run: Record, session: Session, selected: Selected, progress: Progress, say: Say) -> HeldOut:
+def finish_run(
+    run: Record,
+    session: Session,
+    selected: Selected,
+    progress: Progress,
+    say: Say,
+    cross_validated: dict[str, Any] | None = None,
+) -> HeldOut:
     """Calibrate, evaluate and save the selected model; the last write marks the run as finished.
+
+    Args:
+        run: The run.
+        session: Its session.
+        selected: The selected phase's model.
+        progress: Shows the progress.
+        say: Told what was calibrated.
+        cross_validated: The head's figure where the test split is small; see `cross_validation`.
 
     Returns:
         Held-out examples that exported files are compared on.
@@ -36,7 +52,10 @@ def finish_run(run: Record, session: Session, selected: Selected, progress: Prog
     phases = selected.to_dict()
     update_manifest(run.folder, phases=phases, kept=selected.phase, temperature=temperature, thresholds=thresholds)
     scored = scoring.score_splits(run, run.model, session.dataset, progress, {"validation": validation})
-    write_json(run.folder / run_folder.METRICS, {name: score_of for name, (score_of, _) in scored.items()})
+    metrics = {name: score_of for name, (score_of, _) in scored.items()}
+    if cross_validated:
+        metrics[max(metrics, key=("validation", "test").index)][CROSS_VALIDATED] = cross_validated
+    write_json(run.folder / run_folder.METRICS, metrics)
     keep_answers(run, scored)
     held = handover.hold_out(run, session.dataset, validation.outputs)
     handover.keep_samples(run.folder, held)

@@ -48,8 +48,17 @@ def score_splits(
 
 
 def score(run: Record, predicted: Predictions, thresholds: Any = None) -> dict[str, Any]:
-    """All metrics of a run's predictions; see `tasks.task.Task.score`. None takes the run's own thresholds."""
-    return find_task(run.task).score(predicted.targets, predicted.outputs, run.classes, thresholds or run.thresholds)
+    """All metrics of a run's predictions; see `tasks.task.Task.score`. None takes the run's own thresholds.
+
+    `interval` is the 95% interval of the headline.
+    """
+    task = find_task(run.task)
+    scored = task.score(predicted.targets, predicted.outputs, run.classes, thresholds or run.thresholds)
+    value = scored.get(task.main.key)
+    if value is None:
+        return scored
+    interval = task.interval(value, scored["n"], predicted.targets, predicted.outputs)
+    return scored | {"interval": interval and list(interval)}
 
 
 def thresholds_of(task: str, validation: Predictions | None) -> tuple[float, ...] | None:

@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
 
-_FOLDS = 5
+FOLDS = 5
 # Measured on flower_photos with 5% wrong labels: 128 components lose nothing and take a tenth of the time.
 _COMPONENTS, _STRENGTH = 128, 0.01
 _TEXT_STRENGTH, _WORDS = 3.0, 50_000
@@ -68,7 +68,7 @@ def judge(features: Any, labels: np.ndarray, together: Sequence[str] | None = No
     # BLAS threads waiting for each other made this fifty times slower on a busy machine.
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a ranking needs no exact solution
-        for fold in range(_FOLDS):
+        for fold in range(FOLDS):
             train, held_out = usable[folds[usable] != fold], np.flatnonzero(folds == fold)
             if len(held_out) and len(np.unique(labels[train])) > 1:
                 probe = LogisticRegression(C=_strength(features), max_iter=_ITERATIONS)
@@ -89,10 +89,10 @@ def fold_of_each(labels: np.ndarray, together: Sequence[str], seed: int) -> np.n
     firsts = np.array(sorted(first.values()))
     folds = np.zeros(len(labels), np.int64)
     counts = np.bincount(labels[firsts])
-    splitter = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
-    strata = np.where(counts[labels[firsts]] >= _FOLDS, labels[firsts], -1)
-    if len(firsts) < _FOLDS or min(np.unique(strata, return_counts=True)[1]) < _FOLDS:
-        folds[firsts] = np.random.default_rng(seed).permutation(len(firsts)) % _FOLDS
+    splitter = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    strata = np.where(counts[labels[firsts]] >= FOLDS, labels[firsts], -1)
+    if len(firsts) < FOLDS or min(np.unique(strata, return_counts=True)[1]) < FOLDS:
+        folds[firsts] = np.random.default_rng(seed).permutation(len(firsts)) % FOLDS
     else:
         for number, (_, part) in enumerate(splitter.split(firsts, strata)):
             folds[firsts[part]] = number

@@ -10,6 +10,9 @@ from tfransfer.tasks.labels import Target, Unusable, ordered_names
 from tfransfer.tasks.prediction import Prediction
 from tfransfer.tasks.task import Task
 
+# Inverse strength of the L2 penalty of a logistic regression on standardized features, as scikit-learn's C.
+LINEAR_STRENGTH = 0.01
+
 
 class ClassTask(Task):
     """A task whose outputs are probabilities of classes.

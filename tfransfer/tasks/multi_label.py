@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tfransfer.tasks.classes import ClassTask
+from tfransfer.tasks.classes import LINEAR_STRENGTH, ClassTask
 from tfransfer.tasks.figure import F1, LOG_LOSS, PRECISION, RECALL, SUPPORT, Figure
 from tfransfer.tasks.labels import Labelled, Target, Unusable, class_in, joined, names_in
 from tfransfer.tasks.prediction import Mistake, Prediction
@@ -145,6 +145,18 @@ class MultiLabel(ClassTask):
         positives = ranked.sum(axis=0)
         occurs = positives > 0
         return float(((precision * ranked).sum(axis=0)[occurs] / positives[occurs]).mean()) if occurs.any() else None
+
+    has_linear_head = True
+
+    def linear_outputs(self, features: np.ndarray, targets: np.ndarray, held_out: np.ndarray) -> np.ndarray:
+        """Probabilities of a logistic regression for each class."""
+        from sklearn.linear_model import LogisticRegression  # here, so that `tfransfer --help` starts without it
+
+        outputs = np.tile(targets.mean(axis=0, dtype=np.float64), (len(held_out), 1))
+        for number in np.flatnonzero((targets.min(axis=0) == 0) & (targets.max(axis=0) == 1)):
+            fitted = LogisticRegression(C=LINEAR_STRENGTH, max_iter=300).fit(features, targets[:, number])
+            outputs[:, number] = fitted.predict_proba(held_out)[:, 1]
+        return outputs
 
     def logits(self, outputs: np.ndarray, floor: float) -> np.ndarray:
         """The log odds of each class."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tfransfer.tasks.classes import ClassTask
+from tfransfer.tasks.classes import LINEAR_STRENGTH, ClassTask
 from tfransfer.tasks.figure import F1, LOG_LOSS, PRECISION, RECALL, SUPPORT, Figure
 from tfransfer.tasks.labels import Labelled, Target, Unusable, class_in
 from tfransfer.tasks.prediction import Mistake
@@ -110,6 +110,20 @@ class SingleLabel(ClassTask):
     def groups(self, targets: np.ndarray) -> np.ndarray:
         """The true class."""
         return np.asarray(targets.argmax(axis=1))
+
+    has_linear_head = True
+
+    def linear_outputs(self, features: np.ndarray, targets: np.ndarray, held_out: np.ndarray) -> np.ndarray:
+        """Probabilities of a logistic regression."""
+        from sklearn.linear_model import LogisticRegression  # here, so that `tfransfer --help` starts without it
+
+        labels, outputs = targets.argmax(axis=1), np.zeros((len(held_out), targets.shape[1]))
+        if len(np.unique(labels)) < 2:
+            outputs[:, labels[0]] = 1
+            return outputs
+        fitted = LogisticRegression(C=LINEAR_STRENGTH, max_iter=300).fit(features, labels)
+        outputs[:, fitted.classes_] = fitted.predict_proba(held_out)
+        return outputs
 
     def logits(self, outputs: np.ndarray, floor: float) -> np.ndarray:
         """The logarithms of probabilities."""

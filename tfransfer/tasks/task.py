@@ -14,6 +14,9 @@ from tfransfer.tasks.prediction import Mistake, Prediction
 SINGLE_LABEL, MULTI_LABEL, REGRESSION = "single-label", "multi-label", "regression"
 PROBABILITIES, VALUES = "probabilities", "values"
 
+# In `metrics.json`, beside a split's own metrics.
+CROSS_VALIDATED = "cross_validated_head"
+
 
 class Task(ABC):
     """The prediction task of a model, and everything specific to it.
@@ -260,13 +263,57 @@ class Task(ABC):
         """How well a quantized file's outputs agree with the model's, 1 for full agreement."""
         return float(self.same(answer, expected).mean())
 
+    # A linear head on features, for a cross-validated figure.
+
+    has_linear_head: ClassVar[bool] = False
+
+    def linear_outputs(self, features: np.ndarray, targets: np.ndarray, held_out: np.ndarray) -> np.ndarray:
+        """Outputs of a regularized linear head for features that it was not fitted on.
+
+        Args:
+            features: Standardized, float, shape (n, d).
+            targets: float32, shape (n, outputs).
+            held_out: Standardized features, shape (m, d).
+
+        Returns:
+            float64, shape (m, outputs).
+        """
+        raise NotImplementedError(f"{self.name} has no linear head")
+
     # Words and tables.
 
     def split_table(self, metrics: dict[str, dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
         """Header and rows of a table with a row for each split, from the content of `metrics.json`."""
         known = [one for one in (EXAMPLES, *self.figures) if any(one.key in scored for scored in metrics.values())]
+        header = ["split", *(one.title for one in known)]
         rows = [[split, *(scored.get(one.key) for one in known)] for split, scored in metrics.items()]
-        return ["split", *(one.title for one in known)], rows
+        if self.main in known and any("interval" in scored for scored in metrics.values()):
+            place = known.index(self.main) + 2
+            header.insert(place, "95% interval")
+            for row, scored in zip(rows, metrics.values(), strict=True):
+                row.insert(place, self.interval_text(scored.get("interval")))
+        return header, rows
+
+    def cross_validated_text(self, figure: dict[str, Any], n: int, split: str) -> str:
+        """What the head's cross-validated figure says, in a sentence.
+
+        Args:
+            figure: `metrics.json`'s `cross_validated_head` of a split.
+            n: Number of examples of the split.
+            split: Its name.
+        """
+        interval = self.interval_text(figure.get("interval"))
+        return (
+            f"{n} {split} examples tell little: cross-validated over all {figure['n']:,}, the head alone (before "
+            f"fine-tuning) reaches {self.main.title} {self.main.text(figure[self.main.key])}"
+            f"{f' (95% interval {interval})' if interval else ''}"
+        )
+
+    def interval_text(self, interval: Sequence[float] | None) -> str:
+        """An interval of the headline, for example `0.72 to 0.97`; empty if there is none."""
+        if interval is None or interval[0] == interval[1]:
+            return ""
+        return " to ".join(map(self.main.text, interval))
 
     def class_table(self, per_class: dict[str, dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
         """Header and rows of a table with a row for each class, from a split's per-class metrics."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 from tfransfer.evaluation.answers import Answers
-from tfransfer.tasks.task import Task, task_of
+from tfransfer.tasks.task import CROSS_VALIDATED, Task, task_of
 
 
 def summary(manifest: dict[str, Any], noun: str) -> str:
@@ -36,7 +36,8 @@ def headline(
     return {
         "value": figure.text(value),
         "meaning": task.headline_words(n, split, noun),
-        "interval": "" if interval is None or interval[0] == interval[1] else " to ".join(map(figure.text, interval)),
+        "interval": task.interval_text(interval),
+        "cross_validated": task.cross_validated_text(cross, n, split) if (cross := scored.get(CROSS_VALIDATED)) else "",
     }
 
 
