@@ -1,0 +1,90 @@
+"""The head's cross-validated figure, and intervals beside every headline."""
+
+import shutil
+
+import numpy as np
+import pytest
+from small_world import colour_dataset, colour_folder, recipe, tiny_base, tiny_model
+
+import tfransfer
+from tfransfer.data.loading import load_data
+from tfransfer.display.progress import quiet, silent
+from tfransfer.runs.cross_validation import cross_validate_head, is_needed
+from tfransfer.tasks.multi_label import MultiLabel
+from tfransfer.tasks.regression import Regression
+from tfransfer.tasks.single_label import SingleLabel
+from tfransfer.tasks.task import CROSS_VALIDATED
+
+pytestmark = pytest.mark.usefixtures("fresh_cache")
+
+
+def test_it_is_given_where_the_test_split_is_small(tmp_path):
+    dataset = colour_dataset(tmp_path / "data")
+    assert is_needed(dataset, recipe())
+    assert not is_needed(dataset, recipe(cross_validate=False))
+    assert not is_needed(dataset, recipe(features__cache=False))
+
+
+def test_it_covers_every_example_once_and_is_the_same_again(tmp_path):
+    dataset = colour_dataset(tmp_path / "data")
+    one, two = (cross_validate_head(dataset, tiny_base(), recipe(), quiet, silent) for _ in range(2))
+    assert one == two
+    assert one["n"] == len(dataset.examples) == 72
+    assert one["folds"] == 5
+    assert one["interval"][0] < one["top1"] < one["interval"][1] <= 1 or one["top1"] == 1
+    assert one["top1"] > 0.5  # colours are told apart by any features
+
+
+def test_examples_that_belong_together_are_never_on_both_sides(tmp_path, monkeypatch):
+    for picture in list(colour_folder(tmp_path / "data", per_class=8).rglob("*.png")):
+        for number in range(3):
+            shutil.copy(picture, picture.with_name(f"copy {number} {picture.name}"))
+    dataset = load_data(tmp_path / "data")
+    assert len(dataset.examples) == 4 * len({e.content for e in dataset.examples}) == 96
+    seen = []
+
+    def watch(self, features, targets, held_out):
+        seen.append({tuple(row) for row in features} & {tuple(row) for row in held_out})
+        return np.full((len(held_out), targets.shape[1]), 1 / targets.shape[1])
+
+    monkeypatch.setattr(SingleLabel, "linear_outputs", watch)
+    cross_validate_head(dataset, tiny_base(), recipe(), quiet, silent)
+    assert seen and not any(seen)
+
+
+def test_each_task_has_a_head_that_learns_what_is_linear():
+    random = np.random.default_rng(0)
+    features = random.normal(size=(200, 8))
+    score = features @ random.normal(size=(8, 3))
+    one_hot = np.eye(3)[score.argmax(axis=1)].astype(np.float32)
+    several, numbers = (score > 0).astype(np.float32), score[:, :1].astype(np.float32)
+    for task, targets in ((SingleLabel(), one_hot), (MultiLabel(), several), (Regression(), numbers)):
+        outputs = task.linear_outputs(features[:150], targets[:150], features[150:])
+        scored = task.score(targets[150:], outputs, ("a", "b", "c"))
+        assert scored[task.main.key] > 0.6
+
+
+def test_a_class_that_a_fold_lacks_is_no_error():
+    features, targets = np.eye(4), np.eye(3, dtype=np.float32)[[0, 0, 0, 0]]
+    assert SingleLabel().linear_outputs(features, targets, features).argmax(axis=1).tolist() == [0] * 4
+    assert MultiLabel().linear_outputs(features, targets, features).shape == (4, 3)
+
+
+def test_run_report_and_terminal_show_it_with_sizes_and_intervals(tmp_path, command):
+    data = colour_dataset(tmp_path / "data")
+    run = tfransfer.train(
+        data, tiny_model(), preprocessing="tf", out=tmp_path / "run", head_epochs=1, fine_tune_epochs=0,
+        engine="keras", exports=(),
+    )  # fmt: skip
+    figure = run.metrics["test"][CROSS_VALIDATED]
+    assert figure["n"] == 72
+    assert CROSS_VALIDATED not in run.metrics["validation"]
+    low, high = run.metrics["test"]["interval"]
+    assert 0 <= low <= run.metrics["test"]["top1"] <= high <= 1
+    assert run.evaluate() == run.metrics
+    words = "cross-validated over all 72, the head alone (before fine-tuning) reaches top-1"
+    assert words in (run.folder / "report.html").read_text()
+    code, shown, _ = command("evaluate", run.folder)
+    assert code == 0
+    assert words in " ".join(shown.split())
+    assert "95% interval" in shown
