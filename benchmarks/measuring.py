@@ -19,7 +19,7 @@ import tensorflow  # noqa: F401  imported before any clock starts
 import tfransfer
 from tfransfer import pipeline
 from tfransfer.data.dataset import Dataset
-from tfransfer.runs import run
+from tfransfer.runs import manifest
 
 
 def arguments(doc: str, **more: Any) -> argparse.Namespace:
@@ -120,7 +120,7 @@ def report(found: dict[str, Any], out: Path | None) -> None:
 
 def versions() -> dict[str, str]:
     """Of what the figures depend on."""
-    return run.versions()
+    return manifest.versions()
 
 
 def machine() -> str:

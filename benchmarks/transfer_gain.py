@@ -56,7 +56,7 @@ def scratch(data: Dataset, seed: int) -> float:
     epochs = max(_EPOCHS, -(-_FEWEST_STEPS * batch // len(learned)))
     targets, weights = names[labels_of(learned)], np.ones(len(learned), np.float32)
     training = flow.training_flow(
-        data, learned, targets, weights, SIZE, batch, augment, (seed, 1), epochs=epochs
+        data, learned, targets, weights, SIZE, batch, settings=augment, seed=(seed, 1), epochs=epochs
     )  # fmt: skip
     base = keras.applications.MobileNetV2(include_top=False, weights=None, alpha=0.35, input_shape=(SIZE, SIZE, 3))
     for layer in base.layers:

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "tfransfer"
-# One function, `training.phases.run_phase`, is longer than the 60 lines of the style.
-MOST_ARGUMENTS, MOST_LINES = 6, 65
+MOST_ARGUMENTS, MOST_LINES = 6, 60
 # How many functions and constructors have more positional arguments than that; the number may only fall, to 8.
 MOST_EXCEPTIONS = 8
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -227,7 +227,7 @@ def check(
 
 
 def _findings(dataset: Dataset, splits_file: Path | None, progress: Progress) -> tuple[list[Finding], list[Group]]:
-    findings = survey.index_findings(dataset, splits_file)
+    findings = survey.index_findings(dataset, splits_file) + [Finding("reading", note) for note in dataset.notes]
     groups = duplicates.exact_groups(dataset.examples)
     if not dataset.modality.has_pixels:
         near = duplicates.near_texts(dataset.examples)

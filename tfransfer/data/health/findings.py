@@ -48,6 +48,8 @@ KINDS = {
     "class-too-small": FindingKind(HARD, "add examples, or remove the class"),
     "not-trainable": FindingKind(HARD, "see the message"),
     "unlisted": FindingKind(SOFT, "none, if you left it out on purpose"),
+    "unlabeled": FindingKind(SOFT, "none, if these have no labels; rename the folder if it is a class"),
+    "reading": FindingKind(SOFT, "see whether the data was read as you meant it"),
     "empty-class": FindingKind(SOFT, "add pictures, or remove the folder"),
     "duplicate": FindingKind(SOFT, "delete all but one"),
     "near-duplicate": FindingKind(SOFT, "keep the best one"),

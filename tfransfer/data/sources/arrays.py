@@ -99,7 +99,8 @@ def open_tf_dataset(dataset: Any, classes: Sequence[str] | None = None) -> Unpac
     columns = {split: _Structure(one) for split, one in parts.items()}
 
     def fill(writer: Writer) -> Contents:
-        encoder, rows, targets, notes = PixelEncoder(), [], [], []
+        encoder, rows, targets = PixelEncoder(), [], []
+        notes: list[str] = []
         records: Iterable[Any] = (
             (example, target, split) for split, column in columns.items() for example, target in column.records()
         )

@@ -117,8 +117,8 @@ def _open(data: Any, kind: str, reading: Reading, progress: Progress, say: Say) 
     if kind == TABLE:
         file = Path(data).absolute()
         source = table.table_source(Path(data), columns)
-        if file.is_dir() and (names := class_folders(file)):
-            source.notes.append(f"read as tables; the folders {', '.join(names[:4])} are not taken as classes")
+        if file.is_dir() and (folders := class_folders(file)):
+            source.notes.append(f"read as tables; the folders {', '.join(folders[:4])} are not taken as classes")
         return source, {"file": str(file), "columns": columns.to_dict()}
     if kind == TFDS:
         opened = tfds.open_tfds(

@@ -111,7 +111,7 @@ def table_source(path: Path, columns: Columns, root: Path | None = None) -> Sour
 
 def _without_labels(tables: dict[str, list[Line]], columns: Columns, folder: Path) -> list[str]:
     """Leave out tables without the training table's label columns, as competitions hand out test data; says which."""
-    notes = []
+    notes: list[str] = []
     if not tables["train"]:
         return notes
     known = list(tables["train"][0].cells)
