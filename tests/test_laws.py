@@ -95,6 +95,7 @@ def check_frozen_layers_are_in_inference_mode(dataset, base, trained_blocks):
     for _ in range(2):
         loop._train_step(batch, tf.constant(0))
     expected = parts.frozen(tf.cast(batch[0], tf.float32), training=False)
+    assert seen, "the first trained layer was never called"
     for features in seen:
         np.testing.assert_allclose(features, expected, atol=1e-6)
 
@@ -332,9 +333,11 @@ def check_pixels_in(base, dataset):
 def check_nothing_random_is_exported(model, classes, pictures, folder):
     export_model(subject(model, classes, pictures), "savedmodel", folder)
     loaded = tf.saved_model.load(str(folder / "saved_model"))
+    assert loaded.signatures
     for signature in loaded.signatures.values():
         functions = [signature.graph, *(f.graph for f in signature.graph._functions.values() if hasattr(f, "graph"))]
         kinds = {operation.type for graph in functions for operation in graph.get_operations()}
+        assert kinds & {"Conv2D", "MatMul"}, "this is not the model's graph"
         assert not {kind for kind in kinds if "Random" in kind}
 
 
@@ -378,6 +381,7 @@ def check_splits(folder, tmp_path):
     for example in after.examples:
         sides[(place / example.path).read_bytes()].add(example.split)
     assert all(len(found) == 1 for found in sides.values()), "equal files stand on two sides"
+    assert before.keys() <= {e.path for e in after.examples}, "examples are gone"
     moved = [e.path for e in after.examples if before.get(e.path, e.split) != e.split]
     # Where no class had to keep its share nothing would move; where splits were drawn again, a third would.
     assert len(moved) < 0.15 * len(before)
@@ -441,9 +445,10 @@ def test_law_6_breaks_when_the_test_split_is_validated_on(tmp_path, monkeypatch)
 def test_law_6_each_example_is_scored_exactly_once(trained, dataset, tmp_path):
     run = Run(tmp_path, manifest_of(dataset.classes, image_size=SIZE), dataset, trained)
     scored = scoring.score_splits(run, trained, dataset, quiet)
+    assert scored.keys() == {"validation", "test"}
     for name, (metrics, said) in scored.items():
         assert [e.path for e in said.examples] == [e.path for e in dataset.split(name)]
-        assert metrics["n"] == len(said.outputs) == len(dataset.split(name))
+        assert metrics["n"] == len(said.outputs) == len(dataset.split(name)) > 0
         expected = np.stack([read_picture(dataset, e, SIZE) for e in said.examples]).astype(np.float32)
         np.testing.assert_allclose(said.outputs, trained(expected, training=False), atol=1e-5)
 

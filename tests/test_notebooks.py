@@ -52,6 +52,7 @@ def test_notebook_runs_with_no_network_and_gives_the_kinds_of_output_that_it_kee
     executed, seconds = executions[path].result()
     sys.stdout.write(f"{path.name}: {seconds:.0f} s\n")
     assert run_notebooks.disagreements(nbformat.read(path, as_version=4), executed) == []
+    check_scores_agree(executed)
 
 
 @every_notebook
@@ -105,6 +106,33 @@ def test_notebook_and_those_that_it_leads_to_are_in_the_table_of_the_readme(path
 def test_cells_are_short_enough_to_read(path):
     long = [cell.source for cell in code_cells(nbformat.read(path, as_version=4)) if cell.source.count("\n") >= 16]
     assert not long
+
+
+RESIZED = re.compile(r"\.resize\(([^\n]*)")
+# What a notebook prints where it scores the run's model itself.
+SCORED = re.compile(r"on validation: (\d\.\d+), in the run (\d\.\d+)")
+
+
+def texts_of(cell):
+    return [output.text for output in cell.outputs if output.output_type == "stream"]
+
+
+@every_notebook
+def test_pictures_are_resized_with_the_filter_of_the_training(path):
+    """Pillow's own default is bicubic, and a model that was trained on bilinear pixels pays for it."""
+    calls = [call for cell in code_cells(nbformat.read(path, as_version=4)) for call in RESIZED.findall(cell.source)]
+    assert [call for call in calls if "Image.Resampling.BILINEAR" not in call] == []
+
+
+def check_scores_agree(book):
+    """A model of a run, scored by hand, does what the run says of it; the number of such scores."""
+    scores = [pair for cell in code_cells(book) for text in texts_of(cell) for pair in SCORED.findall(text)]
+    assert [(here, in_run) for here, in_run in scores if here != in_run] == []
+    return len(scores)
+
+
+def test_kept_score_of_the_model_in_plain_keras_is_that_of_the_run():
+    assert check_scores_agree(nbformat.read(ROOT / "notebooks" / "02_two_phases.ipynb", as_version=4)) == 1
 
 
 def small_notebook(*sources):

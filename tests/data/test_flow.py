@@ -81,7 +81,9 @@ def test_order_depends_on_seed_and_phase(other, dataset):
 def test_targets_and_weights_stay_with_their_pictures(dataset):
     weights = np.arange(COUNT, dtype=np.float32)
     plain = [read_picture(dataset, e, SIZE) for e in dataset.examples]
-    for pixels, targets, weight in training(dataset, weights=weights):
+    batches = training(dataset, weights=weights)
+    assert len(batches) == STEPS
+    for pixels, targets, weight in batches:
         for one, target, own in zip(pixels, targets, weight, strict=True):
             assert own == target.argmax()
             np.testing.assert_array_equal(one, plain[target.argmax()])

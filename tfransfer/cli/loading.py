@@ -1,4 +1,4 @@
-"""The late import of the pipeline: TensorFlow takes ten seconds to load."""
+"""The late import of the pipeline: TensorFlow takes seconds to load."""
 
 from typing import Any
 

@@ -25,7 +25,7 @@ def flat_map(features: np.ndarray, seed: int = 0) -> tuple[np.ndarray, str]:
     from sklearn.decomposition import PCA as Components  # here, because it takes a second to load
 
     values, method = np.nan_to_num(features.astype(np.float32)), PCA
-    # On a busy machine, so small a problem takes ten times as long with several threads.
+    # On a busy machine, so small a problem takes much longer with several threads.
     with threadpool_limits(1), np.errstate(all="ignore"):  # equal features have no variance to share
         flat = Components(min(_COMPONENTS, *values.shape), random_state=seed).fit_transform(values)
         if _FEWEST <= len(values) <= LIMIT and flat.shape[1] > 1 and np.ptp(flat) > 0:

@@ -1,4 +1,4 @@
-"""Fresh processes for `replay`, without spending ten seconds in each on importing TensorFlow.
+"""Fresh processes for `replay`, without spending seconds in each on importing TensorFlow.
 
 Where forking is safe, one process imports TensorFlow, computes nothing, and handles each request in a fork. It ends
 with the process that started it, however that one ends.

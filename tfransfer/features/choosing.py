@@ -24,7 +24,7 @@ SAMPLE = 32
 _COMPARED = 8
 # Relative to the largest value at a tap. LiteRT is normally off by 1e-5, and float16 alone rounds by 5e-4.
 _TOLERANCE = 1e-3
-# Conversions take 4 to 20 seconds; work that Keras does faster than this is not worth one.
+# A conversion takes seconds; work that Keras does faster than this is not worth one.
 _CONVERSION_SECONDS = 10.0
 
 

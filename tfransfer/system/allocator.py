@@ -1,8 +1,8 @@
 """Let glibc keep the memory that TensorFlow frees between two operations.
 
 glibc hands the large blocks of a training step back to the system and fetches them again, page by page, hundreds of
-times a step. Growing its heaps in larger pieces avoids that: fine-tune steps of MobileNetV2's top blocks took two
-thirds of the time (2 cores, TensorFlow 2.21). Other C libraries are left alone.
+times a step. Growing its heaps in larger pieces avoids that, and fine-tune steps take less time. Other C libraries are
+left alone.
 """
 
 import ctypes

@@ -189,8 +189,8 @@ def quiet_frozen(parts: Parts) -> Iterator[None]:
 def matrix_products(model: keras.Model) -> Iterator[None]:
     """Compute 1x1 convolutions as matrix products while a model is trained on a CPU.
 
-    The forward pass gives the same numbers; on a CPU TensorFlow's gradient of a convolution takes twice as long as that
-    of the product (a whole training step of MobileNetV2's top blocks takes two thirds of the time).
+    The forward pass gives the same numbers; on a CPU TensorFlow's gradient of a convolution takes longer than that of
+    the product.
     """
     layers = [] if tf.config.list_physical_devices("GPU") else [x for x in all_layers(model) if _is_pointwise(x)]
     for layer in layers:

@@ -215,7 +215,9 @@ def test_group_column_keeps_groups_on_one_side(column, solid_folder):
 def test_group_function_keeps_groups_on_one_side(solid_folder):
     root = solid_folder("data", {"cat": 40, "dog": 40})
     dataset = load_data(root, group=lambda path: path[-6:-4])
-    for name in {e.group for e in dataset.examples}:
+    names = {e.group for e in dataset.examples}
+    assert names == {f"{number:02}" for number in range(40)}
+    for name in names:
         assert len({e.split for e in dataset.examples if e.group == name}) == 1
 
 
