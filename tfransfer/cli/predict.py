@@ -1,6 +1,7 @@
 """`tfransfer predict`: predictions of a run for pictures or texts."""
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -30,7 +31,9 @@ def predict(run: Path, inputs: tuple[str, ...], top: int, trust: bool, as_json: 
     show_predictions(terminal, predictions, what)
     failed = [p for p in predictions if p.error]
     if failed:
-        terminal.say(f"{len(failed)} of {len(predictions)} pictures cannot be read")
+        terminal.say(f"{len(failed)} of {len(predictions)} {what}s cannot be read:")
+        for reason, count in Counter(p.error for p in failed).most_common():
+            terminal.say(f"{count} {what}{'' if count == 1 else 's'}: {reason}")
     terminal.emit({"predictions": [prediction_dict(p, what) for p in predictions]})
     if len(failed) == len(predictions):
         sys.exit(1)
