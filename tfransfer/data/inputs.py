@@ -63,7 +63,7 @@ def read_inputs(given: Any, size: int) -> Iterator[Picture]:
         batch = array if array.ndim == 4 else array[np.newaxis]
         for number, one in enumerate(batch):
             yield Picture(str(number), _from_array(one, size))
-    elif isinstance(given, Sequence):
+    elif isinstance(given, Sequence) and not isinstance(given, bytes):
         for number, one in enumerate(given):
             for picture in read_inputs(one, size):
                 yield picture if isinstance(one, str | Path) else Picture(str(number), picture.pixels)
