@@ -1,6 +1,7 @@
 """What is found in a folder: classes, pictures, groups; and what is passed over, named or refused."""
 
 import os
+import socket
 
 import pytest
 from PIL import Image
@@ -164,6 +165,21 @@ def test_links_that_point_at_themselves_or_at_nothing_do_no_harm(animals):
         ("cat/self.png", "unreadable"),
         ("cat/gone.png", "unreadable"),
     }
+    assert len(dataset.examples) == len(kept)
+
+
+def test_pipes_and_sockets_that_are_called_like_pictures_are_named(animals):
+    kept = found(animals)
+    os.mkfifo(animals / "cat" / "pipe.png")
+    os.mkfifo(animals / "cat" / "notes")
+    with socket.socket(socket.AF_UNIX) as opened:
+        opened.bind(str(animals / "dog" / "socket.jpg"))
+        dataset = load_data(animals)
+    assert {(i.path, i.kind) for i in dataset.issues} == {
+        ("cat/pipe.png", "unreadable"),
+        ("dog/socket.jpg", "unreadable"),
+    }
+    assert all("not a regular file" in i.detail for i in dataset.issues)
     assert len(dataset.examples) == len(kept)
 
 
