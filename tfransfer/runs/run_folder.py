@@ -1,9 +1,7 @@
 """A run's folder: its location, its file names, and safe writing and replacing."""
 
-import csv
 import errno
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -29,6 +27,7 @@ from tfransfer.system.files import (
     whole,
     write_text,
 )
+from tfransfer.system.spreadsheet import csv_text
 
 MANIFEST, METRICS, HISTORY, RECIPE = "manifest.json", "metrics.json", "history.csv", "recipe.toml"
 SPLITS, LABELS, MODEL, SAMPLES = "splits.csv", "labels.txt", "model.keras", "samples.npz"
@@ -280,22 +279,16 @@ def put_in_place(folder: Path, place: Path) -> None:
 
 def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write rows as a CSV file; missing values are empty."""
-    stream = io.StringIO()
-    if rows:
-        columns = list(dict.fromkeys(key for row in rows for key in row))
-        writer = csv.DictWriter(stream, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    write_text(path, stream.getvalue())
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [columns, *([row.get(column, "") for column in columns] for row in rows)]
+    write_text(path, csv_text(lines if rows else []))
 
 
 def write_issues(path: Path, issues: Sequence[Issue]) -> None:
     """Write the issues found in the data: a CSV file with the columns path, kind, detail, set_aside."""
     lines = [["path", "kind", "detail", "set_aside"]]
     lines += [[i.path, i.kind, i.detail, str(i.set_aside).lower()] for i in issues]
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows(lines)
-    write_text(path, stream.getvalue())
+    write_text(path, csv_text(lines))
 
 
 def write_samples(path: Path, pictures: np.ndarray) -> None:
