@@ -5,6 +5,7 @@ import errno
 import itertools
 import os
 import resource
+import shutil
 import struct
 import subprocess
 import sys
@@ -428,6 +429,34 @@ def test_a_disk_that_fills_is_said_and_the_previous_file_stays_whole(write, tmp_
     assert [p.name for p in path.parent.iterdir()] == ["result.keras"], "nothing half-written is left"
     write(path)
     assert path.stat().st_size > 4096
+
+
+def test_free_space_is_measured_while_what_was_written_is_still_there(tmp_path, monkeypatch):
+    """It was measured after half of the file had been removed: "the disk is full: 3.1 MB free"."""
+
+    def usage(place):
+        written = sum(p.stat().st_size for p in tmp_path.rglob("*") if p.is_file())
+        return shutil._ntuple_diskusage(5000, written, 5000 - written)
+
+    monkeypatch.setattr(files.shutil, "disk_usage", usage)
+    with full_disk(4096), pytest.raises(WriteError, match=r"904 bytes free"):
+        write_big_text(tmp_path / "a.txt")
+    with (
+        full_disk(4096),
+        pytest.raises(WriteError, match=r"904 bytes free"),
+        files.temporary_folder(tmp_path, tmp_path) as f,
+    ):
+        (f / "filled").write_bytes(bytes(100_000))
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_commands_with_an_option_for_the_place_name_it(tmp_path):
+    (tmp_path / "file").write_text("")
+    for write in (lambda path: files.write_json(path, {}), lambda path: files.write_text(path, ""), write_folder):
+        with pytest.raises(WriteError) as caught:
+            write(tmp_path / "file" / "a")
+        assert "--out" not in str(caught.value)
+        assert "Make its folder writable" in str(caught.value)
 
 
 def test_a_disk_that_fills_leaves_the_previous_folder_whole(tmp_path):

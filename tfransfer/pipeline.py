@@ -131,17 +131,17 @@ def predict(run: Run | str | Path, pictures: Any, *, top: int = 5, batch: int = 
 
     Args:
         run: A run or its folder.
-        pictures: A path, a folder, a PIL image, an array in [0, 255], or a list of these; for a run on texts a text or
-            a list of texts.
+        pictures: A path, a folder, a PIL image, an array in [0, 255], or a list of these; for a run on texts a text,
+            the path of a .txt file with one in each line or of a table, or a list of texts and Paths.
         top: Number of likeliest classes to return.
         batch: Images per call of the model.
 
     Returns:
-        One Prediction for a single image or text, else a list. It includes images that cannot be read, with an error.
+        One Prediction for a single image or text, else a list. It includes what cannot be read, with an error.
 
     Raises:
         DataNotFoundError: A path does not exist.
-        DataError: An array has the wrong shape or range.
+        DataError: An array has the wrong shape or range, or something is no text and no file of texts.
     """
     predictions: Prediction | list[Prediction] = _opened(run).predict(pictures, top=top, batch=batch)
     return predictions

@@ -12,6 +12,7 @@ from small_world import read_picture
 from tfransfer.data import flow, pictures
 from tfransfer.data.health import audit
 from tfransfer.data.inputs import read_inputs
+from tfransfer.data.sources.picture_files import READS_AVIF, READS_HEIF
 from tfransfer.exports.formats import write_saved_model
 from tfransfer.recipe import Augmentation
 
@@ -36,6 +37,16 @@ KINDS = {
     "grey bmp": (lambda p: p.convert("L"), "BMP", {}, 0),
     "webp": (lambda p: p, "WEBP", {}, 0),
     "alpha webp": (lambda p: with_alpha(p), "WEBP", {"lossless": True}, 0),
+    "tiff": (lambda p: p, "TIFF", {}, 0),
+    "packed tiff": (lambda p: p, "TIFF", {"compression": "tiff_lzw"}, 0),
+    "jpeg tiff": (lambda p: p, "TIFF", {"compression": "jpeg"}, 0),
+    "grey tiff": (lambda p: p.convert("L"), "TIFF", {}, 0),
+    "black-and-white tiff": (lambda p: p.convert("1"), "TIFF", {"compression": "group4"}, 0),
+    "cmyk tiff": (lambda p: p.convert("CMYK"), "TIFF", {}, 0),
+    "palette tiff": (lambda p: p.convert("P"), "TIFF", {}, 0),
+    "alpha tiff": (lambda p: with_alpha(p), "TIFF", {}, 0),
+    **({"avif": (lambda p: p, "AVIF", {}, 0)} if READS_AVIF else {}),
+    **({"heic": (lambda p: p, "HEIF", {}, 0)} if READS_HEIF else {}),
 }
 
 
@@ -99,7 +110,29 @@ def test_16_bit_colour_png_is_decoded_as_pillow_does():
     np.testing.assert_array_equal(decoded(encoded, 20), as_pillow(encoded))
 
 
-@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG"])
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        (np.uint16([[0, 256, 65535]]), [0, 1, 255]),
+        (np.float32([[0, 0.5, 1]]), [0, 127, 255]),
+        (np.float32([[0, 100, 255]]), [0, 100, 255]),
+        (np.float32([[0, np.nan, 65535]]), [0, 0, 255]),
+        (np.int32([[0, 257, 65535]]), [0, 1, 255]),
+    ],
+)
+def test_tiffs_of_16_bits_and_floats_are_scaled_to_8_bits(values, wanted, encode):
+    assert decoded(encode(values, "TIFF"), 1)[0, :, 1].tolist() == wanted
+
+
+def test_a_tiff_that_lies_on_its_side_is_turned_once(photo, encode, dataset_of):
+    picture = Image.fromarray(photo)
+    exif = picture.getexif()
+    exif[ORIENTATION] = 6
+    (example,) = dataset_of({"a.tif": encode(picture, "TIFF", exif=exif)}).examples
+    assert (example.width, example.height, example.orientation) == (60, 80, 1)
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF"])
 def test_first_frame_of_an_animation_is_taken(format, encode):
     frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "lime", "blue")]
     encoded = encode(frames[0], format, save_all=True, append_images=frames[1:], duration=50)
@@ -109,7 +142,7 @@ def test_first_frame_of_an_animation_is_taken(format, encode):
     assert_close(decoded(encoded, 16), red, 0 if format != "WEBP" else 4)
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", *["AVIF"] * READS_AVIF, *["HEIF"] * READS_HEIF])
 def test_exif_orientation_is_obeyed_as_pillow_does(format, photo, encode, dataset_of):
     files, wanted = {}, []
     for orientation in range(1, 9):
@@ -117,7 +150,8 @@ def test_exif_orientation_is_obeyed_as_pillow_does(format, photo, encode, datase
         exif = picture.getexif()
         exif[ORIENTATION] = orientation
         options = {"lossless": True} if format == "WEBP" else {}
-        encoded = files[f"{orientation}.file"] = encode(picture, format, exif=exif, **options)
+        given = exif.tobytes() if format == "HEIF" else exif
+        encoded = files[f"{orientation}.file"] = encode(picture, format, exif=given, **options)
         with Image.open(io.BytesIO(encoded)) as opened:
             upright = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
         wanted.append(pictures.resize(upright, 40).numpy())

@@ -17,6 +17,7 @@ from tfransfer.cli.report import report
 from tfransfer.cli.serve import serve
 from tfransfer.cli.sweep import sweep
 from tfransfer.cli.train import train
+from tfransfer.display.terminal import visible
 from tfransfer.errors import SettingError, TransferError
 from tfransfer.system.signals import Stopped
 
@@ -51,17 +52,15 @@ def main() -> None:
         _fail(error, 1)
     except (click.Abort, KeyboardInterrupt) as error:
         cause = error if isinstance(error, Stopped) else error.__cause__  # click turns it into an Abort
-        click.echo(
-            f"tfransfer: {cause if isinstance(cause, Stopped) else 'stopped before the end; the run is not finished.'}",
-            err=True,
-        )
+        why = str(cause) if isinstance(cause, Stopped) else "stopped before the end; the run is not finished."
+        click.echo(visible(f"tfransfer: {why}"), err=True)
         sys.exit(1)
     finally:
         sys.stdout = standard_output
 
 
 def _fail(error: Exception, code: int) -> None:
-    click.echo(f"tfransfer: error: {error}", err=True)
+    click.echo(visible(f"tfransfer: error: {error}"), err=True)
     sys.exit(code)
 
 

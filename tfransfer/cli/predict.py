@@ -1,6 +1,7 @@
 """`tfransfer predict`: predictions of a run for pictures or texts."""
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -19,18 +20,24 @@ from tfransfer.runs.run import load_run
 @TRUST
 @JSON
 def predict(run: Path, inputs: tuple[str, ...], top: int, trust: bool, as_json: bool) -> None:
-    """Predict INPUTS: image files and folders, or texts for a run on texts. Needs no training data."""
+    """Predict INPUTS: image files and folders; for a run on texts, texts, .txt files with one in each line, and tables.
+
+    Needs no training data.
+    """
+    from tfransfer.data.text_inputs import names_file  # here, because it imports TensorFlow
+
     terminal = Terminal(as_json)
     pipeline = load_pipeline()
     loaded = load_run(run, trust)
     what = loaded.modality.item
-    predictions = pipeline.predict(
-        loaded, [Path(one) if loaded.modality.has_pixels else one for one in inputs], top=top
-    )
+    given = [Path(one) if loaded.modality.has_pixels or names_file(one) else one for one in inputs]
+    predictions = pipeline.predict(loaded, given, top=top)
     show_predictions(terminal, predictions, what)
     failed = [p for p in predictions if p.error]
     if failed:
-        terminal.say(f"{len(failed)} of {len(predictions)} pictures cannot be read")
+        terminal.say(f"{len(failed)} of {len(predictions)} {what}s cannot be read:")
+        for reason, count in Counter(p.error for p in failed).most_common():
+            terminal.say(f"{count} {what}{'' if count == 1 else 's'}: {reason}")
     terminal.emit({"predictions": [prediction_dict(p, what) for p in predictions]})
     if len(failed) == len(predictions):
         sys.exit(1)

@@ -12,6 +12,7 @@ from tfransfer.data.dataset import Dataset
 from tfransfer.data.health import audit
 from tfransfer.data.index import Example, FileFacts, Issue, Row
 from tfransfer.data.modality import IMAGE, MODALITIES, Modality
+from tfransfer.data.sources.picture_files import unread_counts
 from tfransfer.display.progress import Progress, Say, quiet, silent
 from tfransfer.errors import DataError, did_you_mean
 from tfransfer.tasks.labels import Target, names_in
@@ -85,6 +86,7 @@ def index(
         decision = splits.decide(source.name, classes, examples, split_seed, splits_file, source.task)
     except DataError as error:
         if strict:
+            say_issues(issues, say)  # often what is lacking was skipped
             raise
         decision, refusal = splits.SplitDecision(tuple(sorted(examples, key=lambda e: e.path)), [], ()), str(error)
     issues += decision.issues
@@ -229,9 +231,10 @@ def _one_class(source: Source, name: str, what: str) -> str:
     subfolders = [p for p in (source.root / name).iterdir() if p.is_dir()] if (source.root / name).is_dir() else []
     hint = f" Did you mean {source.root / name}, which has {len(subfolders)} folders?" if len(subfolders) > 1 else ""
     more = f"a folder with {what}s" if (source.root / name).is_dir() else f"{what}s"
+    unread = unread_counts(issue.path for issue in source.issues if issue.kind == "format")
     return (
         f"{source.name} has only one class, {name!r}; a classifier needs two or more: add {more} of what is not "
-        f"{name!r}.{hint}"
+        f"{name!r}.{hint}{unread and f' It also has {unread}.'}"
     )
 
 

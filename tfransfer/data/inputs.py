@@ -13,6 +13,7 @@ from tfransfer.data import pictures
 from tfransfer.data.health import audit
 from tfransfer.data.index import FileFacts, Issue
 from tfransfer.data.sources.folder import list_pictures
+from tfransfer.data.sources.picture_files import READABLE
 from tfransfer.errors import DataError, DataNotFoundError
 
 
@@ -62,7 +63,7 @@ def read_inputs(given: Any, size: int) -> Iterator[Picture]:
         batch = array if array.ndim == 4 else array[np.newaxis]
         for number, one in enumerate(batch):
             yield Picture(str(number), _from_array(one, size))
-    elif isinstance(given, Sequence):
+    elif isinstance(given, Sequence) and not isinstance(given, bytes):
         for number, one in enumerate(given):
             for picture in read_inputs(one, size):
                 yield picture if isinstance(one, str | Path) else Picture(str(number), picture.pixels)
@@ -74,9 +75,9 @@ def _from_path(path: Path, size: int) -> Iterator[Picture]:
     if not path.exists():
         raise DataNotFoundError(f"{path} does not exist.")
     if path.is_dir():
-        names = list_pictures(path)
+        names = list_pictures(path, unread=True)
         if not names:
-            raise DataError(f"no pictures below {path}; expected {audit.READABLE} files.")
+            raise DataError(f"no pictures below {path}; expected {READABLE} files.")
         for name in names:
             yield _from_file(path / name, size)
     else:

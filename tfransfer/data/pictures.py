@@ -12,6 +12,13 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+try:
+    from pillow_heif import register_heif_opener  # the extra `heif`
+except ImportError:
+    pass
+else:
+    register_heif_opener()
+
 JPEG_START = b"\xff\xd8\xff"
 
 
@@ -116,7 +123,7 @@ def turn_upright(pixels: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 def as_rgb(picture: Image.Image) -> np.ndarray:
     """The pixels of a Pillow picture's first frame, in any colour mode.
 
-    Transparency is dropped, 16-bit grey is scaled to 8 bits. EXIF orientation is not applied.
+    Transparency is dropped, 16-bit grey is scaled to 8 bits, as are floats in [0, 1]. EXIF orientation is not applied.
 
     Returns:
         uint8, shape (height, width, 3), RGB.
@@ -125,14 +132,15 @@ def as_rgb(picture: Image.Image) -> np.ndarray:
         grey = (np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8)
         return np.stack([grey] * 3, axis=-1)
     if picture.mode in ("I", "F"):
-        values = np.asarray(picture, dtype=np.float64)
-        scale = 257.0 if values.max(initial=0) > 255 else 1.0
+        values = np.nan_to_num(np.asarray(picture, dtype=np.float64))
+        highest = values.max(initial=0)
+        scale = 257.0 if highest > 255 else 1 / 255 if picture.mode == "F" and highest <= 1 else 1.0
         return np.stack([np.clip(values / scale, 0, 255).astype(np.uint8)] * 3, axis=-1)
     return np.asarray(picture.convert("RGB"))
 
 
 def as_png(encoded: bytes) -> bytes:
-    """Read any picture that Pillow supports (GIF, WebP, BMP, ...) and write it as PNG, for `decode`."""
+    """Read any picture that Pillow supports (GIF, WebP, TIFF, ...) and write it as PNG, for `decode`."""
     with Image.open(io.BytesIO(encoded)) as picture:
         pixels = as_rgb(picture)
     stream = io.BytesIO()

@@ -7,7 +7,6 @@ that share content with a group, stay together.
 
 import csv
 import hashlib
-import io
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -20,6 +19,7 @@ from tfransfer.data.dataset import Dataset
 from tfransfer.data.index import SPLITS, Example, Issue
 from tfransfer.errors import DataError, DataNotFoundError
 from tfransfer.system.files import write_text
+from tfransfer.system.spreadsheet import csv_text, unescaped
 from tfransfer.tasks.task import SINGLE_LABEL, find_task
 
 TEST_SHARE = 0.1
@@ -325,11 +325,8 @@ def _require_every_split(root: Path | str, classes: Sequence[str], examples: Ite
 
 def write_splits(path: Path, dataset: Dataset) -> None:
     """Record each example's split in a CSV file with the columns path, label, split."""
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows((e.path, dataset.label_text(e), e.split) for e in dataset.examples)
-    write_text(path, stream.getvalue())
+    rows = ((e.path, dataset.label_text(e), e.split) for e in dataset.examples)
+    write_text(path, csv_text([COLUMNS, *rows]))
 
 
 def read_splits(path: Path) -> dict[str, tuple[str, str]]:
@@ -356,11 +353,10 @@ def read_splits(path: Path) -> dict[str, tuple[str, str]]:
             raise DataError(f"splits file {path}, line {number}: {expected}; this line has fewer.")
         if row["split"] not in SPLITS:
             raise DataError(f"splits file {path}, line {number}: {row['split']!r} is not one of {', '.join(SPLITS)}.")
-        found = (unicodedata.normalize("NFC", row["label"]), row["split"])
-        if listed.setdefault(row["path"], found) != found:
-            raise DataError(
-                f"splits file {path}, line {number}: {row['path']!r} is listed twice with different values."
-            )
+        found = (unicodedata.normalize("NFC", unescaped(row["label"])), row["split"])
+        name = unescaped(row["path"])
+        if listed.setdefault(name, found) != found:
+            raise DataError(f"splits file {path}, line {number}: {name!r} is listed twice with different values.")
     return listed
 
 

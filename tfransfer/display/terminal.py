@@ -1,6 +1,7 @@
 """Terminal output: progress bars and tables on a terminal, plain lines elsewhere."""
 
 import json as json_format
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,17 @@ from tfransfer.display.progress import Advance
 _ENDLESS = 10_000
 # Metrics in the order they are shown; others follow.
 _SHOWN = ("loss", "top1", "val_loss", "val_top1")
+# C0 but newline and tab, DEL, C1 and what changes the direction of writing.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    """A text with backslash escapes in place of control characters, other than newlines and tabs.
+
+    Names of files and classes come from whoever made the data: printed as they are, they could move the cursor,
+    recolour or reverse what follows, or set the window's title.
+    """
+    return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
 
 
 class Terminal:
@@ -37,13 +49,14 @@ class Terminal:
 
     def say(self, line: str) -> None:
         """Print one line for the user."""
-        self.console.print(line, markup=False)
+        self.console.print(visible(line), markup=False)
         self.console.file.flush()  # so that a watched log file shows each line at once
 
     def emit(self, value: dict[str, Any]) -> None:
         """Write the result as one JSON object to standard output, if that was requested."""
         if self._result is not None:
-            self._result.write(json_format.dumps(value, ensure_ascii=False, default=str) + "\n")
+            text = json_format.dumps(value, ensure_ascii=False, default=str)
+            self._result.write(_CONTROL.sub(lambda found: f"\\u{ord(found.group()):04x}", text) + "\n")
             self._result.flush()
 
     @contextmanager
@@ -57,7 +70,7 @@ class Terminal:
             TimeRemainingColumn(compact=True),
         ]
         with Progress(*columns, console=self.console, disable=not self.console.is_terminal, transient=True) as bar:
-            task = bar.add_task(what, total=total, rate="", values="")
+            task = bar.add_task(visible(what), total=total, rate="", values="")
 
             def advance(count: int, **values: float) -> None:
                 nonlocal done, shown
@@ -73,12 +86,14 @@ class Terminal:
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], left: int = 1) -> None:
         """Print a table; all columns but the first `left` are numbers, aligned right."""
-        table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        table = Table(title=visible(title), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for number, name in enumerate(columns):
             is_text = number < left
-            table.add_column(name, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
+            table.add_column(
+                Text(visible(name)), justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold"
+            )
         for row in rows:
-            table.add_row(*(Text(number_text(value)) for value in row))  # a class may be called "[red]"
+            table.add_row(*(Text(visible(number_text(value))) for value in row))  # a class may be called "[red]"
         self.console.print(table, markup=False)
 
 

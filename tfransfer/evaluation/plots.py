@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from tfransfer.errors import SettingError
-from tfransfer.system.files import whole
+from tfransfer.system.files import REMEDY, whole
 from tfransfer.tasks.intervals import wilson
 from tfransfer.tasks.reliability import Bin
 from tfransfer.tasks.task import metric_name
@@ -48,15 +48,20 @@ def require_plot_file(path: Path) -> None:
         raise SettingError(f"a plot is a .png, .svg or .pdf file, not {path.name!r}.")
 
 
-def write_plot(plot: Figure, path: Path) -> None:
+def write_plot(plot: Figure, path: Path, remedy: str = REMEDY) -> None:
     """Write a plot atomically, in the format of the file's name.
+
+    Args:
+        plot: The plot.
+        path: Its file.
+        remedy: What the user should do where it is not writable.
 
     Raises:
         SettingError: Plots cannot be written in this format.
         WriteError: The file cannot be written.
     """
     require_plot_file(path)
-    with whole(path) as temporary:
+    with whole(path, remedy) as temporary:
         plot.savefig(temporary, format=path.suffix.lower().removeprefix("."), dpi=110)
 
 

@@ -1,7 +1,5 @@
 """The data doctor: find errors and oddities in data before training on it."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +25,7 @@ from tfransfer.recipe import Recipe
 from tfransfer.runs.suspects import Suspects, condensed, judge, text_features
 from tfransfer.system.files import telling_write_failures, write_text
 from tfransfer.system.keywords import known_keywords
+from tfransfer.system.spreadsheet import csv_text
 from tfransfer.tasks.task import find_task
 from tfransfer.training import planning
 from tfransfer.training.opening import suited
@@ -129,18 +128,16 @@ class Diagnosis:
             WriteError: The file cannot be written, or is not a table of issues.
         """
         require_replaceable(Path(file), ISSUE_COLUMNS)
-        stream = io.StringIO()
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(ISSUE_COLUMNS)
+        rows: list[Sequence[Any]] = [ISSUE_COLUMNS]
         for number, finding in enumerate(self.findings, start=1):
             for path in finding.paths or ("",):
                 skipped = str(finding.set_aside).lower()
-                writer.writerow([path, finding.kind, finding.severity, number, finding.detail, skipped])
+                rows.append([path, finding.kind, finding.severity, number, finding.detail, skipped])
         for number, suspect in enumerate(self.suspects, start=len(self.findings) + 1):
             detail = f"labelled {suspect.given} ({suspect.given_probability:.3f}), looks like {suspect.likely} "
             detail += f"({suspect.likely_probability:.3f})"
-            writer.writerow([suspect.path, "suspect-label", "suspect", number, detail, "false"])
-        write_text(Path(file), stream.getvalue())
+            rows.append([suspect.path, "suspect-label", "suspect", number, detail, "false"])
+        write_text(Path(file), csv_text(rows))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""

@@ -141,9 +141,8 @@ class Job:
         require_same_data(earlier, self._dataset(place))
         if not self.devices.chief:  # the other workers have no copy of the model, and need none
             return Run(earlier.folder, earlier.manifest)
-        with run_folder.alone_in(earlier.folder):
+        with run_folder.alone_until_placed(earlier.folder, place):
             (earlier.folder / run_folder.STATE).unlink(missing_ok=True)
-        run_folder.put_in_place(earlier.folder, place)
         return load_run(place)
 
     def _train(self, place: Path, earlier: Earlier | None, stopping: Stopping) -> tuple[Run, HeldOut | None]:

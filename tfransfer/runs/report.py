@@ -23,6 +23,7 @@ from tfransfer.runs import run_folder, scoring
 from tfransfer.runs.record import Record
 from tfransfer.system.allocator import keep_freed_memory
 from tfransfer.system.files import write_text
+from tfransfer.system.spreadsheet import unescaped
 from tfransfer.tasks.prediction import Mistake
 from tfransfer.tasks.task import find_task
 
@@ -159,6 +160,7 @@ def _recorded_issues(run: Record) -> list[dict[str, str]]:
     """The issues recorded when the data was read."""
     try:
         with (run.folder / run_folder.DATA_ISSUES).open(encoding="utf-8", newline="") as stream:
-            return list(csv.DictReader(stream))
+            rows = csv.DictReader(stream)
+            return [{key: unescaped(cell or "") for key, cell in row.items() if key is not None} for row in rows]
     except (OSError, UnicodeDecodeError, csv.Error):
         return []

@@ -1,10 +1,9 @@
 """A run's folder: its location, its file names, and safe writing and replacing."""
 
-import csv
 import errno
 import hashlib
-import io
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,8 +14,20 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from tfransfer.data.index import Issue
-from tfransfer.errors import RunExistsError
-from tfransfer.system.files import is_half, remove_halves, telling_write_failures, whole, write_text
+from tfransfer.errors import RunExistsError, WriteError
+from tfransfer.system.files import (
+    OUT_REMEDY,
+    REMEDY,
+    is_half,
+    remove_halves,
+    replace_folder,
+    replaced_name,
+    restore,
+    telling_write_failures,
+    whole,
+    write_text,
+)
+from tfransfer.system.spreadsheet import csv_text
 
 MANIFEST, METRICS, HISTORY, RECIPE = "manifest.json", "metrics.json", "history.csv", "recipe.toml"
 SPLITS, LABELS, MODEL, SAMPLES = "splits.csv", "labels.txt", "model.keras", "samples.npz"
@@ -27,7 +38,12 @@ DATA_ISSUES, PREDICTIONS, EXPORTS = "data_issues.csv", "predictions.csv", "expor
 REPORT, ANSWERS = "report.html", "answers.npz"
 # The checkpoint that an unfinished run resumes from; see `training.checkpoint`.
 STATE = "state.npz"
-_LOCK = ".lock"
+_LOCK, _PROBE = ".lock", ".tfransfer-"
+# How often to try where another process keeps removing the folder.
+_TRIES = 20
+_ELSEWHERE = "wait, or choose another folder with --out."
+# Windows cannot move a folder that has an open file in it, such as the lock.
+_MOVES_LOCKED = os.name != "nt"
 # Errors of file systems without locks, where two processes in one folder go unnoticed.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
@@ -39,12 +55,14 @@ def require_free(folder: Path, overwrite: bool) -> None:
         RunExistsError: The folder exists without `overwrite`, or holds files but no run.
         WriteError: The folder cannot be created or written to.
     """
-    with telling_write_failures(folder):
+    with telling_write_failures(folder, OUT_REMEDY):
         _require_replaceable(folder, overwrite)
-        existing = next(p for p in (folder, *folder.parents) if p.exists())
-        probe = existing / f".tfransfer-{hashlib.sha1(str(folder).encode()).hexdigest()[:8]}"
-        probe.write_bytes(b"")
-        probe.unlink()
+        name = f"{_PROBE}{hashlib.sha1(str(folder).encode()).hexdigest()[:8]}"
+        for existing in (folder, *folder.parents):
+            with suppress(FileNotFoundError):
+                (existing / name).write_bytes(b"")
+                (existing / name).unlink(missing_ok=True)  # another process may have tried at the same time
+                return
 
 
 def _require_replaceable(folder: Path, overwrite: bool) -> None:
@@ -82,7 +100,18 @@ def is_unfinished(folder: Path) -> bool:
 def _is_hardly_begun(folder: Path) -> bool:
     """Whether a folder holds at most what a run writes before its manifest: the process was killed early."""
     early = {SPLITS, DATA_ISSUES, LABELS, RECIPE, _LOCK}
-    return all(path.name in early or is_half(path) for path in folder.iterdir())
+    try:
+        return all(p.name in early or p.name.startswith(_PROBE) or is_half(p) for p in folder.iterdir())
+    except FileNotFoundError:  # another process has just removed it
+        return True
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether a folder holds nothing but a lock, or is gone."""
+    try:
+        return all(path.name == _LOCK for path in folder.iterdir())
+    except FileNotFoundError:
+        return True
 
 
 def place_for(name: str, out: str | Path | None, parent: Path = RUNS_FOLDER) -> Path:
@@ -118,43 +147,65 @@ def growing_folder(place: Path, overwrite: bool, data_root: Path, earlier: Path 
         require_free(place, overwrite)
     if place.resolve() in (data_root.resolve(), *data_root.resolve().parents):
         raise RunExistsError(f"the images are in {place}: choose another folder with --out, so that none is replaced.")
-    for folder in (place, aside_of(place)):
-        _require_unlocked(folder)
     folder = earlier or _fresh(place)
-    try:
-        with alone_in(folder):
+    _require_unlocked(place if folder != place else aside_of(place))
+    with alone_until_placed(folder, place, create=earlier is None):
+        if earlier is None:
+            _begin_anew(folder, place)
+        try:
             yield folder
-    except BaseException as error:
-        has_manifest = (folder / MANIFEST).exists()
-        failed = isinstance(error, Exception) and not (folder / STATE).exists() and folder != place
-        if not has_manifest or failed:
-            shutil.rmtree(folder)  # there is nothing to resume from
-        raise
-    put_in_place(folder, place)
+        except BaseException as error:
+            has_manifest = (folder / MANIFEST).exists()
+            failed = isinstance(error, Exception) and not (folder / STATE).exists() and folder != place
+            if not has_manifest or failed:
+                _empty(folder)  # there is nothing to resume from
+            raise
 
 
 def _fresh(place: Path) -> Path:
-    with telling_write_failures(place):
-        shutil.rmtree(aside_of(place), ignore_errors=True)
-        if place.exists() and _is_hardly_begun(place):
-            shutil.rmtree(place)
-        folder = aside_of(place) if place.exists() else place
-        folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    """The folder that a new run grows in: its place, or one beside it if a run is there."""
+    if replaced_name(place.absolute()).exists():  # a process was killed as it put another run into this place
+        with alone_in(aside_of(place), create=True, remedy=_ELSEWHERE):
+            restore(place.absolute())
+    return aside_of(place) if place.exists() and not _is_hardly_begun(place) else place
+
+
+def _begin_anew(folder: Path, place: Path) -> None:
+    """Empty a locked folder of what is left of an earlier start, and remove one that lies aside in vain."""
+    if folder == place and not _is_hardly_begun(folder):
+        raise RunExistsError(f"another process has just written to {folder}: choose another folder with --out.")
+    with telling_write_failures(place, OUT_REMEDY):
+        _empty(folder)
+        if folder == place and aside_of(place).exists():
+            with alone_in(aside_of(place), remedy=_ELSEWHERE):
+                _empty(aside_of(place))
+
+
+def _empty(folder: Path) -> None:
+    """Remove all of a folder but its lock, without which another process could come into it."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != _LOCK:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path, create: bool = False, remedy: str = "wait until it is done.") -> Iterator[None]:
     """Lock a run's folder against other processes, and remove partial files of a killed one.
 
-    The operating system releases the lock however this process ends.
+    The operating system releases the lock however this process ends. A folder that is empty at the end is removed.
+
+    Args:
+        folder: The folder.
+        create: Whether to make it.
+        remedy: What the user should do if another process writes to it.
 
     Raises:
         RunExistsError: Another process writes to the folder.
         WriteError: The folder is not writable.
     """
-    lock = FileLock(folder / _LOCK)
-    _acquire(lock, folder)
+    lock = _acquired(folder, create, remedy)
     try:
         remove_halves(folder)
         yield
@@ -162,24 +213,57 @@ def alone_in(folder: Path) -> Iterator[None]:
         with suppress(PermissionError):  # Windows cannot delete an open file; there, releasing the lock deletes it
             (folder / _LOCK).unlink(missing_ok=True)
         lock.release()
+        with suppress(OSError):
+            folder.rmdir()
+
+
+@contextmanager
+def alone_until_placed(folder: Path, place: Path, create: bool = False) -> Iterator[None]:
+    """Lock a run's folder, and move it to its final place at the end, while it is still locked.
+
+    Args:
+        folder: The folder.
+        place: The run's final place; a run that is there is deleted once the new one has its place.
+        create: Whether to make the folder.
+
+    Raises:
+        RunExistsError: Another process writes to the folder.
+        WriteError: The folder is not writable.
+    """
+    with alone_in(folder, create, _ELSEWHERE):
+        yield
+        if _MOVES_LOCKED:
+            put_in_place(folder, place)
+    if not _MOVES_LOCKED:
+        put_in_place(folder, place)
 
 
 def _require_unlocked(folder: Path) -> None:
     if (folder / _LOCK).is_file():
+        with suppress(FileNotFoundError):  # the other process has just finished
+            _acquired(folder, False, _ELSEWHERE).release()
+
+
+def _acquired(folder: Path, create: bool, remedy: str) -> FileLock:
+    """The lock of a folder, made where that is wanted however often another process removes it."""
+    for attempt in range(_TRIES if create else 1):
         lock = FileLock(folder / _LOCK)
-        _acquire(lock, folder)
-        lock.release()
-
-
-def _acquire(lock: FileLock, folder: Path) -> None:
-    try:
-        with telling_write_failures(folder):
-            lock.acquire(timeout=0)
-    except Timeout as error:
-        raise RunExistsError(f"another process is writing to {folder}: wait, or choose another --out.") from error
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
+        try:
+            with telling_write_failures(folder, OUT_REMEDY if create else REMEDY):
+                if create:
+                    folder.mkdir(parents=True, exist_ok=True)
+                lock.acquire(timeout=0)
+            return lock
+        except Timeout as error:
+            raise RunExistsError(f"another process is writing to {folder}: {remedy}") from error
+        except (FileNotFoundError, WriteError):
+            if attempt == _TRIES - 1 or not create or folder.exists():
+                raise
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            return lock
+    raise RunExistsError(f"another process keeps removing {folder}: {remedy}")
 
 
 def put_in_place(folder: Path, place: Path) -> None:
@@ -187,38 +271,24 @@ def put_in_place(folder: Path, place: Path) -> None:
     folder, place = folder.absolute(), place.absolute()
     if folder == place:
         return
-    older = place.with_name(f".{place.name}.replaced")
-    with telling_write_failures(place):
-        if place.exists():
-            shutil.rmtree(older, ignore_errors=True)
-            place.rename(older)
-        try:
-            folder.rename(place)
-        except BaseException:
-            if older.exists():
-                older.rename(place)
-            raise
-        shutil.rmtree(older, ignore_errors=True)
+    with telling_write_failures(place, OUT_REMEDY):
+        replace_folder(folder, place)
+        with suppress(PermissionError):
+            (place / _LOCK).unlink(missing_ok=True)
 
 
 def write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write rows as a CSV file; missing values are empty."""
-    stream = io.StringIO()
-    if rows:
-        columns = list(dict.fromkeys(key for row in rows for key in row))
-        writer = csv.DictWriter(stream, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    write_text(path, stream.getvalue())
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [columns, *([row.get(column, "") for column in columns] for row in rows)]
+    write_text(path, csv_text(lines if rows else []))
 
 
 def write_issues(path: Path, issues: Sequence[Issue]) -> None:
     """Write the issues found in the data: a CSV file with the columns path, kind, detail, set_aside."""
     lines = [["path", "kind", "detail", "set_aside"]]
     lines += [[i.path, i.kind, i.detail, str(i.set_aside).lower()] for i in issues]
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows(lines)
-    write_text(path, stream.getvalue())
+    write_text(path, csv_text(lines))
 
 
 def write_samples(path: Path, pictures: np.ndarray) -> None:

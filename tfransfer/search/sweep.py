@@ -126,8 +126,8 @@ def sweep(
     names = [name or common.base for name in names]
     files = {name or common.base: file for name, file in files.items()}
     combinations = _combinations(dataset, common, {name: files.get(name) for name in names}, unfreeze, rates, say)
-    place.mkdir(parents=True, exist_ok=True)
-    with run_folder.alone_in(place):
+    with run_folder.alone_in(place, create=True, remedy="wait, or choose another folder with --out."):
+        _require_place(place, resume)  # another sweep may have come first
         _require_same_settings(place, common)
         write_recipe(place / COMMON, common, command or "made in Python with tfransfer.sweep")
         trial = partial(Trial, data=dataset, devices=Devices(), progress=progress, say=say, resume=resume)
@@ -153,7 +153,7 @@ def _files(weights: str | dict[str, str] | None, names: Sequence[str | None]) ->
 
 def _require_place(place: Path, resume: bool) -> None:
     """Check that a new sweep has a new folder, before any work is done."""
-    if not resume and place.exists() and (not place.is_dir() or any(place.iterdir())):
+    if not resume and place.exists() and not (place.is_dir() and run_folder.is_empty(place)):
         hint = "Pass --resume to resume it, or c" if (place / COMMON).is_file() else "C"
         raise RunExistsError(f"{place} exists already. {hint}hoose another folder with --out.")
 

@@ -50,12 +50,13 @@ _OUT_OF_SPACE_WORDS = (
 )
 
 
-_WRITING = ".writing-"
+_WRITING, _REPLACED = ".writing-", ".replaced"
+REMEDY = "Make its folder writable."
 OUT_REMEDY = "Give a writable folder with --out."
 
 
 @contextmanager
-def telling_write_failures(path: Path, remedy: str = OUT_REMEDY) -> Iterator[None]:
+def telling_write_failures(path: Path, remedy: str = REMEDY) -> Iterator[None]:
     """Turn a failed write into a WriteError that names the file and what to do.
 
     Args:
@@ -89,10 +90,11 @@ def _disk_full(path: Path) -> str:
 
 
 @contextmanager
-def whole(path: Path, remedy: str = OUT_REMEDY) -> Iterator[Path]:
+def whole(path: Path, remedy: str = REMEDY) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` at the end, or remove it if the block fails.
 
-    Works for a file or a folder: whatever the block makes at the temporary path. An existing target is replaced.
+    Works for a file or a folder: whatever the block makes at the temporary path. An existing target is replaced; where
+    the process is killed between the two renames of a folder, `remove_halves` brings the old one back.
 
     Args:
         path: Where the finished file or folder goes.
@@ -104,15 +106,37 @@ def whole(path: Path, remedy: str = OUT_REMEDY) -> Iterator[Path]:
     Raises:
         WriteError: The disk is full or the folder is not writable.
     """
+    with temporary_folder(path.parent, path, remedy) as scratch:
+        temporary = scratch / path.name
+        yield temporary
+        if temporary.is_dir():
+            replace_folder(temporary, path)
+        else:
+            with temporary.open("rb+") as stream:
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+
+
+@contextmanager
+def temporary_folder(place: Path, path: Path, remedy: str = REMEDY) -> Iterator[Path]:
+    """Yield a temporary folder, and remove it at the end.
+
+    Args:
+        place: Where to make it.
+        path: What is being written, for messages.
+        remedy: As for `whole`.
+
+    Raises:
+        WriteError: As in `whole`; the free space that it names is measured before the folder is removed.
+    """
     with telling_write_failures(path, remedy):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=_WRITING, dir=path.parent))
-        try:
-            temporary = scratch / path.name
-            yield temporary
-            _put(temporary, path, scratch)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+        place.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=_WRITING, dir=place))
+    try:
+        with telling_write_failures(path, remedy):
+            yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def is_half(path: Path) -> bool:
@@ -121,26 +145,55 @@ def is_half(path: Path) -> bool:
 
 
 def remove_halves(folder: Path) -> None:
-    """Remove the temporary folders of `whole` that a killed process left in a folder."""
+    """Remove what a killed process left of `whole` in a folder, and bring back what it was about to replace."""
     for scratch in folder.glob(f"{_WRITING}*"):
         shutil.rmtree(scratch, ignore_errors=True)
+    for older in folder.glob(f".*{_REPLACED}"):
+        restore(folder / older.name.removesuffix(_REPLACED)[1:])
 
 
-def _put(temporary: Path, path: Path, scratch: Path) -> None:
-    if temporary.is_dir():
-        replaced = scratch / "replaced"
-        if path.exists():
-            path.rename(replaced)
-        try:
-            temporary.rename(path)
-        except BaseException:  # also a signal
-            if replaced.exists():
-                replaced.rename(path)
-            raise
+def replace_folder(new: Path, path: Path) -> None:
+    """Move a finished folder to its place; what is there is deleted only after that.
+
+    There is no instant at which neither is on the disk: between the two renames, which cannot be one on every system,
+    the old one has a name from which `restore` brings it back.
+
+    Args:
+        new: The folder, on the same disk.
+        path: Its place.
+    """
+    restore(path)
+    older = replaced_name(path)
+    if path.exists():
+        path.rename(older)
+    try:
+        new.rename(path)
+    except BaseException:  # also a signal
+        if older.exists():
+            older.rename(path)
+        raise
+    _remove(older)
+
+
+def replaced_name(path: Path) -> Path:
+    """Where `replace_folder` keeps what it replaces until the new folder is in place."""
+    return path.with_name(f".{path.name}{_REPLACED}")
+
+
+def restore(path: Path) -> None:
+    """Bring back the folder that a process moved away before it was killed; delete it if the new one is in place."""
+    older = replaced_name(path)
+    if path.exists():
+        _remove(older)
+    elif older.exists():
+        older.rename(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
     else:
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(path)
+        path.unlink(missing_ok=True)
 
 
 def file_hash(path: Path) -> str:
@@ -149,7 +202,7 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-def write_text(path: Path, text: str, remedy: str = OUT_REMEDY) -> None:
+def write_text(path: Path, text: str, remedy: str = REMEDY) -> None:
     """Write a UTF-8 text file whole or not at all; `remedy` as for `telling_write_failures`."""
     with whole(path, remedy) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
@@ -168,7 +221,7 @@ def read_json(path: Path) -> Any:
         raise ValueError("it is nested too deep") from error
 
 
-def write_json(path: Path, value: Any, remedy: str = OUT_REMEDY) -> None:
+def write_json(path: Path, value: Any, remedy: str = REMEDY) -> None:
     """Write a JSON file (two spaces, UTF-8) whole or not at all; `remedy` as for `telling_write_failures`."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=_plain) + "\n", remedy)
 

@@ -1,6 +1,7 @@
 """What is found in a folder: classes, pictures, groups; and what is passed over, named or refused."""
 
 import os
+import socket
 
 import pytest
 from PIL import Image
@@ -40,7 +41,7 @@ def test_what_is_known_of_a_picture_is_what_its_file_says(tmp_path, photo, encod
     assert (example.width, example.height, example.orientation, example.reader) == (80, 60, 6, "tensorflow")
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".JPG", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".WebP"])
+@pytest.mark.parametrize("suffix", [".jpg", ".JPG", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".WebP", ".tif", ".TIFF"])
 def test_each_format_is_found_by_its_suffix_in_any_case(suffix, solid_folder):
     assert len(load_data(solid_folder("data", {"a": 3, "b": 3}, suffix=suffix)).examples) == 6
 
@@ -112,10 +113,33 @@ def test_class_folder_without_pictures_is_said(animals):
 
 
 def test_pictures_in_formats_that_are_not_read_are_named(animals):
-    (animals / "cat" / "phone.HEIC").write_bytes(b"anything")
+    (animals / "cat" / "scan.JXL").write_bytes(b"anything")
     (issue,) = load_data(animals).issues
-    assert (issue.path, issue.kind) == ("cat/phone.HEIC", "format")
+    assert (issue.path, issue.kind) == ("cat/scan.JXL", "format")
     assert "convert" in issue.detail
+
+
+def test_a_class_in_a_format_that_is_not_read_is_named_with_what_to_do(animals):
+    for path in (animals / "dog").iterdir():
+        path.rename(path.with_suffix(".jxl"))
+    said = []
+    with pytest.raises(DataError, match=r"only one class, 'cat'.* also has 6 \.jxl files: \.jxl is not read here; "):
+        load_data(animals, say=said.append)
+    assert any(line.startswith("skipped: 6 files (format): dog/000.jxl") for line in said)
+    dataset = load_data(animals, strict=False)
+    assert any("'dog' has no" in note and "it has 6 .jxl files" in note for note in dataset.notes)
+    for path in (animals / "cat").iterdir():
+        path.rename(path.with_suffix(".psd"))
+    with pytest.raises(DataError, match=r"found 2 folders and 6 \.jxl files: .*; 6 \.psd files: "):
+        load_data(animals)
+
+
+def test_data_to_be_scored_names_what_is_not_read(animals):
+    (animals / "cat" / "scan.jxl").write_bytes(b"anything")
+    said = []
+    (issue,) = load_labelled(animals, ("cat", "dog"), say=said.append).issues
+    assert (issue.path, issue.kind) == ("cat/scan.jxl", "format")
+    assert any("cat/scan.jxl" in line for line in said)
 
 
 def test_a_symlink_loop_is_walked_once(animals):
@@ -141,6 +165,21 @@ def test_links_that_point_at_themselves_or_at_nothing_do_no_harm(animals):
         ("cat/self.png", "unreadable"),
         ("cat/gone.png", "unreadable"),
     }
+    assert len(dataset.examples) == len(kept)
+
+
+def test_pipes_and_sockets_that_are_called_like_pictures_are_named(animals):
+    kept = found(animals)
+    os.mkfifo(animals / "cat" / "pipe.png")
+    os.mkfifo(animals / "cat" / "notes")
+    with socket.socket(socket.AF_UNIX) as opened:
+        opened.bind(str(animals / "dog" / "socket.jpg"))
+        dataset = load_data(animals)
+    assert {(i.path, i.kind) for i in dataset.issues} == {
+        ("cat/pipe.png", "unreadable"),
+        ("dog/socket.jpg", "unreadable"),
+    }
+    assert all("not a regular file" in i.detail for i in dataset.issues)
     assert len(dataset.examples) == len(kept)
 
 

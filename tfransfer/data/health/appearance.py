@@ -28,6 +28,9 @@ _SUFFIXES = {
     "GIF": {".gif"},
     "BMP": {".bmp"},
     "WEBP": {".webp"},
+    "TIFF": {".tif", ".tiff"},
+    "AVIF": {".avif", ".avifs"},
+    "HEIF": {".heic", ".heics", ".heif", ".heifs", ".hif", ".avif"},
 }
 _PLAIN_MODES = ("RGB", "L", "P", "RGBA", "RGBX")
 # Standard deviation of a thumbnail's pixels in [0, 255]. The flattest of 3,670 photos of flowers has 17.

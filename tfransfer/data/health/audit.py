@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import stat
+import struct
 import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from tfransfer.data import pictures
 from tfransfer.data.health.remembered import RememberedFacts
 from tfransfer.data.index import FileFacts, Issue
+from tfransfer.data.sources.picture_files import OTHER_SUFFIXES, READABLE, format_of, is_unread, why_unread
 from tfransfer.display.progress import Progress, quiet
 from tfransfer.system.files import size_text
 
@@ -26,10 +28,9 @@ MAX_PIXELS = 100_000_000
 MAX_BYTES = 4 * MAX_PIXELS
 _EXIF_ORIENTATION = 0x0112
 _TENSORFLOW_READS = ("JPEG", "MPO", "PNG")
-_PILLOW_READS = ("GIF", "BMP", "WEBP")
+_PILLOW_READS = ("GIF", "BMP", "WEBP", "TIFF", "AVIF", "HEIF")
 # Files per task of a thread: each waiting task takes a kilobyte of memory.
 _PIECE = 16
-READABLE = "JPEG, PNG, GIF, BMP, WebP"
 
 
 def examine(root: Path, path: str, max_pixels: int = MAX_PIXELS) -> FileFacts | Issue:
@@ -68,7 +69,7 @@ def examine_bytes(encoded: bytes, path: str, max_pixels: int = MAX_PIXELS) -> Fi
             kind, (width, height) = picture.format or "?", picture.size
             orientation = _orientation(picture) if width * height <= max_pixels else 1
     except UnidentifiedImageError:
-        return Issue(path, "no picture", f"not a picture in a format read here ({READABLE})")
+        return _unidentified(encoded, path)
     except Image.DecompressionBombError:
         limit = min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))
         return Issue(path, "too large", f"more than the limit of {limit:,} pixels")
@@ -78,10 +79,25 @@ def examine_bytes(encoded: bytes, path: str, max_pixels: int = MAX_PIXELS) -> Fi
         return Issue(path, "too large", f"{width} x {height} pixels, the limit is {max_pixels:,}")
     if kind not in _TENSORFLOW_READS + _PILLOW_READS:
         return Issue(path, "format", f"{kind} is not read here; convert it to one of {READABLE}")
-    reader, problem = _decoding(encoded, kind)
+    if kind == "TIFF" and is_unread(path):  # of a raw file Pillow reads the thumbnail only
+        return _unidentified(b"", path)
+    reader, problem, size = _decoding(encoded, kind)
     if reader is None:
         return Issue(path, "truncated" if "truncated" in problem.lower() else "damaged", problem)
+    width, height = size or (width, height)
+    if kind == "TIFF":
+        orientation = 1  # Pillow turns these upright as it reads them
     return FileFacts(hashlib.blake2b(encoded, digest_size=16).hexdigest(), orientation, reader, width, height)
+
+
+def _unidentified(encoded: bytes, path: str) -> Issue:
+    """The issue of a file that is not read, by its content or else its name."""
+    suffix = format_of(encoded[:64]) or os.path.splitext(path)[1].lower()
+    if suffix == ".tif":
+        return Issue(path, "format", "a TIFF of a kind that is not read here: save it as 8-bit RGB")
+    if suffix in OTHER_SUFFIXES:
+        return Issue(path, "format", why_unread(suffix))
+    return Issue(path, "no picture", f"not a picture in a format read here ({READABLE})")
 
 
 def _orientation(picture: Image.Image) -> int:
@@ -93,19 +109,20 @@ def _orientation(picture: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _decoding(encoded: bytes, kind: str) -> tuple[Literal["tensorflow", "pillow"] | None, str]:
-    """The decoder that reads the whole file, or the last one's error."""
+def _decoding(encoded: bytes, kind: str) -> tuple[Literal["tensorflow", "pillow"] | None, str, tuple[int, int] | None]:
+    """The decoder that reads the whole file, or the last one's error; and the size where decoding tells it."""
     if kind in _TENSORFLOW_READS:
         try:
             pictures.decode_small(encoded)
-            return "tensorflow", ""
+            return "tensorflow", "", None
         except tf.errors.InvalidArgumentError:
             pass  # Pillow may still read it, and has shorter messages
     try:
-        pictures.as_png(encoded)
-        return "pillow", ""
+        png = pictures.as_png(encoded)
+        # Some headers give the size before or after turning, depending on Pillow's version.
+        return "pillow", "", struct.unpack(">II", png[16:24])
     except Exception as error:  # noqa: BLE001  Pillow's decoders raise many kinds on damaged data
-        return None, f"cannot be decoded to its end: {error}"
+        return None, f"cannot be decoded to its end: {error}", None
 
 
 def examine_all(

@@ -16,11 +16,12 @@ import PIL
 import tensorflow as tf
 
 from tfransfer.data.index import FileFacts, Issue
+from tfransfer.data.sources.picture_files import READABLE
 from tfransfer.errors import WriteError
 from tfransfer.system.cache_home import cache_home
 from tfransfer.system.files import read_json, write_text
 
-_FORMAT = 2
+_FORMAT = 3
 _FACTS, _ISSUE = "facts", "issue"
 _SETTLED_SECONDS = 2.0
 Stamp = tuple[int, int, int]
@@ -36,7 +37,7 @@ class RememberedFacts:
 
     def __init__(self, root: Path, max_pixels: int) -> None:
         self.root, self._start = root, time.time()
-        self._conditions = [_FORMAT, max_pixels, tf.__version__, PIL.__version__]
+        self._conditions = [_FORMAT, max_pixels, tf.__version__, PIL.__version__, READABLE]
         name = hashlib.blake2b(os.fsencode(root.resolve()), digest_size=12).hexdigest()
         self.file = cache_home() / "index" / f"{name}.json"
         self._known: dict[str, list[Any]] = self._load()

@@ -12,7 +12,15 @@ from tfransfer.data.health import audit
 from tfransfer.data.index import Issue, Row
 from tfransfer.data.indexing import Source
 from tfransfer.data.sources.layout import Layout, read_known, read_layout
-from tfransfer.data.sources.picture_files import OTHER_SUFFIXES, is_litter, is_picture, litter_with_pictures
+from tfransfer.data.sources.picture_files import (
+    READABLE,
+    is_litter,
+    is_picture,
+    is_unread,
+    litter_with_pictures,
+    unread_counts,
+    why_unread,
+)
 from tfransfer.display.progress import Progress, Say, quiet, silent
 from tfransfer.errors import DataError, DataNotFoundError, did_you_mean
 from tfransfer.tasks.labels import has_line_break
@@ -42,10 +50,10 @@ def folder_source(root: Path, group: GroupOf | None = None, group_column: str | 
     ]
     layout = read_layout(str(root), _pictures(files))
     rows = list(layout.rows)
-    _require_classes(root, rows)
+    _require_classes(root, rows, files)
     _require_plain_names(rows)
-    empty = _empty_classes(root, layout)
-    notes += [f"the folder {issue.path!r} has no {audit.READABLE} pictures, so it is not a class" for issue in empty]
+    empty = _empty_classes(root, layout, files)
+    notes += [f"the folder {issue.path!r} has no {issue.detail.removeprefix('it has no ')}" for issue in empty]
     notes += [*layout.notes, *(_unlabeled_note(*left_out) for left_out in layout.unlabeled.items())]
     if group is None and group_column:
         group = _groups_from_metadata(root, group_column, rows, notes)
@@ -76,9 +84,11 @@ def load_labelled(
         DataError: A class is not known, or no picture can be read.
     """
     _require_folder(root)
-    rows = list(read_known(list_pictures(root), classes))
-    _require_classes(root, rows)
-    return indexing.index_known(Source(root, tuple(rows), str(root)), classes, max_pixels, progress, say)
+    files = _files(root)
+    rows = list(read_known(_pictures(files), classes))
+    _require_classes(root, rows, files)
+    source = Source(root, tuple(rows), str(root), issues=_unread(files))
+    return indexing.index_known(source, classes, max_pixels, progress, say)
 
 
 def find_pictures(root: Path) -> list[Row]:
@@ -90,9 +100,14 @@ def _unlabeled_note(folder: str, count: int) -> str:
     return f"{count} pictures in {folder!r} have no labels and are left out; if that is a class, rename the folder"
 
 
-def list_pictures(root: Path) -> list[str]:
-    """All pictures below a folder at any depth, sorted; paths are relative to `root`."""
-    return _pictures(_files(root))
+def list_pictures(root: Path, unread: bool = False) -> list[str]:
+    """All pictures below a folder at any depth, sorted; paths are relative to `root`.
+
+    Args:
+        root: The folder.
+        unread: Whether to list pictures in formats that are not read here, too.
+    """
+    return [path for path in _files(root) if is_picture(path) or (unread and is_unread(path))]
 
 
 def _pictures(files: list[str]) -> list[str]:
@@ -121,7 +136,7 @@ def _walk(root: Path, folder: Path, above: set[tuple[int, int]]) -> Iterator[str
             target = entry.stat()
             if (target.st_dev, target.st_ino) not in here:
                 yield from _walk(root, Path(entry.path), here)
-        elif entry.is_symlink() or entry.is_file():
+        else:  # of a pipe or a device that is called like a picture, the audit says that it is none
             yield Path(entry.path).relative_to(root).as_posix()
 
 
@@ -139,26 +154,29 @@ def _folders(root: Path) -> list[str]:
 def _skipped(files: list[str], layout: Layout) -> list[Issue]:
     """Issues for pictures in unsupported formats, without labels, and outside the class folders."""
     placed = {row.path for row in layout.rows}
-    others = [p for p in files if Path(p).suffix.lower() in OTHER_SUFFIXES]
     outside = [p for p in _pictures(files) if p not in placed and not layout.is_unlabeled(p)]
     return [
-        *(
-            Issue(p, "format", f"{Path(p).suffix} is not read here; convert it to one of {audit.READABLE}")
-            for p in others
-        ),
+        *_unread(files),
         *(Issue(p, "unlabeled", _unlabeled_note(p, n), set_aside=False) for p, n in layout.unlabeled.items()),
         *(Issue(p, "no class", "it is not in a class folder") for p in outside),
     ]
 
 
-def _empty_classes(root: Path, layout: Layout) -> list[Issue]:
+def _unread(files: list[str]) -> list[Issue]:
+    """Issues for pictures in formats that are not read here."""
+    return [Issue(p, "format", why_unread(Path(p).suffix.lower())) for p in files if is_unread(p)]
+
+
+def _empty_classes(root: Path, layout: Layout, files: list[str]) -> list[Issue]:
     """Issues for class folders without pictures, which would otherwise be dropped silently."""
     names = {name for parent in layout.parents for name in _folders(root / parent)}
     classes = {row.target for row in layout.rows}
-    return [
-        Issue(name, "empty class", f"it has no {audit.READABLE} pictures, so it is not a class", set_aside=False)
-        for name in sorted(names - classes - {Path(place).name for place in layout.unlabeled})
-    ]
+    issues = []
+    for name in sorted(names - classes - {Path(place).name for place in layout.unlabeled}):
+        unread = unread_counts(path for path in files if name in path.split("/")[:-1])
+        detail = f"it has no {READABLE} pictures, so it is not a class{unread and f'; it has {unread}'}"
+        issues.append(Issue(name, "empty class", detail, set_aside=False))
+    return issues
 
 
 def _groups_from_metadata(root: Path, column: str, rows: list[Row], notes: list[str]) -> GroupOf:
@@ -211,16 +229,17 @@ def _require_plain_names(rows: list[Row]) -> None:
         )
 
 
-def _require_classes(root: Path, rows: list[Row]) -> None:
+def _require_classes(root: Path, rows: list[Row], files: list[str]) -> None:
     if rows:
         return
-    loose = len(list_pictures(root))
+    loose = len(_pictures(files))
     if loose:
         raise DataError(
             f"{root} has {loose} pictures but no subfolder per class: put the pictures of each class into a "
             f"subfolder named after it, for example {root}/cat/1.jpg and {root}/dog/2.jpg."
         )
+    unread = unread_counts(files)
     raise DataError(
-        f"no pictures below {root}: expected one subfolder per class with {audit.READABLE} files, "
-        f"found {len(_folders(root))} folders."
+        f"no pictures below {root}: expected one subfolder per class with {READABLE} files, "
+        f"found {len(_folders(root))} folders{unread and f' and {unread}'}."
     )

@@ -24,7 +24,7 @@ from tfransfer.tasks.labels import SEPARATOR, Unusable
 
 # Default column names, in this order.
 _PATHS = ("path", "file_name", "filename", "file", "image_path", "image", "img", "picture", "photo")
-_TEXTS = ("text", "sentence", "review", "comment", "document", "content")
+TEXTS = ("text", "sentence", "review", "comment", "document", "content")
 _LABELS = ("label", "labels", "class", "classes", "category", "target", "tags", "value", "y")
 _SPLITS = ("split", "subset")
 _WHOLLY_QUOTED = re.compile(r'"(?:[^"]|"")*"', re.DOTALL)
@@ -309,7 +309,7 @@ def _subject(columns: Columns, lines: Sequence[Line], name: str) -> tuple[str, s
         return str(_find_column(columns.text, (), known, name, "--text-column")), TEXT
     if columns.path:
         return str(_find_column(columns.path, (), known, name, "--path-column")), IMAGE
-    path, text = (_find_column(None, names, known, name, "") for names in (_PATHS, _TEXTS))
+    path, text = (_find_column(None, names, known, name, "") for names in (_PATHS, TEXTS))
     if not path and not text:
         raise DataError(
             f"{name} has the columns {', '.join(known)}: which has the pictures' paths or the texts? "

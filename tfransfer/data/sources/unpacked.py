@@ -6,7 +6,6 @@ import json
 import math
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from PIL import Image
 from tfransfer.data.index import SPLITS, Row
 from tfransfer.errors import DataError, DataNotFoundError
 from tfransfer.system.cache_home import REMEDY, cache_home
-from tfransfer.system.files import read_json, telling_write_failures, whole
+from tfransfer.system.files import read_json, temporary_folder, whole
 from tfransfer.tasks.task import TASKS
 
 ROWS = "rows.json"
@@ -214,21 +213,16 @@ def unpack_by_content(kind: str, fill: Fill) -> Unpacked:
         WriteError: The cache cannot be written to.
     """
     home = _home(kind)
-    with telling_write_failures(home, REMEDY):
-        home.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=home))
-        try:
-            writer = Writer(scratch / "filled")
-            contents = fill(writer)
-            folder = home / writer.content_hash(contents)
-            cached = _read(folder)
-            if cached is not None:
-                return cached
-            _write_rows(scratch / "filled", contents)
-            with whole(folder, REMEDY) as partial:
-                (scratch / "filled").rename(partial)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+    with temporary_folder(home, home, REMEDY) as scratch:
+        writer = Writer(scratch / "filled")
+        contents = fill(writer)
+        folder = home / writer.content_hash(contents)
+        cached = _read(folder)
+        if cached is not None:
+            return cached
+        _write_rows(scratch / "filled", contents)
+        with whole(folder, REMEDY) as partial:
+            (scratch / "filled").rename(partial)
     return _at(folder, contents)
 
 
