@@ -11,6 +11,7 @@ from small_world import SEED
 import tfransfer as tr
 from tfransfer.recipe import read_recipe
 
+pytestmark = pytest.mark.slow
 # Any attempt to reach another machine ends the process.
 NO_NETWORK = """
 import os, socket

@@ -46,8 +46,12 @@ def executions(flower_photos, request):
         yield {path: pool.submit(run_notebooks.execute, path, flower_photos, PHOTOS) for path in selected}
 
 
-@pytest.mark.slow
-@every_notebook
+# Each is minutes of training; the first one stands for them in CI, and all are run before a release.
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, marks=pytest.mark.slow if p.stem.startswith("01") else pytest.mark.long) for p in NOTEBOOKS],
+    ids=lambda path: path.stem,
+)
 def test_notebook_runs_with_no_network_and_gives_the_kinds_of_output_that_it_keeps(path, executions):
     executed, seconds = executions[path].result()
     sys.stdout.write(f"{path.name}: {seconds:.0f} s\n")

@@ -306,6 +306,7 @@ def test_backbones_that_are_no_base_are_refused(tmp_path):
         build_kerashub(written(grey, tmp_path / "grey"))
 
 
+@pytest.mark.slow
 def test_a_preset_for_pictures_goes_from_training_to_files(presets, dataset, tmp_path, fresh_cache):
     run = tfransfer.train(dataset, base=f"kerashub:{presets['vit']}", out=tmp_path / "run", engine="keras",
                           head_epochs=2, fine_tune_epochs=1, unfreeze=1)  # fmt: skip
