@@ -9,6 +9,7 @@ from small_world import colour_dataset, colour_folder, recipe, tiny_base, tiny_m
 import tfransfer
 from tfransfer.data.loading import load_data
 from tfransfer.display.progress import quiet, silent
+from tfransfer.runs import job
 from tfransfer.runs.cross_validation import cross_validate_head, is_needed
 from tfransfer.tasks.multi_label import MultiLabel
 from tfransfer.tasks.regression import Regression
@@ -70,14 +71,13 @@ def test_a_class_that_a_fold_lacks_is_no_error():
     assert MultiLabel().linear_outputs(features, targets, features).shape == (4, 3)
 
 
-def test_run_report_and_terminal_show_it_with_sizes_and_intervals(tmp_path, command):
-    data = colour_dataset(tmp_path / "data")
+def check_figures_come_with_their_size(tmp_path, command):
+    """Law 12: every accuracy names its split and n, has an interval, and a cross-validated one if n is small."""
     run = tfransfer.train(
-        data, tiny_model(), preprocessing="tf", out=tmp_path / "run", head_epochs=1, fine_tune_epochs=0,
-        engine="keras", exports=(),
+        colour_dataset(tmp_path / "data"), tiny_model(), preprocessing="tf", out=tmp_path / "run", head_epochs=1,
+        fine_tune_epochs=0, engine="keras", exports=(),
     )  # fmt: skip
-    figure = run.metrics["test"][CROSS_VALIDATED]
-    assert figure["n"] == 72
+    assert run.metrics["test"][CROSS_VALIDATED]["n"] == 72
     assert CROSS_VALIDATED not in run.metrics["validation"]
     low, high = run.metrics["test"]["interval"]
     assert 0 <= low <= run.metrics["test"]["top1"] <= high <= 1
@@ -87,4 +87,22 @@ def test_run_report_and_terminal_show_it_with_sizes_and_intervals(tmp_path, comm
     code, shown, _ = command("evaluate", run.folder)
     assert code == 0
     assert words in " ".join(shown.split())
-    assert "95% interval" in shown
+    (header,) = [line for line in shown.splitlines() if line.startswith("split")]
+    assert header.split()[:5] == ["split", "examples", "top-1", "95%", "interval"]
+
+
+@pytest.mark.law
+def test_law_12_a_figure_comes_with_its_size(tmp_path, command):
+    check_figures_come_with_their_size(tmp_path, command)
+
+
+@pytest.mark.slow
+@pytest.mark.law
+@pytest.mark.parametrize("change", ["no cross-validation", "no interval"])
+def test_law_12_breaks_without_cross_validation_or_interval(tmp_path, command, monkeypatch, change):
+    if change == "no interval":
+        monkeypatch.setattr(SingleLabel, "interval", lambda *given: None)
+    else:
+        monkeypatch.setattr(job, "is_needed", lambda *given: False)
+    with pytest.raises((AssertionError, KeyError, TypeError)):
+        check_figures_come_with_their_size(tmp_path, command)

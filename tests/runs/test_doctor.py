@@ -533,3 +533,25 @@ def test_labels_of_a_dataset_stay_in_order(data):
     found = tr.check(dataset, suspects=False)
     assert found.dataset is dataset
     assert len(labels_of(dataset.examples)) == 72
+
+
+def test_how_data_was_read_is_named_before_training(solid_folder, tmp_path):
+    """Litter, unlabeled pictures, a stray table, and labels that can be read in two ways."""
+    root = solid_folder("photos", {"cat": 12, "dog": 12})
+    for place in (root / "cat" / "@eaDir", root / "unlabeled"):
+        place.mkdir()
+        Image.new("RGB", (9, 9), "pink").save(place / "1.jpg")
+    (root / "train.csv").write_text("path,label\ncat/000.png,x\n")
+    found = {f.kind: [g.detail for g in tr.check(root, suspects=False).findings if g.kind == f.kind]
+             for f in tr.check(root, suspects=False).findings}  # fmt: skip
+    assert any("1 pictures in 'unlabeled' have no labels" in detail for detail in found["unlabeled"])
+    for words in ("ignored 1 pictures in folders '@eaDir'", "train.csv beside them is not used"):
+        assert any(words in detail for detail in found["reading"])
+    table = tmp_path / "severity.csv"
+    table.write_text("text,label\n" + "".join(f"text {n},{('none', 'mild')[n % 2]}\n" for n in range(40)))
+    found = tr.check(table, suspects=False).findings
+    assert any("'none' in 'label' are taken as a class" in finding.detail for finding in found)
+    (root / "cat").rename(root / "train")
+    (root / "dog").rename(root / "test1")
+    with pytest.raises(DataError, match="look like splits"):
+        tr.check(root)
