@@ -41,9 +41,10 @@ def turned(orientation):
         (picture(3, "WEBP"), ".webp"),
         (picture(4, "GIF"), ".gif"),
         (picture(4, "BMP"), ".bmp"),
+        (picture(4, "TIFF"), ".tif"),
         (turned(6), ".jpg"),
     ],
-    ids=["png", "large jpeg", "webp", "gif", "bmp", "turned jpeg"],
+    ids=["png", "large jpeg", "webp", "gif", "bmp", "tiff", "turned jpeg"],
 )
 def test_bytes_are_answered_as_predict_answers_the_file(client, run, tmp_path, content, suffix):
     right = predicted(run, content, tmp_path, suffix)

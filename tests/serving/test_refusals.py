@@ -43,7 +43,7 @@ def encoded(content):
         (encoded(b"no picture"), 400, "not a picture"),
         (encoded(b""), 400, "zero bytes"),
         (encoded(picture(1)[:150]), 400, "end"),
-        (encoded(picture(1, "TIFF")), 400, "TIFF is not read here"),
+        (encoded(picture(1, "PPM")), 400, "PPM is not read here"),
         (encoded(bomb(9_000, 9_000)), 413, "limit is 50,000,000"),
         (encoded(bomb(60_000, 60_000)), 413, "pixels"),
         ({"b64": "!!!"}, 400, "not base64"),
