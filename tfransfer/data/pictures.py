@@ -5,6 +5,7 @@ The whole picture is stretched to the model's square input (bilinear with antial
 decoded at 1/2, 1/4 or 1/8 of its size by the JPEG decoder itself. The result is rounded to uint8.
 """
 
+import hashlib
 import io
 from typing import Any
 
@@ -140,21 +141,38 @@ def as_png(encoded: bytes) -> bytes:
     return stream.getvalue()
 
 
-def read_as_decodable(path: Any, through_pillow: Any) -> tf.Tensor:
-    """Read a file in a tf.data pipeline; pictures for Pillow are converted to PNG.
+def as_decodable(encoded: tf.Tensor, through_pillow: Any) -> tf.Tensor:
+    """In a tf.data pipeline: a file's bytes for `decode`; pictures for Pillow are converted to PNG.
 
     Args:
-        path: Scalar string tensor.
+        encoded: Scalar string tensor.
         through_pillow: Scalar bool tensor.
 
     Returns:
         Scalar string tensor for `decode`.
     """
-    encoded = tf.io.read_file(path)
     converted = lambda: tf.ensure_shape(tf.numpy_function(_as_png, [encoded], tf.string), ())  # noqa: E731
     return tf.cond(through_pillow, converted, lambda: encoded)
 
 
+def content_hash(encoded: bytes) -> str:
+    """The name of a file's content: BLAKE2b of its bytes, 128 bits in hexadecimal."""
+    return hashlib.blake2b(encoded, digest_size=16).hexdigest()
+
+
+def has_content(encoded: tf.Tensor, content: tf.Tensor) -> tf.Tensor:
+    """In a tf.data pipeline: whether a file's bytes have a `content_hash`, all of them scalars."""
+    return tf.ensure_shape(tf.numpy_function(_has_content, [encoded, content], tf.bool), ())
+
+
+def _has_content(encoded: bytes | np.ndarray, content: bytes | np.ndarray) -> bool:
+    return content_hash(_bytes(encoded)) == _bytes(content).decode()
+
+
+def _bytes(given: bytes | np.ndarray) -> bytes:
+    """A string for tf.numpy_function, which passes bytes in a pipeline and an array of one object outside it."""
+    return given if isinstance(given, bytes) else given.item()
+
+
 def _as_png(encoded: bytes | np.ndarray) -> bytes:
-    """`as_png` for tf.numpy_function, which passes bytes in a pipeline and an array of one object outside it."""
-    return as_png(encoded if isinstance(encoded, bytes) else encoded.item())
+    return as_png(_bytes(encoded))

@@ -1,6 +1,5 @@
 """Audit picture files: open, hash and decode each once, with the decoder that training will use."""
 
-import hashlib
 import io
 import os
 import stat
@@ -81,7 +80,7 @@ def examine_bytes(encoded: bytes, path: str, max_pixels: int = MAX_PIXELS) -> Fi
     reader, problem = _decoding(encoded, kind)
     if reader is None:
         return Issue(path, "truncated" if "truncated" in problem.lower() else "damaged", problem)
-    return FileFacts(hashlib.blake2b(encoded, digest_size=16).hexdigest(), orientation, reader, width, height)
+    return FileFacts(pictures.content_hash(encoded), orientation, reader, width, height)
 
 
 def _orientation(picture: Image.Image) -> int:
