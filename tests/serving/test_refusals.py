@@ -150,6 +150,48 @@ def test_names_from_elsewhere_are_refused(client):
         assert client.get("/healthz", Host=host)[0] == 400, host
 
 
+BROWSER = {"Content-Type": "text/plain"}  # a form or a script of any page can send this without being asked about it
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},  # a sandboxed frame or a file
+        {"Origin": "http://localhost:1"},  # another service on this machine
+        {"Origin": "http://localhost.evil.example:{port}"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost:{port}"},
+    ],
+)
+def test_pages_of_other_sites_are_refused(client, headers):
+    """Any page that a browser shows can post to this machine; it needs no leave for plain text or a form."""
+    body = json.dumps({"instances": [GOOD]})
+    headers = {name: value.format(port=client.port) for name, value in headers.items()}
+    for path in (PREDICT, "/classify"):
+        said = client.ask("POST", path, body, BROWSER | {"Host": f"localhost:{client.port}"} | headers)
+        assert said[0] == 403 and "another site" in said[2]["error"], headers
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": "http://localhost:{port}"},
+        {"Origin": "HTTP://LocalHost:{port}"},
+        {"Origin": "http://localhost:{port}", "Sec-Fetch-Site": "same-origin"},
+        # Behind a proxy with another name, the browser knows better than the name that the proxy passes on.
+        {"Origin": "https://photos.example", "Sec-Fetch-Site": "same-origin"},
+        {"Sec-Fetch-Site": "none"},
+    ],
+)
+def test_own_page_and_programs_are_answered(client, headers):
+    headers = {name: value.format(port=client.port) for name, value in headers.items()}
+    body = json.dumps({"instances": [GOOD]})
+    assert client.ask("POST", PREDICT, body, {"Host": f"localhost:{client.port}"} | headers)[0] == 200
+
+
 def answer_to(port, head, sent=b"", pause=0.0, pieces=()):
     """What is read of a raw connection until it is closed by the service."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as raw:
