@@ -126,8 +126,9 @@ class _Pictures:
 
     def _decoded(self, encoded: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
         if self.any_pillow:
-            encoded = pictures.as_decodable(encoded, self.through_pillow[position])
-        pixels = pictures.decode_full(encoded, self.size)
+            pixels = pictures.decode_any(encoded, self.size, self.through_pillow[position])
+        else:
+            pixels = pictures.decode_full(encoded, self.size)
         if self.any_turned:
             pixels = pictures.turn_upright(pixels, self.orientations[position])
         return pictures.resize(pixels, self.size)

@@ -20,7 +20,7 @@ from tfransfer.errors import WriteError
 from tfransfer.system.cache_home import cache_home
 from tfransfer.system.files import read_json, write_text
 
-_FORMAT = 2
+_FORMAT = 3
 _FACTS, _ISSUE = "facts", "issue"
 _SETTLED_SECONDS = 2.0
 Stamp = tuple[int, int, int]
