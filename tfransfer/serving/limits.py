@@ -23,6 +23,7 @@ class Limits:
             PNG for 0.6, of a WebP for 1.5.
         decode_seconds: Time for decoding the pictures of one request, looked at between pictures.
         characters: Length of a text.
+        all_characters: Length of all texts of a request.
         instances: Pictures or texts in one request.
         requests: Requests that are received, wait or are answered at one time; further ones get status 503.
         connections: Open connections, idle ones included.
@@ -34,6 +35,7 @@ class Limits:
     work_megapixels: float = 50
     decode_seconds: float = 2
     characters: int = 100_000
+    all_characters: int = 500_000
     instances: int = 64
     requests: int = 64
     connections: int = 512

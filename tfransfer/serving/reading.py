@@ -24,7 +24,7 @@ from tfransfer.serving.limits import Limits
 # As in an exported SavedModel: signature -> name of its input.
 _PICTURES = {"serving_default": "images", "serve_bytes": "encoded"}
 _TEXTS = {"serving_default": "text"}
-_FEWER = "Send fewer at once, or smaller ones."
+_FEWER = "Send less at once."
 # Brackets and keys around the values of a request.
 _AROUND = 100
 
@@ -82,7 +82,7 @@ def read_predict(body: bytes, served: ServedModel) -> Query:
 
 
 class Work:
-    """The work of decoding that one request may still ask for: the service decodes one request at a time.
+    """The work that one request may still ask for: the service answers one request at a time.
 
     Args:
         limits: What a client may send.
@@ -91,9 +91,21 @@ class Work:
     def __init__(self, limits: Limits) -> None:
         self._limits, self._left = limits, limits.work_megapixels * 1e6
         self._until = time.monotonic() + limits.decode_seconds
+        self._characters = limits.all_characters
+
+    def read(self, where: str, characters: int) -> None:
+        """Take the length of the next text.
+
+        Raises:
+            HTTPException: 413 where it is more than is left.
+        """
+        self._characters -= characters
+        if self._characters < 0:
+            most = self._limits.all_characters
+            _refuse(f"{where}: the texts of this request have more than {most:,} characters. {_FEWER}", 413)
 
     def spend(self, where: str, work: float) -> None:
-        """Take the work of the next picture.
+        """Take the work of decoding the next picture.
 
         Raises:
             HTTPException: 413 where it is more than is left, or the time is up.
@@ -193,7 +205,9 @@ def _value(given: Any, where: str, asked: _Asked) -> Any:
     if name is not None and name not in expected.values():
         _refuse(f"{where}: no input is called {name[:50]!r}; expected {' or '.join(expected.values())}.")
     if not served.modality.has_pixels:
-        return _text(given, where, served)
+        text = _text(given, where, served)
+        asked.work.read(where, len(text))
+        return text
     is_file = isinstance(given, dict)
     if ("encoded" if is_file else "images") not in ({name} if name else expected.values()):
         if is_file:
