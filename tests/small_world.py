@@ -1,5 +1,6 @@
 """Small real things for tests: folders of coloured pictures, and a base that trains in a second on a CPU."""
 
+import io
 import os
 import zipfile
 from dataclasses import replace
@@ -87,6 +88,15 @@ def tiny_model(dropout: float = 0.5, name: str = "tiny") -> keras.Model:
 
 def tiny_base(dropout: float = 0.5) -> BuiltBase:
     return base_from_model(tiny_model(dropout), "tf")
+
+
+def with_scans(extra, side=64):
+    """A progressive JPEG whose last scan is repeated."""
+    stream = io.BytesIO()
+    Image.new("RGB", (side, side), (90, 3, 7)).save(stream, "JPEG", progressive=True)
+    whole = stream.getvalue()
+    last = whole.rindex(b"\xff\xc4", 0, whole.rindex(b"\xff\xda"))  # with its table
+    return whole[:-2] + whole[last:-2] * extra + whole[-2:]
 
 
 def recipe(**settings) -> Recipe:

@@ -234,7 +234,7 @@ def test_picture_of_30000_by_30000_pixels_is_refused_by_its_header(tmp_path, mon
         raise AssertionError("the picture was decoded")
 
     monkeypatch.setattr(pictures, "decode_full", forbidden)
-    monkeypatch.setattr(pictures, "as_png", forbidden)
+    monkeypatch.setattr(pictures, "through_pillow", forbidden)
     before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
     issue = audit.examine_all(tmp_path, ["huge.png"])["huge.png"]
     assert isinstance(issue, Issue)

@@ -1,17 +1,19 @@
 """From bytes to pixels: what Pillow sees is what a model gets."""
 
 import io
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
-from small_world import read_picture
+from small_world import read_picture, with_scans
 
 from tfransfer.data import flow, pictures
 from tfransfer.data.health import audit
-from tfransfer.data.inputs import read_inputs
+from tfransfer.data.inputs import read_encoded, read_inputs
 from tfransfer.data.sources.picture_files import READS_AVIF, READS_HEIF
 from tfransfer.exports.formats import write_saved_model
 from tfransfer.recipe import Augmentation
@@ -68,8 +70,9 @@ def decoded(encoded, size):
     """As the flow does: by the reader that the audit chose."""
     facts = audit.examine_bytes(encoded, "picture")
     assert isinstance(facts, audit.FileFacts), facts
-    readable = encoded if facts.reader == "tensorflow" else pictures.as_png(encoded)
-    return pictures.decode_full(tf.constant(readable), size).numpy()
+    if facts.reader == "pillow":
+        return pictures.through_pillow(encoded)
+    return pictures.decode_full(tf.constant(encoded), size).numpy()
 
 
 def assert_close(got, wanted, tolerance):
@@ -101,7 +104,7 @@ def test_16_bit_grey_png_keeps_its_high_bytes(encode):
     encoded = encode(grey, "PNG")
     wanted = np.stack([grey >> 8] * 3, axis=-1).astype(np.uint8)
     np.testing.assert_array_equal(decoded(encoded, 20), wanted)
-    np.testing.assert_array_equal(pictures.decode_full(pictures.as_png(encoded), 20).numpy(), wanted)
+    np.testing.assert_array_equal(pictures.through_pillow(encoded), wanted)
 
 
 def test_16_bit_colour_png_is_decoded_as_pillow_does():
@@ -232,3 +235,55 @@ def test_saved_model_decodes_bytes_as_training_does(photo, encode, tmp_path):
         (served,) = serve(encoded=tf.constant([encoded])).values()
         wanted = pictures.decode(tf.constant(encoded), 24).numpy()
         np.testing.assert_array_equal(served.numpy().reshape(24, 24, 3), wanted)
+
+
+def test_scans_are_counted_where_the_decoder_would_go(encode, photo):
+    plain, progressive = encode(photo, "JPEG"), encode(photo, "JPEG", progressive=True)
+    assert (pictures.scans_of(plain, 99), pictures.scans_of(progressive, 99)) == (1, 10)
+    # A thumbnail in the header, a film behind the picture, restart markers: none of them is a scan of it.
+    comment = b"\xff\xfe\x00\x08" + b"\xff\xda" * 3
+    assert pictures.scans_of(plain[:2] + comment + plain[2:] + b"\xff\xda\x00\x02" * 100, 99) == 1
+    assert pictures.scans_of(encode(photo, "JPEG", restart_marker_rows=1), 99) == 1
+    assert pictures.scans_of(with_scans(40), 99) == 50
+    assert pictures.scans_of(with_scans(60), 51) == 51
+
+
+def test_jpeg_with_too_many_scans_is_set_aside():
+    assert isinstance(audit.examine_bytes(with_scans(40), "a.jpg"), audit.FileFacts)
+    issue = audit.examine_bytes(with_scans(41), "a.jpg")
+    assert isinstance(issue, audit.Issue)
+    assert issue.kind == "too large" and "50 scans" in issue.detail
+
+
+@pytest.mark.parametrize("where", ["before", "behind"])
+def test_orientation_of_a_png_is_found_on_both_sides_of_its_pixels(encode, photo, where):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = encode(photo, "PNG", exif=exif)
+    if where == "behind":
+        begin = turned.index(b"eXIf") - 4
+        chunk = turned[begin : begin + 12 + int.from_bytes(turned[begin : begin + 4], "big")]
+        turned = turned.replace(chunk, b"")[:-12] + chunk + turned[-12:]
+    assert audit.examine_bytes(turned, "a.png").orientation == 6
+    (read,) = (read_encoded(turned, "a.png", 40),)
+    upright = pictures.turn_upright(tf.constant(photo), tf.constant(6))
+    np.testing.assert_array_equal(read.pixels, pictures.resize(upright, 40).numpy())
+
+
+def test_large_pictures_go_through_pillow_one_at_a_time(encode, monkeypatch):
+    """A WebP takes 16 bytes a pixel: several at once, on as many cores, would fill the memory."""
+    monkeypatch.setattr(pictures, "_LARGE", 100)
+    inside, most, real = [], [], pictures.as_rgb
+
+    def slow(picture):
+        inside.append(picture)
+        most.append(len(inside))
+        time.sleep(0.05)
+        inside.remove(picture)
+        return real(picture)
+
+    monkeypatch.setattr(pictures, "as_rgb", slow)
+    encoded = encode(np.zeros((10, 20, 3), np.uint8), "WEBP")
+    with ThreadPoolExecutor(4) as pool:
+        assert [pixels.shape for pixels in pool.map(pictures.through_pillow, [encoded] * 4)] == [(10, 20, 3)] * 4
+    assert max(most) == 1

@@ -17,6 +17,7 @@ from tfransfer.base.build import base_from_model
 from tfransfer.base.taps import POOLED_TAP, Tap, model_to
 from tfransfer.data import flow
 from tfransfer.data.loading import load_data
+from tfransfer.errors import DataError
 from tfransfer.features import budget
 from tfransfer.features.engines import KerasEngine
 from tfransfer.features.source import FeatureSource, Wanted
@@ -53,7 +54,7 @@ def test_kept_values_are_what_the_frozen_part_says_of_each_view(dataset):
     for tap in source.taps:
         frozen = model_to(source.base, [tap])
         for view in (0, 1):
-            pixels = next(iter(flow.view_flow(dataset, train, [view], VARIED, SIZE, 5)))
+            pixels = next(iter(flow.view_batches(dataset, train, [view], VARIED, SIZE, 5)))
             expected = frozen(tf.cast(pixels, tf.float32), training=False)
             np.testing.assert_allclose(source.rows(tap, train, view).take(np.arange(5)), expected, atol=1e-5)
 
@@ -221,7 +222,7 @@ def test_two_extractions_at_once_do_not_corrupt(colour_photos, dataset, tmp_path
     rows, source = extract(dataset, base, [POOLED_TAP], views=(0, 1))
     assert rows == len(dataset.split("validation"))
     train = dataset.split("train")
-    pixels = next(iter(flow.view_flow(dataset, train, [1], VARIED, SIZE, len(train))))
+    pixels = next(iter(flow.view_batches(dataset, train, [1], VARIED, SIZE, len(train))))
     expected = model_to(base, [POOLED_TAP])(tf.cast(pixels, tf.float32), training=False)
     np.testing.assert_allclose(source.rows(POOLED_TAP, train, 1).take(np.arange(len(train))), expected, atol=1e-5)
 
@@ -230,7 +231,7 @@ def test_view_zero_is_clean_and_views_follow_content_alone(dataset):
     train = dataset.split("train")[:6]
 
     def view(number, settings=VARIED, examples=train):
-        return next(iter(flow.view_flow(dataset, examples, [number], settings, SIZE, 6))).numpy()
+        return next(iter(flow.view_batches(dataset, examples, [number], settings, SIZE, 6)))
 
     clean = next(iter(flow.evaluation_flow(dataset, train, np.zeros((6, 1)), SIZE, 6).batches))[0].numpy()
     np.testing.assert_array_equal(view(0), clean)
@@ -238,3 +239,26 @@ def test_view_zero_is_clean_and_views_follow_content_alone(dataset):
     assert (view(1) != view(2)).any(axis=(1, 2, 3)).all()
     np.testing.assert_array_equal(view(1), view(1))
     np.testing.assert_array_equal(view(1)[::-1], view(1, examples=train[::-1]))
+
+
+def swapped(photos, dataset, other=None):
+    """Give a training photo the bytes of another one, or of no picture; its own bytes are returned."""
+    one, another = (photos / example.path for example in dataset.split("train")[:2])
+    own = one.read_bytes()
+    one.write_bytes(another.read_bytes() if other is None else other)
+    return one, own
+
+
+@pytest.mark.parametrize("other", [None, b"no picture"], ids=["another photo", "no picture"])
+def test_photo_that_changes_between_index_and_extraction_does_not_poison_the_cache(tmp_path, other):
+    photos = colour_folder(tmp_path / "photos", per_class=12)
+    dataset = load_data(photos)
+    one, own = swapped(photos, dataset, other)
+    with pytest.raises(DataError, match=rf"{dataset.split('train')[0].path} has changed"):
+        extract(dataset)
+    one.write_bytes(own)  # changed back: the index is right again
+    _, source = extract(dataset)
+    train = dataset.split("train")
+    pixels = next(flow.view_batches(dataset, train, [0], VARIED, SIZE, len(train)))
+    expected = model_to(source.base, [POOLED_TAP])(tf.cast(pixels, tf.float32), training=False)
+    np.testing.assert_allclose(source.rows(POOLED_TAP, train, 0).take(np.arange(len(train))), expected, atol=1e-5)

@@ -1,5 +1,6 @@
 """Law 5: killed and resumed is the same as never killed. What is stopped says how to go on, and loses nothing."""
 
+import gc
 import json
 import os
 import resource
@@ -7,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import keras
@@ -19,6 +21,7 @@ from tfransfer.errors import BaseModelError, DataError, RunError, SettingError, 
 from tfransfer.methods.losses import as_loss
 from tfransfer.methods.supervised import Supervised
 from tfransfer.runs import job, run_folder, start
+from tfransfer.runs.run import load_run
 from tfransfer.system.signals import Stopped
 from tfransfer.tasks.regression import Regression
 from tfransfer.tasks.single_label import CLASSIFICATION
@@ -123,6 +126,39 @@ def test_handlers_of_signals_are_put_back(colour_photos, tmp_path):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     stopped(colour_photos, tmp_path / "run", "head", 0, 3, signal.SIGINT)
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@pytest.fixture
+def signal_in_the_converter(monkeypatch):
+    """SIGTERM while TensorFlow's converter collects garbage: its exception is raised in a callback, and lost there."""
+    collect = gc.collect
+
+    class Garbage:
+        pass
+
+    def collecting(*given):
+        garbage = Garbage()
+        _callback = weakref.ref(garbage, lambda gone: signal.raise_signal(signal.SIGTERM))
+        del garbage
+        return collect(*given)
+
+    monkeypatch.setattr(gc, "collect", collecting)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("signal_in_the_converter")
+@pytest.mark.parametrize("way", ["train", "export"])
+def test_signal_that_arrives_while_a_file_is_converted_stops_the_run(colour_photos, tmp_path, undisturbed, way):
+    out = tmp_path / "run"
+    shutil.copytree(undisturbed.folder, out)
+    with pytest.raises(Stopped) as told:
+        if way == "train":
+            pipeline.train(colour_photos, tiny_model(), out=out, resume=True, **TINY | {"exports": ["tflite"]})
+        else:
+            pipeline.export(out, "tflite")
+    assert way == "export" or "To resume" in str(told.value)
+    assert "tflite" not in load_run(out).manifest.exports
+    assert not [path.name for path in out.iterdir() if path.name.startswith(".writing") or path.suffix == ".tflite"]
 
 
 @pytest.mark.parametrize("task", [CLASSIFICATION, Regression().fitted(np.arange(4, dtype=np.float32).reshape(4, 1))])

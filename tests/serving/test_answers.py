@@ -172,3 +172,7 @@ def test_texts(make_run):
             assert said["error"].startswith("instances[1]: ")
         assert client.classify(b"x" * 31, "text")[0] == 413
         assert client.classify(picture(1))[0] == 400
+    with serving(run, all_characters=30) as client:
+        assert client.predict({"instances": ["x" * 30]}, "words")[0] == 200
+        status, said = client.predict({"instances": ["x" * 10, "x" * 21]}, "words")
+        assert (status, "more than 30 characters" in said["error"]) == (413, True)

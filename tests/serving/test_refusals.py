@@ -1,6 +1,7 @@
 """What the service refuses, with which status, and that it goes on afterwards."""
 
 import base64
+import io
 import json
 import socket
 import struct
@@ -12,9 +13,13 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from PIL import Image
 from serving_world import SIZE, form, picture, serving
+from small_world import with_scans
 
+from tfransfer.data.health import audit
 from tfransfer.serving import answering
+from tfransfer.serving.limits import Limits
 
 GOOD = {"b64": base64.b64encode(picture(1)).decode()}
 PREDICT = "/v1/models/my_colours:predict"
@@ -148,6 +153,92 @@ def test_names_from_elsewhere_are_refused(client):
     assert client.get("/healthz", Host=f"localhost:{client.port}")[0] == 200
     for host in ("evil.example", f"evil.example:{client.port}", "127.0.0.1.evil.example", ""):
         assert client.get("/healthz", Host=host)[0] == 400, host
+
+
+def blank_png(side):
+    """A picture of one bit a pixel, whose file is small."""
+    stream = io.BytesIO()
+    Image.new("1", (side, side)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ([blank_png(7000)] * 64, "more decoding than 50 megapixels"),
+        ([with_scans(40, side=3000)] * 3, "more decoding than 50 megapixels"),
+        ([with_scans(60)], "more than 50 scans"),
+    ],
+    ids=["many huge", "many scans", "too many scans"],
+)
+def test_small_body_that_takes_long_to_decode_is_refused(client, files, reason):
+    """Sixty-four pictures of 49 megapixels have half a megabyte; decoded, they held everybody for 99 seconds."""
+    began, answers = time.monotonic(), []
+    body = {"instances": [{"b64": base64.b64encode(file).decode()} for file in files]}
+    hostile = threading.Thread(target=lambda: answers.append(client.predict(body)))
+    hostile.start()
+    assert client.predict({"instances": [GOOD]})[0] == 200
+    hostile.join()
+    assert (answers[0][0], reason in answers[0][1]["error"]) == (413, True), answers
+    assert time.monotonic() - began < 20  # about one second; two on a busy machine
+
+
+def test_decoding_that_takes_longer_than_expected_is_given_up(run):
+    with serving(run, decode_seconds=0.01) as client:
+        body = {"instances": [{"b64": base64.b64encode(blank_png(1500)).decode()}] * 30}
+        status, said = client.predict(body)
+        assert (status, "took more than 0.01 seconds" in said["error"]) == (413, True), said
+        assert not said["error"].startswith("instances[0]")
+
+
+def test_ordinary_photos_are_far_from_the_limit_of_work():
+    """Twenty photos of 12 megapixels, a hundred screenshots of a third of one, five large progressive photos."""
+    limits = Limits()
+    for count, kind, size, scans in ((20, "JPEG", (4000, 3000), 1), (100, "PNG", (800, 450), 1),
+                                     (5, "JPEG", (4000, 3000), 10)):  # fmt: skip
+        assert count * audit.Header(kind, *size, scans=scans).work(224) < limits.work_megapixels * 1e6
+
+
+BROWSER = {"Content-Type": "text/plain"}  # a form or a script of any page can send this without being asked about it
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},  # a sandboxed frame or a file
+        {"Origin": "http://localhost:1"},  # another service on this machine
+        {"Origin": "http://localhost.evil.example:{port}"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost:{port}"},
+    ],
+)
+def test_pages_of_other_sites_are_refused(client, headers):
+    """Any page that a browser shows can post to this machine; it needs no leave for plain text or a form."""
+    body = json.dumps({"instances": [GOOD]})
+    headers = {name: value.format(port=client.port) for name, value in headers.items()}
+    for path in (PREDICT, "/classify"):
+        said = client.ask("POST", path, body, BROWSER | {"Host": f"localhost:{client.port}"} | headers)
+        assert said[0] == 403 and "another site" in said[2]["error"], headers
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Origin": "http://localhost:{port}"},
+        {"Origin": "HTTP://LocalHost:{port}"},
+        {"Origin": "http://localhost:{port}", "Sec-Fetch-Site": "same-origin"},
+        # Behind a proxy with another name, the browser knows better than the name that the proxy passes on.
+        {"Origin": "https://photos.example", "Sec-Fetch-Site": "same-origin"},
+        {"Sec-Fetch-Site": "none"},
+    ],
+)
+def test_own_page_and_programs_are_answered(client, headers):
+    headers = {name: value.format(port=client.port) for name, value in headers.items()}
+    body = json.dumps({"instances": [GOOD]})
+    assert client.ask("POST", PREDICT, body, {"Host": f"localhost:{client.port}"} | headers)[0] == 200
 
 
 def answer_to(port, head, sent=b"", pause=0.0, pieces=()):

@@ -7,8 +7,10 @@ import sys
 import threading
 import time
 import urllib.request
+from contextlib import contextmanager
 
 import pytest
+from serving_world import Client, form, picture
 
 import tfransfer
 from tfransfer import serving
@@ -110,3 +112,39 @@ def test_serves_from_a_notebook_whose_event_loop_is_busy(run, monkeypatch, host)
     asyncio.run(cell())
     watcher.join()
     assert found == [200]
+
+
+@contextmanager
+def served(run, monkeypatch, host="127.0.0.1"):
+    """What `serve` itself serves, in a thread; gives its client."""
+    kept, run_it = [], server._run
+    monkeypatch.setattr(
+        server, "_run", lambda made, listening: (kept.append((made, listening)), run_it(made, listening))
+    )
+    thread = threading.Thread(target=lambda: tfransfer.serve(run, host=host, port=0, name="colours"))
+    thread.start()
+    try:
+        while not (kept and kept[0][0].started):
+            assert thread.is_alive(), "the service did not start"
+            time.sleep(0.02)
+        yield Client(kept[0][1].getsockname()[1])
+    finally:
+        for made, _ in kept:
+            made.should_exit = True
+        thread.join()
+
+
+def test_serve_refuses_other_names_of_this_machine_and_pages_of_other_sites(run, monkeypatch):
+    with served(run, monkeypatch) as client:
+        for name in ("localhost", "127.0.0.1"):
+            assert client.get("/healthz", Host=f"{name}:{client.port}")[0] == 200
+        for name in ("evil.example", f"evil.example:{client.port}", "127.0.0.1.evil.example"):
+            assert client.get("/healthz", Host=name)[0] == 400, name
+        body, kind = form(picture(1))
+        status, _, said = client.ask("POST", "/classify", body, {"Content-Type": kind, "Origin": "http://evil.example"})
+        assert (status, "another site" in said["error"]) == (403, True)
+
+
+def test_serve_takes_any_name_where_other_machines_reach_it(run, monkeypatch):
+    with served(run, monkeypatch, host="0.0.0.0") as client:
+        assert client.get("/healthz", Host="photos.example")[0] == 200

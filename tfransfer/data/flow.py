@@ -86,6 +86,10 @@ class _Texts:
         """The text at a position: string, shape ()."""
         return self.texts[position]
 
+    def read_checked(self, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The text at a position, which cannot have changed since it was indexed."""
+        return self.texts[position], tf.constant(True)
+
     def view(self, text: tf.Tensor, position: tf.Tensor, number: tf.Tensor, settings: Augmentation) -> tf.Tensor:
         """The text as it is."""
         return text
@@ -101,6 +105,7 @@ class _Pictures:
     def __init__(self, dataset: Index, examples: Sequence[Example], size: int) -> None:
         self.size = size
         self.paths = tf.constant([dataset.path_of(e) for e in examples])
+        self.contents = tf.constant([e.content for e in examples])
         self.through_pillow = tf.constant([e.reader == "pillow" for e in examples])
         self.orientations = tf.constant([e.orientation for e in examples], tf.int32)
         self.keys = tf.constant([e.key for e in examples], tf.int64)
@@ -110,12 +115,20 @@ class _Pictures:
 
     def read(self, position: tf.Tensor) -> tf.Tensor:
         """uint8 pixels, shape (size, size, 3), of the example at a position."""
-        path = self.paths[position]
+        return self._decoded(tf.io.read_file(self.paths[position]), position)
+
+    def read_checked(self, position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """As `read`, and whether the file still has the content that was indexed; if not, the pixels are all zero."""
+        encoded = tf.io.read_file(self.paths[position])
+        same = pictures.has_content(encoded, self.contents[position])
+        blank = lambda: tf.zeros((self.size, self.size, 3), tf.uint8)  # noqa: E731
+        return tf.cond(same, lambda: self._decoded(encoded, position), blank), same
+
+    def _decoded(self, encoded: tf.Tensor, position: tf.Tensor) -> tf.Tensor:
         if self.any_pillow:
-            encoded = pictures.read_as_decodable(path, self.through_pillow[position])
+            pixels = pictures.decode_any(encoded, self.size, self.through_pillow[position])
         else:
-            encoded = tf.io.read_file(path)
-        pixels = pictures.decode_full(encoded, self.size)
+            pixels = pictures.decode_full(encoded, self.size)
         if self.any_turned:
             pixels = pictures.turn_upright(pixels, self.orientations[position])
         return pictures.resize(pixels, self.size)
@@ -139,10 +152,13 @@ def _columns(dataset: Index, examples: Sequence[Example], size: int) -> _Texts |
     return _COLUMNS[dataset.kind](dataset, examples, size)
 
 
-def view_flow(
+def view_batches(
     dataset: Index, examples: Sequence[Example], views: Sequence[int], settings: Augmentation, size: int, batch: int
-) -> tf.data.Dataset:
-    """Views of examples, each file decoded once.
+) -> Iterator[np.ndarray]:
+    """Views of examples, each file decoded once, of the bytes that were indexed and of no others.
+
+    Features are cached under the hash of a file's content. If the file had changed since it was hashed, another
+    picture's features would carry that name for ever.
 
     Args:
         dataset: Where the examples come from.
@@ -152,18 +168,33 @@ def view_flow(
         size: Side of the pictures in pixels.
         batch: Pictures per batch.
 
-    Returns:
+    Yields:
         Batches of uint8 pixels, shape (n, size, size, 3), or of strings, shape (n,): all views of the first example,
         then of the second, ...
+
+    Raises:
+        DataError: A file has changed since it was indexed, or cannot be read any more.
     """
     columns, numbers = _columns(dataset, examples, size), tf.constant(list(views), tf.int64)
 
-    def load(position: tf.Tensor) -> tf.Tensor:
-        pixels = columns.read(position)
-        return tf.stack([columns.view(pixels, position, numbers[i], settings) for i in range(len(views))])
+    def load(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        pixels, same = columns.read_checked(position)
+        seen = tf.stack([columns.view(pixels, position, numbers[i], settings) for i in range(len(views))])
+        return seen, tf.fill((len(views),), same)
 
     flow = tf.data.Dataset.range(len(examples)).map(load, num_parallel_calls=_PARALLEL)
-    return untuned(flow.unbatch().batch(batch).prefetch(2))
+    with telling_lost_pictures():
+        for number, (pixels, same) in enumerate(untuned(flow.unbatch().batch(batch).prefetch(2)).as_numpy_iterator()):
+            if not same.all():
+                raise _changed(examples[(number * batch + int(np.argmin(same))) // len(views)])
+            yield pixels
+
+
+def _changed(example: Example) -> DataError:
+    return DataError(
+        f"{example.path} has changed since this command read it first: nothing of it was cached. Run the command again "
+        "when no other program writes to the folder."
+    )
 
 
 def epoch_order(seed: tuple[int, int], epoch: tf.Tensor | int, examples: int) -> tf.Tensor:

@@ -1,7 +1,7 @@
 """Read the inputs of `predict`: paths, folders, arrays, PIL images or lists of these, as pixels of one size."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from tfransfer.data import pictures
 from tfransfer.data.health import audit
-from tfransfer.data.index import FileFacts, Issue
+from tfransfer.data.index import Issue
 from tfransfer.data.sources.folder import list_pictures
 from tfransfer.data.sources.picture_files import READABLE
 from tfransfer.errors import DataError, DataNotFoundError
@@ -85,13 +85,23 @@ def _from_path(path: Path, size: int) -> Iterator[Picture]:
 
 
 def _from_file(path: Path, size: int) -> Picture:
-    facts = audit.examine(path.parent, path.name)
-    if isinstance(facts, Issue):
-        return Picture(str(path), None, facts)
-    return Picture(str(path), _decoded(path.read_bytes(), facts, size))
+    encoded = audit.read_file(path.parent, path.name)
+    if isinstance(encoded, Issue):
+        return Picture(str(path), None, encoded)
+    return replace(read_encoded(encoded, path.name, size), name=str(path))
 
 
-def read_encoded(encoded: bytes, name: str, size: int, max_pixels: int = audit.MAX_PIXELS) -> Picture:
+def _free(work: float) -> None:
+    """No limit on the work of decoding."""
+
+
+def read_encoded(
+    encoded: bytes,
+    name: str,
+    size: int,
+    max_pixels: int = audit.MAX_PIXELS,
+    spend: Callable[[float], None] = _free,
+) -> Picture:
     """Read a picture file in memory, just like a file on disk.
 
     Args:
@@ -99,20 +109,19 @@ def read_encoded(encoded: bytes, name: str, size: int, max_pixels: int = audit.M
         name: Its name in the result.
         size: Side of the model's input in pixels.
         max_pixels: A larger picture is refused by its header, before it is decoded.
+        spend: Called with the work of decoding it, see `audit.Header.work`, before that is done; raises to refuse it.
     """
-    facts = audit.examine_bytes(encoded, name, max_pixels) if encoded else Issue(name, "empty", "it has zero bytes")
-    if isinstance(facts, Issue):
-        return Picture(name, None, facts)
-    return Picture(name, _decoded(encoded, facts, size))
-
-
-def _decoded(encoded: bytes, facts: FileFacts, size: int) -> np.ndarray:
-    """Upright pixels of a file that was examined, uint8 (size, size, 3)."""
-    if facts.reader == "pillow":
-        encoded = pictures.as_png(encoded)
-    upright = pictures.turn_upright(pictures.decode_full(tf.constant(encoded), size), tf.constant(facts.orientation))
-    pixels: np.ndarray = pictures.resize(upright, size).numpy()
-    return pixels
+    if not encoded:
+        return Picture(name, None, Issue(name, "empty", "it has zero bytes"))
+    header = audit.read_header(encoded, name, max_pixels)
+    if isinstance(header, Issue):
+        return Picture(name, None, header)
+    pixels = audit.decoded(encoded, name, header, size, spend)
+    if isinstance(pixels, Issue):
+        return Picture(name, None, pixels)
+    orientation = audit.orientation_of(encoded, header)
+    upright = pictures.turn_upright(tf.constant(pixels), tf.constant(orientation)) if orientation > 1 else pixels
+    return Picture(name, pictures.resize(upright, size).numpy())
 
 
 def _upright(picture: Image.Image) -> np.ndarray:

@@ -5,7 +5,10 @@ The whole picture is stretched to the model's square input (bilinear with antial
 decoded at 1/2, 1/4 or 1/8 of its size by the JPEG decoder itself. The result is rounded to uint8.
 """
 
+import hashlib
 import io
+import re
+import threading
 from typing import Any
 
 import numpy as np
@@ -20,6 +23,14 @@ else:
     register_heif_opener()
 
 JPEG_START = b"\xff\xd8\xff"
+# A marker with a content. Within a scan 0xff is followed by zero or is a restart marker, neither of which ends it.
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+# Rows that are converted at once: so few stay in the processor's cache.
+_STRIP = 64
+# Pillow takes up to 16 bytes a pixel for WebP: from so many pixels on, one picture at a time.
+_LARGE = 16_000_000
+_ONE_LARGE = threading.Lock()
 
 
 def decode(encoded: tf.Tensor, size: int) -> tf.Tensor:
@@ -136,33 +147,63 @@ def as_rgb(picture: Image.Image) -> np.ndarray:
         highest = values.max(initial=0)
         scale = 257.0 if highest > 255 else 1 / 255 if picture.mode == "F" and highest <= 1 else 1.0
         return np.stack([np.clip(values / scale, 0, 255).astype(np.uint8)] * 3, axis=-1)
-    return np.asarray(picture.convert("RGB"))
+    pixels = np.empty((picture.height, picture.width, 3), np.uint8)
+    for top in range(0, picture.height, _STRIP):  # converting the whole at once would take two more copies of it
+        bottom = min(top + _STRIP, picture.height)
+        pixels[top:bottom] = np.asarray(picture.crop((0, top, picture.width, bottom)).convert("RGB"))
+    return pixels
 
 
-def as_png(encoded: bytes) -> bytes:
-    """Read any picture that Pillow supports (GIF, WebP, TIFF, ...) and write it as PNG, for `decode`."""
+def through_pillow(encoded: bytes) -> np.ndarray:
+    """Decode any picture that Pillow supports (GIF, WebP, TIFF, ...): uint8, shape (height, width, 3), RGB."""
     with Image.open(io.BytesIO(encoded)) as picture:
-        pixels = as_rgb(picture)
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG", compress_level=1)
-    return stream.getvalue()
+        if picture.width * picture.height < _LARGE:
+            return as_rgb(picture)
+        with _ONE_LARGE:
+            return as_rgb(picture)
 
 
-def read_as_decodable(path: Any, through_pillow: Any) -> tf.Tensor:
-    """Read a file in a tf.data pipeline; pictures for Pillow are converted to PNG.
+def decode_any(encoded: tf.Tensor, size: int, pillow: Any) -> tf.Tensor:
+    """As `decode_full`, in a tf.data pipeline where some files are for Pillow.
 
     Args:
-        path: Scalar string tensor.
-        through_pillow: Scalar bool tensor.
-
-    Returns:
-        Scalar string tensor for `decode`.
+        encoded: Scalar string: the bytes of a file.
+        size: As for `decode_full`.
+        pillow: Scalar bool tensor: whether Pillow decodes it.
     """
-    encoded = tf.io.read_file(path)
-    converted = lambda: tf.ensure_shape(tf.numpy_function(_as_png, [encoded], tf.string), ())  # noqa: E731
-    return tf.cond(through_pillow, converted, lambda: encoded)
+    by_pillow = lambda: tf.numpy_function(lambda given: through_pillow(_bytes(given)), [encoded], tf.uint8)  # noqa: E731
+    return tf.ensure_shape(tf.cond(pillow, by_pillow, lambda: decode_full(encoded, size)), (None, None, 3))
 
 
-def _as_png(encoded: bytes | np.ndarray) -> bytes:
-    """`as_png` for tf.numpy_function, which passes bytes in a pipeline and an array of one object outside it."""
-    return as_png(encoded if isinstance(encoded, bytes) else encoded.item())
+def scans_of(encoded: bytes, most: int) -> int:
+    """The number of a JPEG's scans, each of which goes over the whole picture; counting ends at `most`.
+
+    An ordinary JPEG has one, a progressive one about ten. A scan of a few bytes costs the decoder as much as any other.
+    """
+    scans, at = 0, 2
+    while scans < most and (marker := _MARKER.search(encoded, at)):
+        code, at = encoded[marker.end() - 1], marker.end()
+        if code == _END_OF_IMAGE:
+            break
+        scans += code == _START_OF_SCAN
+        at += int.from_bytes(encoded[at : at + 2], "big")  # its header or content, which may hold any bytes
+    return scans
+
+
+def content_hash(encoded: bytes) -> str:
+    """The name of a file's content: BLAKE2b of its bytes, 128 bits in hexadecimal."""
+    return hashlib.blake2b(encoded, digest_size=16).hexdigest()
+
+
+def has_content(encoded: tf.Tensor, content: tf.Tensor) -> tf.Tensor:
+    """In a tf.data pipeline: whether a file's bytes have a `content_hash`, all of them scalars."""
+    return tf.ensure_shape(tf.numpy_function(_has_content, [encoded, content], tf.bool), ())
+
+
+def _has_content(encoded: bytes | np.ndarray, content: bytes | np.ndarray) -> bool:
+    return content_hash(_bytes(encoded)) == _bytes(content).decode()
+
+
+def _bytes(given: bytes | np.ndarray) -> bytes:
+    """A string for tf.numpy_function, which passes bytes in a pipeline and an array of one object outside it."""
+    return given if isinstance(given, bytes) else given.item()

@@ -17,6 +17,7 @@ from tfransfer.exports.formats import Format, find_format, saved_size
 from tfransfer.exports.held_out import HeldOut
 from tfransfer.exports.rounding import Representative
 from tfransfer.system.files import telling_write_failures, whole
+from tfransfer.system.signals import stop_if_requested
 from tfransfer.tasks.task import SINGLE_LABEL, Task, find_task
 
 # Half a step of files that round their probabilities to 256 steps.
@@ -110,12 +111,14 @@ def export_model(
         SettingError: The format is unknown.
         ExportError: The file cannot be written, or differs from the model; no file is left behind.
         WriteError: The disk is full or not writable.
+        Stopped: A stop was requested.
     """
     kind = find_format(name)
     with whole(folder / kind.file) as path:
         export = _calibrated(subject, kind, path)
         export = replace(export, path=folder / kind.file)
         accept(export)
+        stop_if_requested()
     return export
 
 
@@ -149,6 +152,7 @@ def _loss(subject: Subject, answers: np.ndarray) -> float:
 
 def _written(subject: Subject, kind: Format, path: Path, measured: bool = True) -> Export:
     _write(subject, kind, path)
+    stop_if_requested()
     result = parity.check(kind, path, subject.held, subject.classes, subject.task_rules, subject.model, measured)
     score = None
     if result.answers is not None:
@@ -166,6 +170,7 @@ def _write(subject: Subject, kind: Format, path: Path) -> None:
     except TransferError:
         raise
     except Exception as error:
+        stop_if_requested()  # native code may have turned a signal's exception into an error of its own
         reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
         raise ExportError(f"the model cannot be written as {kind.name}: {reason}") from error
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):

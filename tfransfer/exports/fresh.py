@@ -55,6 +55,9 @@ class _Server:
                 return int(self._process.stdout.readline())
             except (OSError, ValueError):
                 return None
+            except BaseException:  # a signal: the answer that is still to come must not be taken for the next one's
+                self._process.kill()
+                raise
             finally:
                 timeout.cancel()
 

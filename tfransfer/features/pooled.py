@@ -29,7 +29,7 @@ def pooled_features(
         float32, shape (examples, features); None if the store has no room or the base's output has no fixed shape.
 
     Raises:
-        DataError: A picture can no longer be read.
+        DataError: A picture has changed, or can no longer be read.
         WriteError: The disk is full or not writable.
     """
     source = FeatureSource(dataset, base, (POOLED_TAP,), recipe.augment, recipe.features.dtype)
@@ -58,9 +58,4 @@ def _incomplete(source: FeatureSource, wanted: Wanted) -> bool:
 def _sample(source: FeatureSource) -> np.ndarray:
     """A few pictures to measure engines with."""
     few = source.dataset.examples[: choosing.SAMPLE]
-    with flow.telling_lost_pictures():
-        batches = flow.view_flow(
-            source.dataset, few, (0,), source.augment, source.base.image_size, choosing.SAMPLE
-        ).as_numpy_iterator()
-        pixels: np.ndarray = next(iter(batches))
-    return pixels
+    return next(flow.view_batches(source.dataset, few, (0,), source.augment, source.base.image_size, choosing.SAMPLE))

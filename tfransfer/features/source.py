@@ -132,7 +132,7 @@ class FeatureSource:
             Number of pictures that went through the engine.
 
         Raises:
-            DataError: A picture can no longer be read.
+            DataError: A picture has changed, or can no longer be read.
             WriteError: The disk is full or not writable.
         """
         missing = self.missing(wanted)
@@ -141,11 +141,11 @@ class FeatureSource:
         if not rows:
             return 0
         writer = _Writer(self, missing)
-        with flow.telling_lost_pictures(), progress("extracting features", rows, self.dataset.modality.unit) as advance:
+        with progress("extracting features", rows, self.dataset.modality.unit) as advance:
             for views, examples in groups.items():
                 names = [(example, view) for example in examples for view in views]
-                batches = flow.view_flow(self.dataset, examples, views, self.augment, self.base.image_size, _BATCH)
-                for number, pixels in enumerate(batches.as_numpy_iterator()):
+                batches = flow.view_batches(self.dataset, examples, views, self.augment, self.base.image_size, _BATCH)
+                for number, pixels in enumerate(batches):
                     writer.add(names[number * _BATCH : (number + 1) * _BATCH], engine.run(pixels))
                     advance(len(pixels))
             writer.flush()
@@ -215,7 +215,7 @@ class Wanted:
 
 def _groups(wanted: Wanted, missing: set[str], worker: int, workers: int) -> dict[tuple[int, ...], list[Example]]:
     """This worker's examples with missing views, grouped by which views are missing."""
-    # One group per set of views, because `view_flow` then decodes each file once for all of them. Workers split by
+    # One group per set of views, because `view_batches` then decodes each file once for all of them. Workers split by
     # content, not by position: their lists may differ, and an example must fall to the same worker in all of them.
     views: dict[str, set[int]] = defaultdict(set)
     first: dict[str, Example] = {}

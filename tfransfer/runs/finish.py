@@ -16,6 +16,7 @@ from tfransfer.runs.record import Record
 from tfransfer.runs.report import keep_answers
 from tfransfer.system import trust
 from tfransfer.system.files import file_hash, write_json
+from tfransfer.system.signals import stop_if_requested
 from tfransfer.tasks.task import CROSS_VALIDATED, find_task
 from tfransfer.training.phases import Selected
 from tfransfer.training.session import Session
@@ -59,6 +60,7 @@ def finish_run(
     keep_answers(run, scored)
     held = handover.hold_out(run, session.dataset, validation.outputs)
     handover.keep_samples(run.folder, held)
+    stop_if_requested()
     few = replace(held.first(_COMPARED), targets=None)  # accuracy on so few examples would mislead
     subject = Subject(run.model, run.classes, few, run.task)
     handover.note_exports(run.folder, [export_model(subject, "keras", run.folder)])

@@ -29,6 +29,7 @@ from tfransfer.runs import run_folder, scoring
 from tfransfer.runs.manifest import read_manifest, update_manifest
 from tfransfer.runs.record import Record
 from tfransfer.system.files import whole, write_json
+from tfransfer.system.signals import stoppable
 from tfransfer.tasks.task import SINGLE_LABEL
 
 # Number of held-out examples that files are compared on, and the bytes that their images may take.
@@ -139,13 +140,14 @@ def export_run(
         SettingError: The model cannot be exported to one of the formats.
         RunError: The examples to compare files on are missing.
         ExportError: A file's outputs differ from the model's, or it exceeds a limit; it is discarded.
+        Stopped: SIGINT or SIGTERM arrived; the formats that were done before are recorded.
     """
     require_formats(formats, not run.modality.has_pixels)
     if not formats:
         return []
     subject = subject_of(run, formats, progress, say, held)
     exports: list[Export] = []
-    with run_folder.alone_in(run.folder):
+    with stoppable(), run_folder.alone_in(run.folder):
         for name in dict.fromkeys(formats):  # recorded one by one, so that a failure does not lose the earlier ones
             say(f"export: writing, checking and measuring {name}")
             exports.append(export_model(subject, name, run.folder, partial(_require_within, limits)))
@@ -170,7 +172,7 @@ def bundle_run(run: Record, formats: Sequence[str], say: Say, progress: Progress
     path = run.folder / run_folder.BUNDLE
     say(f"bundle: {', '.join(wanted)}")
     card = model_card(run.manifest.to_dict(), run.metrics, measured)
-    with run_folder.alone_in(run.folder):
+    with stoppable(), run_folder.alone_in(run.folder):
         write_bundle(path, files, _samples(run), run.classes, run.task, card)
     return path
 
@@ -223,7 +225,7 @@ def export_within(
     """
     _require_alike(runs)
     tried: list[tuple[Record, Export]] = []
-    with tempfile.TemporaryDirectory() as folder:
+    with stoppable(), tempfile.TemporaryDirectory() as folder:
         for number, run in enumerate(runs):
             subject = subject_of(run, formats, progress, say)
             for name in formats:

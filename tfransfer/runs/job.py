@@ -217,13 +217,20 @@ class Job:
         existing = run.manifest.exports if resumed else {}
         began = time.time()
         missing = [name for name in wanted if name not in existing]
+        reported = not missing and (run.folder / run_folder.REPORT).is_file()
         try:
             handover.export_run(run, missing, self.say, held=held)
-        finally:  # the run is complete even if a format fails
-            seconds = (run.manifest.seconds or 0.0) + time.time() - began
-            update_manifest(run.folder, seconds=round(seconds, 1))
-            if missing or not (run.folder / run_folder.REPORT).is_file():
-                report_or_warn(run, self.progress, self.say)
+        except Exception:  # the run is complete even if a format fails; one that was stopped is not
+            self._conclude(run, began, reported)
+            raise
+        self._conclude(run, began, reported)
+
+    def _conclude(self, run: Run, began: float, reported: bool) -> None:
+        """Record the time that exporting took, and write the report."""
+        seconds = (run.manifest.seconds or 0.0) + time.time() - began
+        update_manifest(run.folder, seconds=round(seconds, 1))
+        if not reported:
+            report_or_warn(run, self.progress, self.say)
 
 
 def _record_progress(folder: Path, checkpoint: Checkpoint) -> None:

@@ -23,6 +23,7 @@ from tfransfer.runs import run_folder, scoring
 from tfransfer.runs.record import Record
 from tfransfer.system.allocator import keep_freed_memory
 from tfransfer.system.files import write_text
+from tfransfer.system.signals import stop_if_requested
 from tfransfer.system.spreadsheet import unescaped
 from tfransfer.tasks.prediction import Mistake
 from tfransfer.tasks.task import find_task
@@ -93,6 +94,7 @@ def report_or_warn(run: Record, progress: Progress, say: Say) -> None:
     try:
         write_report(run, progress, say)
     except Exception as error:  # noqa: BLE001  a failing plot must not fail a training of hours
+        stop_if_requested()
         why = str(error).rstrip(".")
         say(f"warning: the report was not written: {why}. Try again with tfransfer report {run.folder}")
 

@@ -151,6 +151,7 @@ class _Service:
                 "limits": {
                     "body_bytes": limits.body_bytes,
                     "pixels": limits.pixels,
+                    "work_megapixels": limits.work_megapixels,
                     "characters": limits.characters,
                     "instances": limits.instances,
                 },

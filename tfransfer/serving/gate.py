@@ -30,7 +30,7 @@ def error_response(status: int, message: str, headers: dict[str, str] | None = N
 
 
 class Gate:
-    """ASGI middleware that passes on requests once their whole body is received; refuses others with 408, 413 or 503.
+    """ASGI middleware that passes on requests once their whole body is received; refuses others: 403, 408, 413, 503.
 
     Args:
         app: The application behind it.
@@ -49,7 +49,9 @@ class Gate:
         received = _BodySize()
         self._active += 1
         try:
-            body = await self._body(Headers(scope=scope), receive, received)
+            headers = Headers(scope=scope)
+            _require_own_page(headers)
+            body = await self._body(headers, receive, received)
             await self._app(scope, _replay(body, receive), send)
         except HTTPException as refusal:
             await self._refuse(refusal, scope, receive, send)
@@ -114,6 +116,23 @@ class Gate:
                     pass
         except TimeoutError:
             return
+
+
+def _require_own_page(headers: Headers) -> None:
+    """Check that no page of another site sent a request: a browser posts plain text or a form without asking first.
+
+    Programs other than browsers send none of these headers.
+
+    Raises:
+        HTTPException: 403.
+    """
+    relation, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if relation is not None:  # the browser knows: a proxy may have replaced the Host header
+        own = relation.lower() in ("same-origin", "none")
+    else:
+        own = origin is None or origin.lower().partition("://")[2] == headers.get("host", "").lower()
+    if not own:
+        raise HTTPException(403, "a page of another site sent this request; only the service's own page may.")
 
 
 class _BodySize:

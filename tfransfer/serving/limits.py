@@ -18,7 +18,12 @@ class Limits:
         body_mb: Size of a request's body, in MB of 1,000,000 bytes.
         body_seconds: Time that a client has to send its body.
         megapixels: Pixels of a picture, read from its header before it is decoded.
+        work_megapixels: Work of decoding the pictures of one request, in millions of pixels of a GIF. A pixel of a
+            large JPEG, which is decoded at reduced size, counts for a twentieth, of a progressive one for half, of a
+            PNG for 0.6, of a WebP for 1.5.
+        decode_seconds: Time for decoding the pictures of one request, looked at between pictures.
         characters: Length of a text.
+        all_characters: Length of all texts of a request.
         instances: Pictures or texts in one request.
         requests: Requests that are received, wait or are answered at one time; further ones get status 503.
         connections: Open connections, idle ones included.
@@ -27,7 +32,10 @@ class Limits:
     body_mb: float = 20
     body_seconds: float = 30
     megapixels: float = 50
+    work_megapixels: float = 50
+    decode_seconds: float = 2
     characters: int = 100_000
+    all_characters: int = 500_000
     instances: int = 64
     requests: int = 64
     connections: int = 512

@@ -6,7 +6,9 @@ rows, "inputs" as a column, bytes as {"b64": "..."}.
 
 import base64
 import json
+import time
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Any, Never
 
@@ -22,6 +24,7 @@ from tfransfer.serving.limits import Limits
 # As in an exported SavedModel: signature -> name of its input.
 _PICTURES = {"serving_default": "images", "serve_bytes": "encoded"}
 _TEXTS = {"serving_default": "text"}
+_FEWER = "Send less at once."
 # Brackets and keys around the values of a request.
 _AROUND = 100
 
@@ -71,19 +74,65 @@ def read_predict(body: bytes, served: ServedModel) -> Query:
         _refuse(f'"{keys[0]}" must be a list with at least one {served.modality.item}.')
     if len(given) > served.limits.instances:
         _refuse(f"{len(given)} instances in one request; the limit is {served.limits.instances}.")
-    values = [_value(one, f"{keys[0]}[{i}]", signature, name, served) for i, one in enumerate(given)]
+    asked = _Asked(signature, name, served, Work(served.limits))
+    values = [_value(one, f"{keys[0]}[{i}]", asked) for i, one in enumerate(given)]
     return Query(
         np.stack(values) if served.modality.has_pixels else np.array(values, object), rows=keys == ["instances"]
     )
 
 
-def read_picture(encoded: bytes, where: str, served: ServedModel) -> np.ndarray:
+class Work:
+    """The work that one request may still ask for: the service answers one request at a time.
+
+    Args:
+        limits: What a client may send.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits, self._left = limits, limits.work_megapixels * 1e6
+        self._until = time.monotonic() + limits.decode_seconds
+        self._characters = limits.all_characters
+
+    def read(self, where: str, characters: int) -> None:
+        """Take the length of the next text.
+
+        Raises:
+            HTTPException: 413 where it is more than is left.
+        """
+        self._characters -= characters
+        if self._characters < 0:
+            most = self._limits.all_characters
+            _refuse(f"{where}: the texts of this request have more than {most:,} characters. {_FEWER}", 413)
+
+    def spend(self, where: str, work: float) -> None:
+        """Take the work of decoding the next picture.
+
+        Raises:
+            HTTPException: 413 where it is more than is left, or the time is up.
+        """
+        self._left -= work
+        if self._left < 0:
+            most = self._limits.work_megapixels
+            _refuse(f"{where}: the pictures of this request take more decoding than {most:g} megapixels. {_FEWER}", 413)
+        if time.monotonic() > self._until:
+            most = self._limits.decode_seconds
+            _refuse(f"{where}: decoding the pictures before it took more than {most:g} seconds. {_FEWER}", 413)
+
+
+def read_picture(encoded: bytes, where: str, served: ServedModel, work: Work | None = None) -> np.ndarray:
     """A picture file as pixels, uint8 (size, size, 3), upright.
 
+    Args:
+        encoded: The file's bytes.
+        where: Its name in messages.
+        served: The served model.
+        work: What the request may still ask for; None for a request with one picture.
+
     Raises:
-        HTTPException: 413 where it has too many pixels, 400 where it cannot be read.
+        HTTPException: 413 where it has too many pixels or takes too much work, 400 where it cannot be read.
     """
-    picture = read_encoded(encoded, where, served.size, served.limits.pixels)
+    spend = partial((work or Work(served.limits)).spend, where)
+    picture = read_encoded(encoded, where, served.size, served.limits.pixels, spend)
     if picture.pixels is None:
         issue = picture.issue
         status = 413 if issue is not None and issue.kind == "too large" else 400
@@ -137,21 +186,36 @@ def _signature(request: dict[str, Any], served: ServedModel) -> str | None:
     return name
 
 
-def _value(given: Any, where: str, signature: str | None, name: str | None, served: ServedModel) -> Any:
-    """Parse one instance; `name` is that of its input, if the request gives it."""
+@dataclass(frozen=True)
+class _Asked:
+    """What a request says of all its instances: a signature, the name of its input, and the work that it may take."""
+
+    signature: str | None
+    name: str | None
+    served: ServedModel
+    work: Work
+
+
+def _value(given: Any, where: str, asked: _Asked) -> Any:
+    """Parse one instance."""
+    signature, name, served = asked.signature, asked.name, asked.served
     if name is None and isinstance(given, dict) and len(given) == 1 and "b64" not in given:
         ((name, given),) = given.items()
     expected = served.signatures if signature is None else {signature: served.signatures[signature]}
     if name is not None and name not in expected.values():
         _refuse(f"{where}: no input is called {name[:50]!r}; expected {' or '.join(expected.values())}.")
     if not served.modality.has_pixels:
-        return _text(given, where, served)
+        text = _text(given, where, served)
+        asked.work.read(where, len(text))
+        return text
     is_file = isinstance(given, dict)
     if ("encoded" if is_file else "images") not in ({name} if name else expected.values()):
         if is_file:
             _refuse(f"{where}: serving_default takes pixels, not files; leave out signature_name or use serve_bytes.")
         _refuse(f'{where}: serve_bytes takes a picture file as {{"b64": "..."}}.')
-    return read_picture(_from_base64(given, where), where, served) if is_file else _pixels(given, where, served.size)
+    if not is_file:
+        return _pixels(given, where, served.size)
+    return read_picture(_from_base64(given, where), where, served, asked.work)
 
 
 def _text(given: Any, where: str, served: ServedModel) -> str:

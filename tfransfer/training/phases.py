@@ -102,6 +102,8 @@ def train_phases(
             by_steps = phase.name == FINE_TUNE or method.by_steps
             result = run_phase(session, phase, parts, hooks) if by_steps else solve_head(session, phase, parts, method)
             hooks.checkpoints.finish(result)
+            # A signal after a phase's last step is seen by no later step of it.
+            hooks.checkpoints.stopping.stop_if_wanted()
         say(_phase_line(session.task, phase, result))
         results.append(result)
     if len(results) == 1:
