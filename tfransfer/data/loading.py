@@ -43,18 +43,16 @@ def load_data(
     """Index pictures or texts and decide their splits.
 
     Args:
-        source: A folder with one subfolder per class, or train/validation/test folders above these; a table (.csv,
-            .tsv, a DataFrame, or a folder with a table per split); "tfds:NAME"; "digits", which is built in; a pair
-            (pictures, paths or texts; labels); a tf.data.Dataset of such pairs, or a TFDS builder.
+        source: A folder with one subfolder per class, perhaps below train/validation/test folders; a table (.csv, .tsv,
+            a DataFrame, a folder with one per split); "tfds:NAME"; "digits", which is built in; a pair (pictures, paths
+            or texts; labels); a tf.data.Dataset of such pairs, or a TFDS builder.
         path_column: Tables: column of picture paths, relative to the table.
         text_column: Tables: column of texts.
         label_column: Tables: column of labels, or several comma-separated columns of 0 and 1.
-        split_column: Tables: column of "train", "validation" or "test".
-        separator: Tables: separates several classes in one cell.
+        split_column, separator: Tables: column of "train", "validation" or "test"; between several classes in a cell.
         task: Tables: "single-label", "multi-label" or "regression"; None infers it from the labels.
         classes: Arrays: the class names, in the order of their numbers.
-        data_dir: TFDS: the folder with prepared data.
-        tfds_splits: TFDS: from "train", "validation" and "test" to its split syntax.
+        data_dir, tfds_splits: TFDS: the folder with prepared data; from a split's name to its split syntax.
         split_seed: Seed of the hash of each file's content that decides its split.
         splits_file: A recorded `splits.csv` to use instead.
         group: From a relative path to the name of a group that must stay in one split, or None.
@@ -62,7 +60,7 @@ def load_data(
         missing_labels: Tables: words for "no label" (list or comma-separated); None judges "none", "NA" and the like.
         read_as: "folder" or "table", where a folder has both; None prefers class folders.
         max_pixels: Pictures with more pixels are skipped.
-        progress: Shows progress; True shows a bar, None does so only in a notebook.
+        progress: True shows a bar, None does so only in a notebook.
         say: Called with lines about skipped files.
         strict: Raise for data that cannot be trained on; else the dataset's `refusal` says why it cannot.
 
@@ -74,13 +72,12 @@ def load_data(
     columns = Columns(
         path_column, text_column, label_column, split_column, separator=separator, task=task, missing=missing_labels,
     )  # fmt: skip
-    reading = Reading(
-        columns, tuple(classes) if classes else None, Path(data_dir) if data_dir else None, tfds_splits, group,
-        group_column, read_as=read_as,
-    )  # fmt: skip
+    names = tuple(classes) if classes else None
+    prepared, file = (Path(given) if given else None for given in (data_dir, splits_file))
+    reading = Reading(columns, names, prepared, tfds_splits, group, group_column, read_as=read_as)
     return load(
-        source, reading, split_seed=split_seed, splits_file=Path(splits_file) if splits_file else None,
-        max_pixels=max_pixels, progress=progress, say=say, strict=strict,
+        source, reading, split_seed=split_seed, splits_file=file, max_pixels=max_pixels, progress=progress, say=say,
+        strict=strict,
     )  # fmt: skip
 
 
