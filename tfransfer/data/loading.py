@@ -18,28 +18,15 @@ from tfransfer.tasks.labels import SEPARATOR
 
 @known_keywords
 def load_data(
-    source: Any,
-    *,
-    path_column: str | None = None,
-    text_column: str | None = None,
-    label_column: str | None = None,
-    split_column: str | None = None,
-    separator: str = SEPARATOR,
-    task: str | None = None,
-    classes: Sequence[str] | None = None,
-    data_dir: str | Path | None = None,
-    tfds_splits: dict[str, str] | None = None,
-    split_seed: int = 0,
-    splits_file: str | Path | None = None,
-    group: folder.GroupOf | None = None,
-    group_column: str | None = None,
-    missing_labels: str | Sequence[str] | None = None,
-    read_as: str | None = None,
-    max_pixels: int = audit.MAX_PIXELS,
-    progress: Progress | bool | None = None,
-    say: Say | None = None,
+    source: Any, *, path_column: str | None = None, text_column: str | None = None, label_column: str | None = None,
+    split_column: str | None = None, separator: str = SEPARATOR, task: str | None = None,
+    classes: Sequence[str] | None = None, data_dir: str | Path | None = None,
+    tfds_splits: dict[str, str] | None = None, split_seed: int = 0, splits_file: str | Path | None = None,
+    group: folder.GroupOf | None = None, group_column: str | None = None,
+    missing_labels: str | Sequence[str] | None = None, read_as: str | None = None,
+    max_pixels: int = audit.MAX_PIXELS, progress: Progress | bool | None = None, say: Say | None = None,
     strict: bool = True,
-) -> Dataset:
+) -> Dataset:  # fmt: skip
     """Index pictures or texts and decide their splits.
 
     Args:
@@ -49,10 +36,12 @@ def load_data(
         path_column: Tables: column of picture paths, relative to the table.
         text_column: Tables: column of texts.
         label_column: Tables: column of labels, or several comma-separated columns of 0 and 1.
-        split_column, separator: Tables: column of "train", "validation" or "test"; between several classes in a cell.
+        split_column: Tables: column of "train", "validation" or "test".
+        separator: Tables: separates several classes in one cell.
         task: Tables: "single-label", "multi-label" or "regression"; None infers it from the labels.
         classes: Arrays: the class names, in the order of their numbers.
-        data_dir, tfds_splits: TFDS: the folder with prepared data; from a split's name to its split syntax.
+        data_dir: TFDS: the folder with prepared data.
+        tfds_splits: TFDS: from a split's name to its split syntax.
         split_seed: Seed of the hash of each file's content that decides its split.
         splits_file: A recorded `splits.csv` to use instead.
         group: From a relative path to the name of a group that must stay in one split, or None.
