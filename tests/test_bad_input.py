@@ -339,7 +339,7 @@ def test_existing_run_is_refused_before_pictures_are_read_and_stays(data, refuse
     Path("run/manifest.json").write_text("{}")
     before = contents(Path("run"))
     said = refused(1, "train", data, "--out", "run")
-    assert "run exists already" in said
+    assert "run already exists" in said
     assert "--overwrite" in said
     assert contents(Path("run")) == before
     with pytest.raises(RunExistsError):

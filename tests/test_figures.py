@@ -185,6 +185,7 @@ SETTINGS = {
         "weights are 9 MB", "at alpha 0.35", "kept as float16 (0.8 MB)", "(alpha 1.0, ImageNet weights)",
         "12 epochs at 96", "(label smoothing 0.1)", "under Apache 2.0", "slim, Apache 2.0",
     ],
+    "docs/data.md": ["AVIF (with Pillow 11.3)", "1 and 1.0 are one class"],
     "docs/files.md": ["(tried with 1.2)", "20 MB"],
     "docs/training.md": ["every five minutes", "within a minute"],
 }  # fmt: skip

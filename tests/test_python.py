@@ -209,7 +209,7 @@ class Stranger(keras.layers.Layer):
         ({"callbacks": [keras.callbacks.TerminateOnNaN()]}, "lambda phase"),
         ({"metrics": [keras.metrics.Mean()]}, "metrics must be a function"),
         ({"loss": "cross entropy"}, "Keras has no loss 'cross entropy'"),
-        ({"metrics": lambda: [keras.metrics.F1Score()]}, "'f1_score' gives 3 numbers"),
+        ({"metrics": lambda: [keras.metrics.F1Score()]}, "'f1_score' returns 3 numbers"),
         ({"precision": "mixed_float16"}, "the base was built in 'float32'"),
         ({"base": "stranger"}, "cannot be loaded in a fresh process"),
     ],

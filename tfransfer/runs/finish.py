@@ -1,7 +1,6 @@
 """Finish a run: calibrate, evaluate and save the selected model."""
 
 from dataclasses import replace
-from typing import Any
 
 from tfransfer.data.dataset import Dataset
 from tfransfer.display.progress import Progress, Say
@@ -25,23 +24,8 @@ from tfransfer.training.session import Session
 _COMPARED = 64
 
 
-def finish_run(
-    run: Record,
-    session: Session,
-    selected: Selected,
-    progress: Progress,
-    say: Say,
-    cross_validated: dict[str, Any] | None = None,
-) -> HeldOut:
+def finish_run(run: Record, session: Session, selected: Selected, progress: Progress, say: Say) -> HeldOut:
     """Calibrate, evaluate and save the selected model; the last write marks the run as finished.
-
-    Args:
-        run: The run.
-        session: Its session.
-        selected: The selected phase's model.
-        progress: Shows the progress.
-        say: Told what was calibrated.
-        cross_validated: The head's figure where the test split is small; see `cross_validation`.
 
     Returns:
         Held-out examples that exported files are compared on.
@@ -54,8 +38,8 @@ def finish_run(
     update_manifest(run.folder, phases=phases, kept=selected.phase, temperature=temperature, thresholds=thresholds)
     scored = scoring.score_splits(run, run.model, session.dataset, progress, {"validation": validation})
     metrics = {name: score_of for name, (score_of, _) in scored.items()}
-    if cross_validated:
-        metrics[max(metrics, key=("validation", "test").index)][CROSS_VALIDATED] = cross_validated
+    if session.cross_validated:
+        metrics[max(metrics, key=("validation", "test").index)][CROSS_VALIDATED] = session.cross_validated
     write_json(run.folder / run_folder.METRICS, metrics)
     keep_answers(run, scored)
     held = handover.hold_out(run, session.dataset, validation.outputs)

@@ -40,7 +40,7 @@ from tfransfer.system.signals import Stopped, Stopping
 from tfransfer.training.checkpoint import Checkpoint, Checkpoints
 from tfransfer.training.devices import Devices
 from tfransfer.training.opening import open_session, suited
-from tfransfer.training.phases import CallbackFactory, train_phases
+from tfransfer.training.phases import CallbackFactory, Selected, train_phases
 from tfransfer.training.plan import Plan
 from tfransfer.training.session import Session
 
@@ -146,7 +146,7 @@ class Job:
         return load_run(place)
 
     def _train(self, place: Path, earlier: Earlier | None, stopping: Stopping) -> tuple[Run, HeldOut | None]:
-        """Train both phases, from the start or resumed; return the run and the result of `finish_run`."""
+        """Train both phases, from the start or resumed; return the run and the result of `_finish`."""
         began = time.time()
         dataset = self._dataset(place)
         session = self._begin(dataset) if earlier is None else self._resume(earlier, dataset)
@@ -162,13 +162,17 @@ class Job:
             record = partial(_record_progress, folder)
             checkpoints = Checkpoints(folder / run_folder.STATE, stopping, record, of_all=self.devices.any)
             # Before training, because fine-tuning changes the base that these features come from.
-            head = self._cross_validated(session)
+            session.cross_validated = self._cross_validated(session)
             selected = train_phases(session, callbacks, self.progress, self.say, checkpoints)
             run._model = session.model_for_export()
-            held = finish_run(run, session, selected, self.progress, self.say, head) if self.devices.chief else None
+            held = self._finish(run, session, selected) if self.devices.chief else None
             update_manifest(folder, seconds=round(time.time() - began, 1))
         run.folder = place
         return run, held
+
+    def _finish(self, run: Run, session: Session, selected: Selected) -> HeldOut | None:
+        """Evaluate and save the model; return the examples that its exports are compared on."""
+        return finish_run(run, session, selected, self.progress, self.say)
 
     def _cross_validated(self, session: Session) -> dict[str, Any] | None:
         """The cross-validated figure of the head, where the test split is too small and one machine has all data."""

@@ -59,6 +59,9 @@ class Trial(Job):
         update_manifest(run.folder, phases=selected.to_dict(), kept=selected.phase, progress=None)
         (run.folder / run_folder.STATE).unlink(missing_ok=True)
 
+    def _cross_validated(self, session: Session) -> None:
+        """Nothing: trials are compared on validation."""
+
     def _finished(self, earlier: Earlier, place: Path) -> Run:
         require_same_data(earlier, self._dataset(place))
         return Run(earlier.folder, earlier.manifest)

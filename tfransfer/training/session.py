@@ -49,6 +49,7 @@ class Session:
         caching: Which features of the frozen part are cached; see `decide_caching`.
         devices: Devices to train on; the base was built in their scope.
         objectives: Builds a phase's objective from the phase and the Keras loss; None minimizes that loss, with mixup.
+        cross_validated: The head's figure by cross-validation, where the test split is small; see `runs`.
         streams: Additional inputs of objectives, by name: builds a `Stream` from a phase and its global batch size.
     """
 
@@ -63,6 +64,7 @@ class Session:
     caching: Caching = field(default_factory=lambda: Caching(CachePlan(why="not decided yet")))
     devices: Devices = field(default_factory=Devices)
     objectives: Callable[[Phase, keras.losses.Loss], Objective] | None = None
+    cross_validated: dict[str, Any] | None = None
     streams: dict[str, Callable[[Phase, int], Stream]] = field(default_factory=dict)
 
     def decide_caching(self, say: Say, decided: CachePlan | None = None, always: bool = False) -> None:

@@ -133,7 +133,7 @@ def test_classes_in_another_order_are_another_folder():
         (PIXELS[0, 0], LABELS, {}, r"expected pictures as an array \(n, height, width\).* got an array \(6, 3\)"),
         (np.zeros((4, 5, 6, 2)), LABELS, {}, r"expected a picture as an array.* got float64 \(5, 6, 2\)"),
         ([np.zeros(3)] * 4, LABELS, {}, r"expected a picture as an array.* got float64 \(3,\)"),
-        ([PIXELS[0], "text"], [0, 1], {}, r"pictures only or texts only; 1 of 2 are texts"),
+        ([PIXELS[0], "text"], [0, 1], {}, r"pictures only or texts only; 1 of 2 are strings"),
         ([b"\xff\xd8", b"b"], [0, 1], {}, r"text number 0 is not UTF-8"),
         (["a", "\ud800"], [0, 1], {}, r"text number 1 is not UTF-8"),
         (PIXELS, [0.5, np.nan, np.inf, 1.0], {}, r"got 2 that are NaN or infinite"),

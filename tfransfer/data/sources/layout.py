@@ -309,8 +309,8 @@ def _refuse_one_level_too_high(root: str, tops: dict[str, _Folder]) -> None:
         place = f"{place}/{inner}"
     if not folder.direct and len(folder.folders) > 1:
         raise DataError(
-            f"{root} has one folder only, {name!r}, and the pictures are further down: did you mean {root}/{place}, "
-            f"which has {len(folder.folders)} folders ({_listed(folder.folders)})?"
+            f"{root} has one folder only, {name!r}, and the pictures are further down. Did you mean {root}/{place}, "
+            f"which has {len(folder.folders)} folders?"
         )
 
 
