@@ -1,6 +1,8 @@
 """The laws of the design. Each is held by a check, and each check is seen to fail when the law's code is broken."""
 
 import contextlib
+import io
+import json
 import shutil
 import subprocess
 import sys
@@ -8,6 +10,7 @@ import zipfile
 from collections import defaultdict
 from dataclasses import replace
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -17,14 +20,23 @@ from manifests import manifest_of
 from small_world import SIZE, colour_folder, read_picture, recipe, session, subject, tiny_base, tiny_model
 
 from tfransfer import pipeline
-from tfransfer.base import build
+from tfransfer.base import build, untrusted
+from tfransfer.base.loading import load_model
 from tfransfer.base.preprocessing import preprocess
 from tfransfer.base.taps import model_to, pooled
 from tfransfer.data import flow, indexing, splits
 from tfransfer.data.dataset import Dataset
 from tfransfer.data.loading import load_data
 from tfransfer.display.progress import quiet, silent
-from tfransfer.errors import DataError, ExportError, RunExistsError, WriteError
+from tfransfer.errors import (
+    BaseModelError,
+    DataError,
+    ExportError,
+    RunError,
+    RunExistsError,
+    TransferError,
+    WriteError,
+)
 from tfransfer.exports import formats, parity
 from tfransfer.exports.exporting import export_model
 from tfransfer.methods.supervised import Supervised
@@ -609,6 +621,175 @@ def test_law_8_help_version_and_bases_start_without_tensorflow():
 @pytest.mark.slow
 def test_law_8_breaks_when_the_pipeline_is_imported_at_once():
     broken(check_starts_light, "import tfransfer; tfransfer.train")
+
+
+# Law 9: what is loaded from disk is data.
+
+
+def lambda_code():
+    """A Python lambda as Keras writes it."""
+    return {
+        "class_name": "__lambda__",
+        "config": {"value": "4wEAAAA=", "code": "4wEA", "defaults": None, "closure": None},
+    }
+
+
+def as_function(module, name):
+    return {"module": module, "class_name": "function", "config": name, "registered_name": "function"}
+
+
+def as_layer(module, name, **config):
+    return {"module": module, "class_name": name, "config": {"name": "evil", **config}, "registered_name": None}
+
+
+# Each puts something that is no data in the place of a layer of a config; `{canary}` is a file that it would write.
+PROGRAMS = {
+    "any function": as_function("os", "system"),
+    "any class": as_layer("subprocess", "Popen", args="touch {canary}", shell=True),
+    "a class without its module": {"class_name": "Lambda", "config": {"function": lambda_code()}},
+    "a builtin": as_function("builtins", "exec"),
+    "a download": as_function("keras.utils", "get_file"),
+    "another file": as_function("keras.models", "load_model"),
+    "a switch of safe mode": as_function("keras.config", "enable_unsafe_deserialization"),
+    "that switch inside Keras": as_function("keras.src.backend.common.global_state", "set_global_attribute"),
+    "a reader of configs": as_function("keras.losses", "deserialize"),
+    "a lambda": as_layer("keras.layers", "Lambda", function=lambda_code()),
+    "a lambda by another path": as_layer("keras.src.layers.core.lambda_layer", "Lambda", function=lambda_code()),
+    "a lambda inside": as_layer("keras.layers", "Dense", units=2, activation=lambda_code()),
+    "a SavedModel": as_layer("keras.layers", "TFSMLayer", filepath="{canary}"),
+    "a SavedModel by another path": as_layer("keras.src.export.tfsm_layer", "TFSMLayer", filepath="{canary}"),
+    "a torch file": as_layer("keras.layers", "TorchModuleWrapper"),
+    "a file of words": as_layer("keras.layers", "StringLookup", vocabulary="/etc/passwd"),
+    "a type": {"class_name": "__typespec__", "spec_name": "Popen", "module": "subprocess", "registered_name": None,
+               "config": ["touch {canary}"]},
+    "a class of nobody's": as_layer("strangers_module", "Layer"),
+}  # fmt: skip
+
+
+def changed_member(file, name, content):
+    """Replace a member of a `.keras` file."""
+    with zipfile.ZipFile(file) as archive:
+        members = {member: archive.read(member) for member in archive.namelist()}
+    with zipfile.ZipFile(file, "w") as archive:
+        for member, old in members.items():
+            archive.writestr(member, content if member == name else old)
+
+
+def dense_file(folder):
+    """A small model, as Keras saves it."""
+    numbers = keras.Input((2,), name="numbers")
+    keras.Model(numbers, keras.layers.Dense(2, activation="gelu", name="dense")(numbers)).save(folder / "model.keras")
+    return folder / "model.keras"
+
+
+def hostile_file(folder, part):
+    """A model with one layer more, which is called with a command that writes the file `canary`."""
+    file = dense_file(folder)
+    with zipfile.ZipFile(file) as archive:
+        config = json.loads(archive.read("config.json"))
+    evil = json.loads(json.dumps(part).replace("{canary}", str(folder / "canary")))
+    evil |= {"name": "evil", "inbound_nodes": [{"args": [f"touch {folder / 'canary'}"], "kwargs": {}}]}
+    config["config"]["layers"].insert(1, evil)
+    changed_member(file, "config.json", json.dumps(config))
+    return file
+
+
+def check_programs_are_refused(folder, parts=tuple(PROGRAMS)):
+    """A `.keras` file that names a program is refused before Keras reads it, and the way round is said."""
+    for number, name in enumerate(parts):
+        place = folder / str(number)
+        place.mkdir()
+        file = hostile_file(place, PROGRAMS[name])
+        with pytest.MonkeyPatch.context() as patch:
+            read = []
+            patch.setattr(keras.saving, "load_model", lambda *given, read=read, **options: read.append(given))
+            with contextlib.suppress(BaseModelError, RunError):
+                load_model(file)
+        assert not read, f"{name}: Keras has read the file"
+        with pytest.raises(TransferError) as told:
+            load_model(file)
+        assert not (place / "canary").exists(), f"{name}: it ran"
+        assert isinstance(told.value, BaseModelError) and "--trust" in str(told.value), (name, told.value)
+
+
+def test_law_9_a_program_in_a_config_is_refused_before_keras_reads_it(tmp_path):
+    check_programs_are_refused(tmp_path)
+
+
+@pytest.mark.slow
+def test_law_9_breaks_when_configs_are_left_to_keras(tmp_path, monkeypatch):
+    monkeypatch.setattr(untrusted, "require_known_config", lambda config, name: None)
+    broken(check_programs_are_refused, tmp_path)
+
+
+@pytest.mark.slow
+def test_law_9_breaks_when_any_layer_of_keras_is_data(tmp_path, monkeypatch):
+    monkeypatch.setattr(untrusted, "_PROGRAMS", ())
+    monkeypatch.setattr(untrusted, "_FILE_ARGUMENTS", ())
+    broken(check_programs_are_refused, tmp_path, ("a SavedModel",))
+
+
+def test_law_9_what_keras_writes_is_loaded(tmp_path):
+    """Layers, operations, compiled losses, own registered layers: all that `save` writes is known."""
+    numbers = keras.Input((SIZE, SIZE, 3))
+    values = Composite(name="own")(numbers)
+    values = keras.ops.mean(values, axis=(1, 2))
+    values = keras.layers.Dense(4, activation=keras.activations.gelu, kernel_regularizer="l2", dtype="float16")(values)
+    values = keras.layers.Bidirectional(keras.layers.LSTM(2))(values[:, None])
+    start = keras.initializers.GlorotUniform(seed=keras.random.SeedGenerator(1))
+    model = keras.Model(numbers, keras.layers.Dense(2, kernel_initializer=start)(values))
+    model.compile(
+        keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.1, 9)), keras.losses.mean_squared_error
+    )
+    model.save(tmp_path / "model.keras")
+    picture = np.ones((1, SIZE, SIZE, 3), np.float32)
+    loaded = load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(picture, training=False), model(picture, training=False))
+
+
+def outside(weights, kind, elsewhere):
+    """Replace the first array of numbers by something that is not inside the file."""
+    place = next(name for name in ("layers/dense/vars", "_layer_checkpoint_dependencies/dense/vars") if name in weights)
+    del weights[place]["0"]
+    if kind == "external link":
+        weights[place]["0"] = h5py.ExternalLink(str(elsewhere), "numbers")
+    elif kind == "soft link":
+        weights[place]["0"] = h5py.SoftLink("/layers/dense/vars/1")
+    elif kind == "external storage":
+        weights[place].create_dataset("0", (2, 2), "f4", external=[(str(elsewhere), 0, 16)])
+    elif kind == "virtual":
+        layout = h5py.VirtualLayout((2, 2), "f4")
+        layout[:] = h5py.VirtualSource(str(elsewhere), "numbers", (2, 2))
+        weights[place].create_virtual_dataset("0", layout)
+    else:
+        weights[place].create_dataset("0", (2**20, 2**20), "f4", chunks=(1, 1))
+
+
+def check_weights_are_numbers(folder):
+    """Weights that are read from elsewhere, or are not there, are refused before Keras reads the file."""
+    with h5py.File(folder / "elsewhere.h5", "w") as other:
+        other["numbers"] = np.ones((2, 2), np.float32)
+    for kind in ("external link", "soft link", "external storage", "virtual", "shape without numbers"):
+        file = dense_file(folder)
+        with zipfile.ZipFile(file) as archive:
+            content = io.BytesIO(archive.read("model.weights.h5"))
+        with h5py.File(content, "r+") as weights:
+            outside(weights, kind, folder / "elsewhere.h5")
+        changed_member(file, "model.weights.h5", content.getvalue())
+        with pytest.raises(RunError) as told:
+            load_model(file)
+        assert "its weights are" in str(told.value) or "it declares weights" in str(told.value), (kind, told.value)
+
+
+def test_law_9_weights_are_numbers_inside_the_file(tmp_path):
+    check_weights_are_numbers(tmp_path)
+
+
+@pytest.mark.slow
+def test_law_9_breaks_when_weights_are_left_to_keras(tmp_path, monkeypatch):
+    monkeypatch.setattr(untrusted, "require_plain_weights", lambda file: None)
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        check_weights_are_numbers(tmp_path)
 
 
 # Law 10: same seed, same machine, same plan: same result.

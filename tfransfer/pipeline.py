@@ -208,22 +208,21 @@ def bundle(
 
 
 @known_keywords
-def verify(path: str | Path) -> list[Verdict]:
+def verify(path: str | Path, trust: bool = False) -> list[Verdict]:
     """Load each model of a bundle in a new process, and compare its outputs with those recorded in the bundle.
-
-    A SavedModel is a program that is run: only verify bundles from sources that you trust.
 
     Args:
         path: The bundle.
+        trust: Whether to run a SavedModel, which is a program. Bundles written on this machine are trusted anyway.
 
     Returns:
-        The result for each model.
+        The result for each model; one that was not run says why in `wrong`.
 
     Raises:
         DataNotFoundError: The file does not exist.
-        ExportError: It is not a bundle, or is damaged.
+        ExportError: It is not a bundle, holds no models, or is damaged.
     """
-    return verify_bundle(Path(path))
+    return verify_bundle(Path(path), trust)
 
 
 @known_keywords

@@ -13,8 +13,11 @@ from small_world import colour_folder, tiny_model
 
 from tfransfer import pipeline
 from tfransfer.errors import DataNotFoundError, ExportError
+from tfransfer.exports import bundle as bundle_parts
+from tfransfer.exports import parity
 from tfransfer.exports.model_card import model_card
 from tfransfer.runs.run import load_run
+from tfransfer.tasks.single_label import CLASSIFICATION
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +107,88 @@ def swap_outputs(folder):
     expected = json.loads((folder / "expected.json").read_text())
     expected["outputs"] = {name: np.roll(said, 1, axis=1).tolist() for name, said in expected["outputs"].items()}
     (folder / "expected.json").write_text(json.dumps(expected))
+
+
+def edit(folder, name, change):
+    content = json.loads((folder / name).read_text())
+    change(content)
+    (folder / name).write_text(json.dumps(content))
+
+
+def test_what_is_not_a_number_agrees_with_nothing(unpacked, tmp_path):
+    edit(unpacked, "expected.json", lambda content: content["outputs"]["tflite"][3].__setitem__(0, float("nan")))
+    by_format = {one.format: one for one in pipeline.verify(packed(unpacked, tmp_path / "nan"))}
+    assert by_format["tflite"].wrong == "some of the recorded outputs are not finite"
+    assert by_format["tflite-dynamic"].wrong == ""
+
+
+@pytest.mark.parametrize("key", ["models", "examples"])
+def test_a_bundle_that_holds_nothing_to_check_is_not_agreed_to(unpacked, tmp_path, key):
+    if key == "models":
+        edit(unpacked, "bundle.json", lambda content: content["models"].clear())
+    else:
+        edit(unpacked, "expected.json", lambda content: content.update(texts=[], outputs={"tflite": []}))
+        edit(
+            unpacked,
+            "bundle.json",
+            lambda content: [content["models"].pop(n) for n in ("savedmodel", "tflite-dynamic")],
+        )
+    with pytest.raises(ExportError, match=r"holds no models|expected outputs for tflite have shape"):
+        pipeline.verify(packed(unpacked, tmp_path / "empty"))
+
+
+def test_a_strangers_saved_model_is_run_only_if_it_is_trusted(unpacked, tmp_path, command, monkeypatch):
+    """A bundle that was not written here: its other files are checked all the same."""
+    stranger = packed(unpacked, tmp_path / "stranger")
+    run = []
+    replay = parity.replay_file
+    monkeypatch.setattr(parity, "replay_file", lambda kind, *given: run.append(kind.reader) or replay(kind, *given))
+    code, out, _ = command("verify", stranger)
+    assert (code, run) == (1, ["tflite", "tflite"])
+    assert out.count("as recorded") == 2 and "--trust" in " ".join(out.split())
+    code, out, _ = command("verify", stranger, "--trust")
+    assert (code, out.count("as recorded")) == (0, 3)
+
+
+def test_a_keras_file_in_a_bundle_is_checked_before_it_is_read(unpacked, tmp_path):
+    (unpacked / "model.keras").write_bytes(b"")
+    with zipfile.ZipFile(unpacked / "model.keras", "w") as archive:
+        archive.writestr("config.json", json.dumps({"module": "os", "class_name": "system", "config": {}}))
+    (unpacked / "bundle.json").write_text(
+        json.dumps({"schema": 1, "task": "single-label", "models": {"keras": {"file": "model.keras", "hashes": {}}}})
+    )
+    edit(unpacked, "expected.json", lambda content: content["outputs"].update(keras=content["outputs"]["tflite"]))
+    (verdict,) = pipeline.verify(packed(unpacked, tmp_path / "keras"))
+    assert "'os.system', which is no layer" in verdict.wrong
+
+
+CLOSE = np.full((4, 50), 0.02, np.float32)  # many classes: every output is within what another machine explains
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "wrong"),
+    [
+        ("tflite", lambda said: said, ""),
+        ("tflite", lambda said: said + 1e-4, ""),
+        ("tflite", lambda said: said * np.nan, "not finite"),
+        ("tflite", lambda said: np.roll(said, 1, axis=1), "it predicts another class on 4 of 4 examples"),
+        ("tflite-int8", lambda said: np.roll(said, 1, axis=1), "it agrees on 0% of 4 examples; 75% is required"),
+        ("tflite-int8", lambda said: np.concatenate([said[:3], np.roll(said[3:], 1, axis=1)]), ""),
+    ],
+)
+def test_agreement_is_of_classes_too(name, change, wrong):
+    expected = CLOSE.copy()
+    expected[:, 7] += 1e-3
+    model = bundle_parts._Model(name, "model.tflite", {}, expected)
+    examples = bundle_parts._Examples(np.zeros(4), [], CLASSIFICATION)
+    verdict = bundle_parts._compare(model, {"first": change(expected)}, examples)
+    assert (wrong in verdict.wrong) if wrong else not verdict.wrong, verdict
+
+
+def test_a_bundle_that_is_nested_too_deep_is_said(unpacked, tmp_path):
+    (unpacked / "bundle.json").write_text("[" * 200_000 + "]" * 200_000)
+    with pytest.raises(ExportError, match="nested too deep"):
+        pipeline.verify(packed(unpacked, tmp_path / "deep"))
 
 
 def test_a_bundle_cannot_write_outside_itself(unpacked, tmp_path):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import keras
 
-from tfransfer.base import ngrams  # noqa: F401  registers its layer with Keras
+from tfransfer.base import ngrams, untrusted  # noqa: F401  ngrams registers its layer with Keras
 from tfransfer.errors import BaseModelError, RunError
 from tfransfer.system import trust as trusted
 
@@ -17,7 +17,7 @@ def load_model(file: Path, trust: bool = False) -> keras.Model:
         trust: Whether a program embedded in it may be loaded; files written on this machine always may.
 
     Raises:
-        BaseModelError: It embeds a program and is not trusted.
+        BaseModelError: It embeds a program, or names one, and is not trusted.
         RunError: It is damaged.
     """
     try:
@@ -30,6 +30,9 @@ def load_model(file: Path, trust: bool = False) -> keras.Model:
 
 def _load(file: Path, safe: bool) -> keras.Model:
     try:
+        if safe:
+            untrusted.require_known_parts(file)
+        untrusted.require_plain_weights(file)
         return keras.saving.load_model(file, compile=False, safe_mode=safe)
     except BaseModelError:
         raise

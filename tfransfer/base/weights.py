@@ -86,8 +86,11 @@ def build_with_file(base: Base, image_size: int, file: Path) -> Any:
     """
     if not file.is_file():
         raise DataNotFoundError(f"weights file {file} does not exist.")
+    from tfransfer.base.untrusted import require_plain_weights  # here, as in builder_of
+
     model = build_random(base, image_size)
     try:
+        require_plain_weights(file)
         model.load_weights(str(file))
     except Exception as error:  # h5py, zipfile and Keras raise many types for files that do not match
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__

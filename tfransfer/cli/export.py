@@ -93,15 +93,16 @@ def _require_compatible_options(
 
 @click.command()
 @click.argument("bundle", type=PATH)
+@click.option("--trust", is_flag=True, help="Run a SavedModel, which is a program, from a bundle of another machine.")
 @JSON
-def verify(bundle: Path, as_json: bool) -> None:
+def verify(bundle: Path, trust: bool, as_json: bool) -> None:
     """Check that the models in BUNDLE, a zip from `export --bundle`, still give the outputs recorded in it.
 
-    A SavedModel in it is a program, and is run. Exit 0 if every file's outputs agree, else 1.
+    Exit 0 if every file's outputs agree, else 1.
     """
     terminal = Terminal(as_json)
     pipeline = load_pipeline()
-    verdicts = pipeline.verify(bundle)
+    verdicts = pipeline.verify(bundle, trust)
     rows = [
         [one.format, one.file, f"{one.same}/{one.examples}", f"{one.difference:.1e}", one.wrong or "as recorded"]
         for one in verdicts

@@ -18,12 +18,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tfransfer.errors import DataNotFoundError, ExportError
+from tfransfer.base import untrusted
+from tfransfer.errors import DataNotFoundError, ExportError, TransferError
 from tfransfer.exports import parity
 from tfransfer.exports.formats import FORMATS, Format, find_format
 from tfransfer.exports.metadata import LABELS_FILE
-from tfransfer.system.files import file_hash, lines, whole
-from tfransfer.tasks.task import find_task
+from tfransfer.system import trust as trusted
+from tfransfer.system.files import file_hash, lines, read_json, whole
+from tfransfer.tasks.task import Task, find_task
 
 SCHEMA = 1
 EXAMPLES = 10
@@ -32,7 +34,9 @@ _LOADERS = ("load_model.py", "Classifier.kt")
 # How far a probability may be off on other machines: chips round differently, and integers have steps of 1/256.
 _TOLERANCE, _QUANTIZED_TOLERANCE = 2e-3, 0.05
 # A bundle may come from anyone, so its unpacked size is limited.
-_LARGEST, _MOST_FILES = 4_000_000_000, 10_000
+_LARGEST, _MOST_FILES, _LARGEST_JSON, _MOST_PIXELS = 4_000_000_000, 10_000, 64_000_000, 4096**2
+# Readers of formats that are programs: they are run only if the user trusts the bundle.
+_PROGRAMS = ("savedmodel",)
 
 
 def write_bundle(
@@ -70,6 +74,7 @@ def write_bundle(
         archive.writestr(_CARD, card)
         for loader in _LOADERS if any(name.startswith("tflite") for name, _ in files) else ():
             archive.write(Path(__file__).with_name("bundle_files") / loader, loader)
+    trusted.remember(place, file_hash(place))
 
 
 def _add(archive: zipfile.ZipFile, path: Path) -> dict[str, str]:
@@ -110,24 +115,34 @@ class Verdict:
     wrong: str = ""
 
 
-def verify_bundle(path: Path) -> list[Verdict]:
+def verify_bundle(path: Path, trust: bool = False) -> list[Verdict]:
     """Load each model of a bundle in a fresh process and compare its outputs with the expected ones.
 
-    A SavedModel is a program, and it is run: verify only bundles that you trust.
+    Args:
+        path: The bundle.
+        trust: Whether to run a SavedModel, which is a program, in a bundle that was not written on this machine.
 
     Raises:
         DataNotFoundError: There is no such file.
-        ExportError: It is not a bundle, damaged, or from a newer version.
+        ExportError: It is not a bundle, holds nothing to check, is damaged, or from a newer version.
     """
     if not path.is_file():
         raise DataNotFoundError(f"the bundle {path} does not exist.")
+    trust = trust or trusted.is_known(path)
     with tempfile.TemporaryDirectory() as folder:
         try:
             with zipfile.ZipFile(path) as archive:
                 _extract(archive, Path(folder))
-            return _verify(Path(folder))
-        except (zipfile.BadZipFile, KeyError, ValueError, OSError, TypeError, AttributeError) as error:
+            models, examples = _read(Path(folder))
+        except ExportError:
+            raise
+        except Exception as error:  # zipfile, Pillow and NumPy raise many types for damaged files
             raise ExportError(f"{path} is no bundle, or a damaged one: {error}") from error
+        if not models:
+            raise ExportError(
+                f"{path} holds no models: there is nothing to check. Write it again with export --bundle."
+            )
+        return [_judge(Path(folder), model, examples, trust) for model in models]
 
 
 def _extract(archive: zipfile.ZipFile, folder: Path) -> None:
@@ -142,29 +157,14 @@ def _extract(archive: zipfile.ZipFile, folder: Path) -> None:
     archive.extractall(folder)
 
 
-def _verify(folder: Path) -> list[Verdict]:
-    content = json.loads((folder / _BUNDLE).read_text(encoding="utf-8"))
-    expected = json.loads((folder / _EXPECTED).read_text(encoding="utf-8"))
-    if content["schema"] != SCHEMA:
-        raise ExportError(f"the bundle has schema {content['schema']}; this version reads {SCHEMA}. Update tfransfer.")
-    classes = (folder / LABELS_FILE).read_text(encoding="utf-8").splitlines()
-    examples = _Examples(_read_examples(folder, expected), classes, content["task"])
-    return [
-        _judge(folder, name, model, examples, np.array(expected["outputs"][name], np.float32))
-        for name, model in content["models"].items()
-    ]
+@dataclass(frozen=True)
+class _Model:
+    """One model of a bundle: its format, its file's name, the hashes of its files, the expected outputs."""
 
-
-def _read_examples(folder: Path, expected: dict[str, Any]) -> np.ndarray:
-    if "texts" in expected:
-        return np.array([str(text) for text in expected["texts"]])
-    pictures = []
-    for name in expected["examples"]:
-        if PurePosixPath(name).parts[0] != "examples" or ".." in PurePosixPath(name).parts:
-            raise ValueError(f"it names an example outside itself, {name!r}")
-        with Image.open(folder / name) as picture:
-            pictures.append(np.asarray(picture.convert("RGB")))
-    return np.stack(pictures)
+    format: str
+    file: str
+    hashes: dict[str, str]
+    expected: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -173,21 +173,69 @@ class _Examples:
 
     given: np.ndarray
     classes: list[str]
-    task: str
+    task: Task
 
 
-def _judge(folder: Path, name: str, model: dict[str, Any], examples: _Examples, expected: np.ndarray) -> Verdict:
-    if name not in FORMATS:
-        return Verdict(name, str(model["file"]), 0, 0, 0.0, "this version of tfransfer does not support its format")
-    kind, file = find_format(name), PurePosixPath(model["file"]).name
-    changed = [member for member, known in model["hashes"].items() if _hash_inside(folder, member) != known]
-    if changed:
-        return Verdict(name, file, 0, 0, 0.0, f"{changed[0]} is not the file that was bundled")
+def _read(folder: Path) -> tuple[list[_Model], _Examples]:
+    """The models and examples of an unpacked bundle."""
+    content = read_json(folder / _BUNDLE, _LARGEST_JSON)
+    expected = read_json(folder / _EXPECTED, _LARGEST_JSON)
+    if content["schema"] != SCHEMA:
+        raise ExportError(f"the bundle has schema {content['schema']}; this version reads {SCHEMA}. Update tfransfer.")
+    classes = (folder / LABELS_FILE).read_text(encoding="utf-8").splitlines()
+    examples = _Examples(_read_examples(folder, expected), classes, find_task(content["task"]))
+    models = []
+    for name, model in content["models"].items():
+        outputs = np.array(expected["outputs"][name], np.float32)
+        if outputs.ndim != 2 or not len(outputs) or len(outputs) != len(examples.given):
+            raise ValueError(f"its expected outputs for {name} have shape {outputs.shape}")
+        hashes = {str(member): str(known) for member, known in model["hashes"].items()}
+        models.append(_Model(name, PurePosixPath(model["file"]).name, hashes, outputs))
+    return models, examples
+
+
+def _read_examples(folder: Path, expected: dict[str, Any]) -> np.ndarray:
+    if "texts" in expected:
+        return np.array([str(text) for text in expected["texts"]])
+    pictures: list[np.ndarray] = []
+    for name in expected["examples"]:
+        if PurePosixPath(name).parts[0] != "examples" or ".." in PurePosixPath(name).parts:
+            raise ValueError(f"it names an example outside itself, {name!r}")
+        with Image.open(folder / name, formats=["PNG"]) as picture:
+            if (len(pictures) + 1) * picture.width * picture.height > _MOST_PIXELS * EXAMPLES:
+                raise ValueError(f"{name} is larger than any model's input")
+            pictures.append(np.asarray(picture.convert("RGB")))
+    return np.stack(pictures)
+
+
+def _judge(folder: Path, model: _Model, examples: _Examples, trust: bool) -> Verdict:
+    wrong = _objection(folder, model, trust)
+    if wrong:
+        return Verdict(model.format, model.file, 0, 0, 0.0, wrong)
     try:
-        answers = parity.replay_file(kind, folder / file, examples.given)
+        answers = parity.replay_file(find_format(model.format), folder / model.file, examples.given)
     except ExportError as error:
-        return Verdict(name, file, 0, 0, 0.0, str(error))
-    return _compare(kind, file, answers, expected, examples)
+        return Verdict(model.format, model.file, 0, 0, 0.0, str(error))
+    return _compare(model, answers, examples)
+
+
+def _objection(folder: Path, model: _Model, trust: bool) -> str:
+    """Why a model is not run; empty if it is."""
+    if model.format not in FORMATS:
+        return "this version of tfransfer does not support its format"
+    changed = [member for member, known in model.hashes.items() if _hash_inside(folder, member) != known]
+    if changed:
+        return f"{changed[0]} is not the file that was bundled"
+    reader = find_format(model.format).reader
+    if reader in _PROGRAMS and not trust:
+        return "not checked: it is a program; if you trust its author, verify with --trust (trust=True in Python)"
+    if reader == "keras":
+        try:
+            untrusted.require_known_parts(folder / model.file)
+            untrusted.require_plain_weights(folder / model.file)
+        except (TransferError, OSError, ValueError, LookupError, zipfile.BadZipFile) as error:
+            return f"not run: {error}"
+    return ""
 
 
 def _hash_inside(folder: Path, name: str) -> str:
@@ -195,18 +243,33 @@ def _hash_inside(folder: Path, name: str) -> str:
     return file_hash(path) if path.is_file() and path.resolve().is_relative_to(folder.resolve()) else ""
 
 
-def _compare(
-    kind: Format, file: str, answers: dict[str, np.ndarray], expected: np.ndarray, examples: _Examples
-) -> Verdict:
-    outputs = answers["first"]
+def _compare(model: _Model, answers: dict[str, np.ndarray], examples: _Examples) -> Verdict:
+    outputs, expected = answers["first"], model.expected
     if outputs.shape != expected.shape:
-        reason = f"its outputs have shape {outputs.shape}, not {expected.shape}"
-        return Verdict(kind.name, file, len(expected), 0, 0.0, reason)
-    scale = max(1.0, float(np.abs(expected).max()))
-    same = int(find_task(examples.task).same(outputs, expected).sum())
+        wrong = f"its outputs have shape {outputs.shape}, not {expected.shape}"
+    elif not np.isfinite(outputs).all():
+        wrong = "some of its outputs are not finite"
+    elif not np.isfinite(expected).all():
+        wrong = "some of the recorded outputs are not finite"
+    else:
+        same, difference = examples.task.same(outputs, expected), float(np.abs(outputs - expected).max())
+        wrong = _disagreement(find_format(model.format), outputs, expected, examples.task)
+        if "labels" in answers and list(answers["labels"]) != examples.classes:
+            wrong = "its labels are not those of labels.txt"
+        return Verdict(model.format, model.file, len(expected), int(same.sum()), difference, wrong)
+    return Verdict(model.format, model.file, len(expected), 0, 0.0, wrong)
+
+
+def _disagreement(kind: Format, outputs: np.ndarray, expected: np.ndarray, task: Task) -> str:
+    """How outputs differ from the recorded ones by more than another machine explains; empty if they do not."""
     difference = float(np.abs(outputs - expected).max())
-    allowed = (_TOLERANCE if kind.exact else _QUANTIZED_TOLERANCE) * scale
-    wrong = f"its outputs differ by up to {difference:.2g}; {allowed:g} is allowed" if difference > allowed else ""
-    if "labels" in answers and list(answers["labels"]) != examples.classes:
-        wrong = "its labels are not those of labels.txt"
-    return Verdict(kind.name, file, len(expected), same, difference, wrong)
+    allowed = (_TOLERANCE if kind.exact else _QUANTIZED_TOLERANCE) * task.magnitude(expected)
+    if difference > allowed:
+        return f"its outputs differ by up to {difference:.2g}; {allowed:g} is allowed"
+    other = ~task.same(outputs, expected)
+    if kind.exact and (other & task.clear(expected, kind.margin)).any():
+        return f"it predicts another class on {int(other.sum())} of {len(expected)} examples"
+    agreement = task.likeness(outputs, expected)
+    if not kind.exact and agreement < parity.LEAST_AGREEMENT:
+        return f"it agrees on {agreement:.0%} of {len(expected)} examples; {parity.LEAST_AGREEMENT:.0%} is required"
+    return ""

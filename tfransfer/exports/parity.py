@@ -19,7 +19,7 @@ from tfransfer.tasks.task import Task
 # Time limits in seconds for running a file on pictures; a quantized file's accuracy is measured on them.
 _SECONDS, _QUANTIZED_SECONDS = 15.0, 120.0
 # A quantized file that agrees with the model on a smaller share of examples is refused.
-_LEAST_AGREEMENT = 0.75
+LEAST_AGREEMENT = 0.75
 
 
 @dataclass(frozen=True)
@@ -182,12 +182,12 @@ def _require_rounding(kind: Format, name: str, outputs: np.ndarray, expected: np
 def _require_agreement(kind: Format, name: str, outputs: np.ndarray, expected: np.ndarray, task: Task) -> None:
     """Check that a quantized file agrees with the model on most examples; its accuracy is measured elsewhere."""
     agreement = task.likeness(outputs, expected)
-    if agreement < _LEAST_AGREEMENT:
+    if agreement < LEAST_AGREEMENT:
         raise ExportError(
             _refused(
                 name,
                 f"it agrees with the model on {agreement:.0%} of {len(expected)} held-out examples; at least "
-                f"{_LEAST_AGREEMENT:.0%} is required: its outputs are reordered, or this base does not tolerate this "
+                f"{LEAST_AGREEMENT:.0%} is required: its outputs are reordered, or this base does not tolerate this "
                 "quantization",
             )
         )

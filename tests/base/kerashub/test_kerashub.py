@@ -282,6 +282,18 @@ def test_a_damaged_scale_is_not_taken_for_none(presets, tmp_path):
         build_kerashub(str(damaged))
 
 
+@pytest.mark.parametrize("name", ["config.json", "image_converter.json"])
+def test_a_preset_that_names_a_program_is_refused_before_keras_reads_it(presets, tmp_path, monkeypatch, name):
+    hostile = shutil.copytree(presets["vit"], tmp_path / "hostile")
+    config = json.loads((hostile / name).read_text())
+    config["config"]["dtype"] = {"module": "os", "class_name": "function", "config": "system", "registered_name": None}
+    (hostile / name).write_text(json.dumps(config))
+    read = lambda *given, **options: pytest.fail("Keras has read it")  # noqa: E731
+    monkeypatch.setattr(models.Backbone, "from_preset", read)
+    with pytest.raises(BaseModelError, match=r"names the function 'os\.system'.*could run a program"):
+        build_kerashub(str(hostile))
+
+
 def test_a_text_preset_without_its_vocabulary_is_named(presets, tmp_path):
     damaged = shutil.copytree(presets["bert"], tmp_path / "damaged")
     shutil.rmtree(damaged / "assets")

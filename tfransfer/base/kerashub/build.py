@@ -14,6 +14,7 @@ from tfransfer.base.build import BuiltBase
 from tfransfer.base.kerashub.text import PresetTokens
 from tfransfer.base.preprocessing import RESCALING, entry
 from tfransfer.base.records import DEFAULT_SIZE
+from tfransfer.base.untrusted import require_known_config, require_plain_weights
 from tfransfer.display.progress import Say, silent
 from tfransfer.errors import BaseModelError, SettingError, WeightsNotFoundError, did_you_mean
 
@@ -206,13 +207,25 @@ def _resolve(hub: Any, preset: str) -> str:
         ) from error
     if not isinstance(config, dict) or not {"registered_name", "model_type", "architecture"} & set(config):
         raise BaseModelError(f"{folder} is no preset of KerasHub: its config.json describes no backbone.")
+    if "registered_name" in config:  # else KerasHub converts it from another library's settings
+        _load(str(folder), lambda: _require_data(folder))
     return str(folder)
+
+
+def _require_data(folder: Path) -> None:
+    """Check that the files of a preset's folder hold no program."""
+    for file in sorted(folder.glob("*.json")):
+        require_known_config(json.loads(file.read_text(encoding="utf-8")), str(file))
+    for file in sorted(folder.glob("*.h5")):
+        require_plain_weights(file)
 
 
 def _load(preset: str, read: Callable[[], Any]) -> Any:
     """Load a part of a preset; distinguish one that cannot be downloaded from a damaged one."""
     try:
         return read()
+    except BaseModelError:
+        raise
     except Exception as error:  # KerasHub, Keras, h5py, kagglehub and huggingface_hub raise many types
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         here = Path(preset).expanduser().is_dir()
