@@ -4,7 +4,6 @@ import csv
 import errno
 import hashlib
 import io
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from tfransfer.data.index import Issue
 from tfransfer.errors import RunExistsError
-from tfransfer.system.files import is_half, remove_halves, telling_write_failures, whole, write_text
+from tfransfer.system.files import is_half, read_json, remove_halves, telling_write_failures, whole, write_text
 
 MANIFEST, METRICS, HISTORY, RECIPE = "manifest.json", "metrics.json", "history.csv", "recipe.toml"
 SPLITS, LABELS, MODEL, SAMPLES = "splits.csv", "labels.txt", "model.keras", "samples.npz"
@@ -73,7 +72,7 @@ def _require_replaceable(folder: Path, overwrite: bool) -> None:
 def is_unfinished(folder: Path) -> bool:
     """Whether a folder holds a run that can be resumed."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_json(folder / MANIFEST)
     except (OSError, ValueError):
         return False
     return isinstance(manifest, dict) and "progress" in manifest
