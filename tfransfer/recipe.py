@@ -285,16 +285,17 @@ def _value(hint: Any, value: Any, name: str) -> Any:
         if not isinstance(value, dict):
             raise SettingError(f"{name} must be a section of settings; it is {value!r}.")
         return read_section(hint, value, name + ".")
-    if _fits(hint, value):
+    if fits(hint, value):
         return tuple(value) if isinstance(value, list) else float(value) if hint is float else value
-    raise SettingError(f"{name} must be {_words(hint)}; it is {value!r}.")
+    raise SettingError(f"{name} must be {type_in_words(hint)}; it is {value!r}.")
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:
     return typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
 
 
-def _fits(hint: Any, value: Any) -> bool:
+def fits(hint: Any, value: Any) -> bool:
+    """Whether a plain value has the type of an annotation."""
     for kind in _alternatives(hint):
         if typing.get_origin(kind) is Literal:
             if value in typing.get_args(kind):
@@ -303,7 +304,11 @@ def _fits(hint: Any, value: Any) -> bool:
             if isinstance(value, int | float) and not isinstance(value, bool):
                 return True
         elif typing.get_origin(kind) is tuple:
-            if isinstance(value, list | tuple) and all(isinstance(v, typing.get_args(kind)[0]) for v in value):
+            if isinstance(value, list | tuple) and all(fits(typing.get_args(kind)[0], v) for v in value):
+                return True
+        elif typing.get_origin(kind) is dict:
+            inner = typing.get_args(kind)[1]
+            if isinstance(value, dict) and all(isinstance(k, str) and fits(inner, v) for k, v in value.items()):
                 return True
         elif kind is int and isinstance(value, bool):
             continue
@@ -312,7 +317,8 @@ def _fits(hint: Any, value: Any) -> bool:
     return False
 
 
-def _words(hint: Any) -> str:
+def type_in_words(hint: Any) -> str:
+    """An annotation in words, for messages."""
     names = {
         int: "a whole number",
         float: "a number",
@@ -326,7 +332,14 @@ def _words(hint: Any) -> str:
         if typing.get_origin(kind) is tuple:
             words.append("a list")
             continue
-        words += [repr(a) for a in typing.get_args(kind)] if typing.get_origin(kind) is Literal else [names[kind]]
+        if typing.get_origin(kind) is dict:
+            words.append(f"an object in which each value is {type_in_words(typing.get_args(kind)[1])}")
+            continue
+        words += (
+            [repr(a) for a in typing.get_args(kind)]
+            if typing.get_origin(kind) is Literal
+            else [names.get(kind, "left out")]
+        )
     return " or ".join(word for word in words if word)
 
 

@@ -1,7 +1,5 @@
 """A model's outputs on a split, saved in the run's folder so that a report needs no data."""
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +8,11 @@ import numpy as np
 
 from tfransfer.evaluation.map2d import flat_map
 from tfransfer.evaluation.predictions import Predictions
-from tfransfer.system.files import whole
+from tfransfer.system.files import read_arrays, whole
 
 _FEWEST = 3
+# The outputs for a million examples of a hundred classes take 800 MB.
+_LARGEST = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,25 @@ def write_answers(path: Path, answers: Answers) -> None:
 
 
 def read_answers(path: Path, classes: Sequence[str]) -> Answers | None:
-    """Read what `write_answers` wrote; None if the file is missing, damaged, or of other classes."""
+    """Read what `write_answers` wrote; None if the file is missing, damaged, too large, or of other classes."""
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            answers = Answers(
-                str(archive["split"]), tuple(map(str, archive["paths"])), archive["targets"], archive["outputs"],
-                archive["positions"], archive["points"], str(archive["method"]),
-            )  # fmt: skip
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        arrays = read_arrays(path, _LARGEST)
+        answers = Answers(
+            str(arrays["split"]), tuple(map(str, arrays["paths"])), arrays["targets"], arrays["outputs"],
+            arrays["positions"], arrays["points"], str(arrays["method"]),
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    shape = (len(answers.paths), len(classes))
-    valid = answers.targets.shape == answers.outputs.shape == shape and len(answers.positions) == len(answers.points)
-    return answers if valid else None
+    return answers if _is_sound(answers, len(classes)) else None
+
+
+def _is_sound(answers: Answers, classes: int) -> bool:
+    numbers, positions = (answers.targets, answers.outputs, answers.points), answers.positions
+    if not all(array.dtype.kind == "f" and np.isfinite(array).all() for array in numbers):
+        return False
+    count = len(answers.paths)
+    if not count or not answers.targets.shape == answers.outputs.shape == (count, classes):
+        return False
+    if positions.dtype.kind not in "iu" or positions.ndim != 1 or answers.points.shape != (len(positions), 2):
+        return False
+    return not len(positions) or (positions.min() >= 0 and positions.max() < count)

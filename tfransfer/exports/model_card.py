@@ -73,7 +73,7 @@ def _quality(metrics: dict[str, Any], task: Task) -> str:
         return ""
     scores = metrics[shown]
     known = [f"{one.title} {number_text(scores[one.key])}" for one in task.figures if scores.get(one.key) is not None]
-    count = number_text(scores[EXAMPLES.key])
+    count = number_text(scores.get(EXAMPLES.key, "the"))
     head = f"On {count} {shown} examples, which were used for no choice: {', '.join(known)}."
     per_class = scores.get("per_class", {})
     if not per_class:
@@ -83,8 +83,8 @@ def _quality(metrics: dict[str, Any], task: Task) -> str:
 
 def _files(measured: dict[str, dict[str, Any]], task: Task) -> str:
     rows = [
-        [one["file"], name, size_text(one["bytes"]), number_text(one.get(task.main.key)), number_text(one.get("drop")),
-         " / ".join(f"{ms:.3g}" for ms in one.get("latency_ms", {}).values())]
+        [one["file"], name, size_text(one.get("bytes", 0)), number_text(one.get(task.main.key)),
+         number_text(one.get("drop")), " / ".join(f"{ms:.3g}" for ms in one.get("latency_ms", {}).values())]
         for name, one in measured.items()
     ]  # fmt: skip
     head = [

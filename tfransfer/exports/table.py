@@ -24,12 +24,12 @@ def export_rows(task: str, exports: Iterable[tuple[Path, str, dict[str, Any]]]) 
     """
     the_task = find_task(task)
     columns: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
-        ("size", lambda e: size_text(e["bytes"])),
+        ("size", lambda e: size_text(e.get("bytes", 0))),
         (the_task.main.title, lambda e: number_text(e.get(the_task.main.key))),
         ("lost", lambda e: f"{100 * e['drop']:+.2f}" if "drop" in e else ""),
         ("worst class", _worst),
-        (the_task.same_title, lambda e: f"{e['top1_agreeing']}/{e['pictures_compared']}"),
-        ("difference", lambda e: f"{e['largest_difference']:.1e}"),
+        (the_task.same_title, lambda e: f"{e.get('top1_agreeing', '?')}/{e.get('pictures_compared', '?')}"),
+        ("difference", lambda e: f"{e['largest_difference']:.1e}" if "largest_difference" in e else ""),
         ("ms, 1 core", lambda e: _milliseconds(e, "1")),
         ("2 cores", lambda e: _milliseconds(e, "2")),
         ("load s", lambda e: f"{e['load_seconds']:.2f}" if e.get("load_seconds") is not None else ""),

@@ -2,7 +2,6 @@
 
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -28,7 +27,7 @@ from tfransfer.exports.table import export_rows
 from tfransfer.runs import run_folder, scoring
 from tfransfer.runs.manifest import read_manifest, update_manifest
 from tfransfer.runs.record import Record
-from tfransfer.system.files import whole, write_json
+from tfransfer.system.files import read_arrays, whole, write_json
 from tfransfer.system.signals import stoppable
 from tfransfer.tasks.task import SINGLE_LABEL
 
@@ -36,6 +35,8 @@ from tfransfer.tasks.task import SINGLE_LABEL
 _COMPARED, _COMPARED_BYTES = 1000, 128_000_000
 # Number of samples saved with the run, to compare files when the data is not available.
 _SAMPLES = 16
+# Sixteen images of 1,500 pixels take 108 MB.
+_LARGEST_SAMPLES = 1_000_000_000
 # Number of training images that the ranges of activations are calibrated on.
 _REPRESENTATIVE = 200
 
@@ -109,13 +110,15 @@ def _data_at_hand(run: Record, progress: Progress, say: Say, calibrated: Sequenc
 def _samples(run: Record) -> np.ndarray:
     """The examples that were saved with a run."""
     try:
-        with np.load(run.folder / run_folder.SAMPLES, allow_pickle=False) as archive:
-            samples: np.ndarray = archive["pictures"]
-            return samples
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        samples = read_arrays(run.folder / run_folder.SAMPLES, _LARGEST_SAMPLES)["pictures"]
+        shape = (run.image_size, run.image_size, 3) if run.modality.has_pixels else ()
+        if not len(samples) or samples.shape[1:] != shape or samples.dtype.kind != ("u" if shape else "U"):
+            raise ValueError(f"its samples are {samples.dtype} of shape {samples.shape}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(
-            f"{run.folder / run_folder.SAMPLES} is missing or damaged, so exports cannot be checked."
+            f"{run.folder / run_folder.SAMPLES} is missing or damaged, so exports cannot be checked: {error}."
         ) from error
+    return samples
 
 
 def export_run(

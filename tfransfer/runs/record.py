@@ -1,6 +1,9 @@
 """The content of a run's folder: manifest, metrics, history, model."""
 
 import csv
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +11,14 @@ from tfransfer.data.dataset import Dataset
 from tfransfer.data.modality import MODALITIES, Modality
 from tfransfer.display.numbers import number_text
 from tfransfer.errors import RunError
+from tfransfer.runs.checks import require_sound_history, require_sound_metrics
 from tfransfer.runs.manifest import Manifest, ManifestFile, read_object
 from tfransfer.runs.run_folder import HISTORY, METRICS, MODEL, REPORT
+from tfransfer.system.files import read_limited
 from tfransfer.tasks.task import find_task
+
+# A row for each epoch, some 200 bytes.
+_LARGEST_HISTORY = 64_000_000
 
 
 class Record:
@@ -81,18 +89,27 @@ class Record:
     def metrics(self) -> dict[str, Any]:
         """The content of `metrics.json`: for each split, top1, log_loss and more."""
         metrics = read_object(self.folder / METRICS)
-        if not all(isinstance(of_split, dict) for of_split in metrics.values()):
-            raise RunError(f"{self.folder / METRICS} is damaged: expected an object for each split.")
+        with self._damage_in(METRICS):
+            require_sound_metrics(metrics, self.task, self.classes)
         return metrics
 
     @property
     def history(self) -> list[dict[str, str]]:
         """The rows of `history.csv`."""
+        with self._damage_in(HISTORY):
+            content = read_limited(self.folder / HISTORY, _LARGEST_HISTORY).decode("utf-8")
+            rows = list(csv.DictReader(io.StringIO(content, newline="")))
+            require_sound_history(rows)
+        return rows
+
+    @contextmanager
+    def _damage_in(self, name: str) -> Iterator[None]:
         try:
-            with (self.folder / HISTORY).open(encoding="utf-8", newline="") as stream:
-                return list(csv.DictReader(stream))
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise RunError(f"{self.folder / HISTORY} is damaged: {error}.") from error
+            yield
+        except FileNotFoundError as error:
+            raise RunError(f"{self.folder / name} is missing: the run is not finished.") from error
+        except (ValueError, csv.Error) as error:
+            raise RunError(f"{self.folder / name} is damaged: {str(error).rstrip('.')}.") from error
 
     @property
     def model(self) -> Any:
@@ -104,8 +121,21 @@ class Record:
         if self._model is None:
             from tfransfer.base.loading import load_model  # here, so that metrics are read without TensorFlow
 
-            self._model = load_model(self.folder / MODEL, self.trust)
+            model = load_model(self.folder / MODEL, self.trust)
+            self._require_shape(model)
+            self._model = model
         return self._model
+
+    def _require_shape(self, model: Any) -> None:
+        """Check that a model's input and output are those of the manifest."""
+        size, classes = self.image_size, len(self.classes)
+        side = (size, size, 3) if self.modality.has_pixels else ()
+        shapes = [tuple(tensor.shape[1:]) for tensor in (*model.inputs, *model.outputs)]
+        if shapes != [side, (classes,)]:
+            raise RunError(
+                f"{self.folder / MODEL} and the manifest do not belong together: the model's input and output are "
+                f"{', '.join(map(str, shapes))}, the manifest has {side} and {classes} classes."
+            )
 
     @property
     def reported(self) -> bool:
@@ -113,7 +143,10 @@ class Record:
         return (self.folder / REPORT).is_file()
 
     def __repr__(self) -> str:
-        test = self.metrics.get("test", {}) if (self.folder / METRICS).is_file() else {}
+        try:
+            test = self.metrics.get("test", {})
+        except RunError:  # missing or damaged: `metrics` says so
+            test = {}
         task = find_task(self.task)
         value = test.get(task.main.key)
         scored = f", test {task.main.title} {number_text(value)}" if isinstance(value, int | float) else ""

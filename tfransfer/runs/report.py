@@ -1,6 +1,8 @@
 """Gather a run's results and write them as one HTML report."""
 
 import csv
+import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from tfransfer.evaluation.report.page import render
 from tfransfer.runs import run_folder, scoring
 from tfransfer.runs.record import Record
 from tfransfer.system.allocator import keep_freed_memory
-from tfransfer.system.files import write_text
+from tfransfer.system.files import read_limited, write_text
 from tfransfer.system.signals import stop_if_requested
 from tfransfer.system.spreadsheet import unescaped
 from tfransfer.tasks.prediction import Mistake
@@ -33,6 +35,8 @@ _PATIENCE = 6.0
 _SHOWN = 12
 # Side of the photos of findings, in pixels.
 _ODD_SIDE = 96
+# Of a recipe, and of the recorded issues: a line of 100 bytes for each of a million files.
+_LARGEST_TEXT = 100_000_000
 
 
 def keep_answers(run: Record, scored: dict[str, tuple[dict[str, Any], Predictions]]) -> Answers | None:
@@ -72,6 +76,8 @@ def gather(run: Record, limit: int, progress: Progress, say: Say) -> Content:
     """
     dataset, missing = _data_of(run, progress, say)
     answers = read_answers(run.folder / run_folder.ANSWERS, run.classes)
+    if answers is None and os.path.lexists(run.folder / run_folder.ANSWERS):
+        say(f"warning: {run.folder / run_folder.ANSWERS} is damaged, too large or of other classes, and is not used")
     if answers is None and dataset is not None:
         answers = keep_answers(run, scoring.score_splits(run, run.model, dataset, progress))
     shown: list[Shown] = []
@@ -133,8 +139,8 @@ def _shown(
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        return read_limited(path, _LARGEST_TEXT).decode("utf-8")
+    except (OSError, ValueError):
         return ""
 
 
@@ -161,8 +167,7 @@ def photos_of(dataset: Dataset, findings: Sequence[Finding]) -> dict[str, tuple[
 def _recorded_issues(run: Record) -> list[dict[str, str]]:
     """The issues recorded when the data was read."""
     try:
-        with (run.folder / run_folder.DATA_ISSUES).open(encoding="utf-8", newline="") as stream:
-            rows = csv.DictReader(stream)
-            return [{key: unescaped(cell or "") for key, cell in row.items() if key is not None} for row in rows]
-    except (OSError, UnicodeDecodeError, csv.Error):
+        rows = list(csv.DictReader(io.StringIO(_read(run.folder / run_folder.DATA_ISSUES), newline="")))
+    except csv.Error:
         return []
+    return [{key: unescaped(row.get(key) or "") for key in ("kind", "path", "detail", "set_aside")} for row in rows]

@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from tfransfer.system.files import (
     OUT_REMEDY,
     REMEDY,
     is_half,
+    read_json,
     remove_halves,
     replace_folder,
     replaced_name,
@@ -91,7 +91,7 @@ def _require_replaceable(folder: Path, overwrite: bool) -> None:
 def is_unfinished(folder: Path) -> bool:
     """Whether a folder holds a run that can be resumed."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_json(folder / MANIFEST)
     except (OSError, ValueError):
         return False
     return isinstance(manifest, dict) and "progress" in manifest

@@ -2,14 +2,20 @@
 
 import errno
 import hashlib
+import io
 import json
+import math
 import os
 import shutil
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tfransfer.errors import WriteError
 
@@ -239,6 +245,38 @@ def read_json(path: Path, most: int = _LARGEST_JSON) -> Any:
         return json.loads(read_limited(path, most).decode("utf-8"))
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
+
+
+def read_arrays(path: Path, most: int) -> dict[str, np.ndarray]:
+    """Read the arrays of an `.npz` file that may come from anyone; nothing in it is run.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is damaged, or its arrays take more than `most` bytes.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError("it is not a regular file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > most:
+                raise ValueError(f"its arrays take more than {size_text(most)}")
+            return {member.removesuffix(".npy"): _array(archive, member) for member in archive.namelist()}
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, MemoryError) as error:
+        raise ValueError(str(error)) from error
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    # NumPy allocates what the header says before it looks for it.
+    stream = io.BytesIO(archive.read(name))
+    version = np.lib.format.read_magic(stream)
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_header(stream)
+    size = len(stream.getbuffer()) - stream.tell()
+    if dtype.hasobject or math.prod(shape) * dtype.itemsize != size:
+        raise ValueError(f"its array {name} is not what its header says")
+    stream.seek(0)
+    values: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
+    return values
 
 
 def write_json(path: Path, value: Any, remedy: str = REMEDY) -> None:

@@ -27,6 +27,7 @@ from tfransfer.data.sources.kinds import (
 from tfransfer.data.sources.table import Columns
 from tfransfer.display.progress import Progress, Say, quiet, silent
 from tfransfer.errors import DataError, SettingError
+from tfransfer.recipe import read_section
 from tfransfer.system.cache_home import REMEDY, cache_home
 from tfransfer.system.files import write_text
 from tfransfer.tasks.task import find_task
@@ -179,7 +180,7 @@ def load_again(source: str, root: str, origin: dict[str, Any], splits_file: Path
 
 
 def _reopen(source: str, root: Path, origin: dict[str, Any]) -> Source:
-    columns = Columns(**origin.get("columns", {}))
+    columns = _recorded_columns(origin)
     if source == TABLE or origin.get("frame"):
         return table.table_source(Path(origin["file"]), columns, root)
     if source == MEMORY:
@@ -188,6 +189,10 @@ def _reopen(source: str, root: Path, origin: dict[str, Any]) -> Source:
         reading = Reading(data_dir=Path(origin["data_dir"]) if origin["data_dir"] else None, splits=origin["splits"])
         return _open(origin["data"], TFDS, reading, quiet, silent)[0]
     return folder.folder_source(write_digits() if source == DIGITS else root)
+
+
+def _recorded_columns(origin: dict[str, Any]) -> Columns:
+    return read_section(Columns, origin.get("columns", {}), "data.origin.columns.")
 
 
 def load_known(
@@ -211,7 +216,7 @@ def load_known(
         if not find_task(task).one_class:
             raise DataError(f"the model's task is {task}: score it on a table with labels, not on a folder.")
         return folder.load_labelled(Path(data), classes, progress=progress, say=say)
-    columns = replace(Columns(**origin.get("columns", {})), task=task)
+    columns = replace(_recorded_columns(origin), task=task)
     opened, _ = _open(data, kind, Reading(columns if kind in (TABLE, MEMORY) else Columns()), progress, say)
     if opened.task != task:
         raise DataError(f"the labels of {opened.name} are {opened.task}; the model's task is {task}.")
