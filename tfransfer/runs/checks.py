@@ -12,7 +12,7 @@ from tfransfer.data.modality import MODALITIES
 from tfransfer.data.sources.kinds import DIGITS, FOLDER, MEMORY, TABLE, TFDS
 from tfransfer.errors import SettingError
 from tfransfer.recipe import fits, type_in_words
-from tfransfer.tasks.task import TASKS, find_task
+from tfransfer.tasks.task import CROSS_VALIDATED, TASKS, find_task
 
 # No number of a run comes near these: larger ones would only break what shows or allocates them.
 _MOST, _LARGEST_SIDE, _LONGEST_PATH = 10**15, 100_000, 10_000
@@ -122,7 +122,7 @@ def require_sound_metrics(metrics: Any, task: str, classes: Sequence[str]) -> No
             elif key == "interval":
                 _require_interval(value, where)
             elif key == CROSS_VALIDATED:
-                _require(fits(dict[str, Any], value) and fits(int, value.get("n")), where, "a figure with its n", value)
+                _require(isinstance(value, dict) and fits(int, value.get("n")), where, "a figure with its n", value)
                 main = find_task(task).main.key
                 _require(fits(float, value.get(main)), f"{where}.{main}", "a number", value.get(main))
                 _require_interval(value.get("interval"), f"{where}.interval")
