@@ -31,10 +31,14 @@ def trained(data, folder, *jobs):
 
 
 def check_same(found, name, reference="one", few=0.0):
-    """The same weights to 1e-4, but for a few to 1e-3, and the same metrics in each epoch."""
+    """The same weights to 1e-4, but for a share `few` of all of them to 1e-3, and the same metrics in each epoch."""
+    off = size = 0
     for a, b in zip(found[name][0], found[reference][0], strict=True):
         np.testing.assert_allclose(a, b, atol=1e-3 if few else 1e-4, rtol=0)
-        assert (np.abs(a - b) > 1e-4).sum() <= np.ceil(few * a.size)
+        off, size = off + (np.abs(a - b) > 1e-4).sum(), size + a.size
+    assert off <= few * size
     for row, twin in zip(found[name][1], found[reference][1], strict=True):
         for key in ("loss", "top1", "val_loss", "val_top1"):
-            assert row[key] == pytest.approx(twin[key], abs=1e-3), (name, key)
+            # Weights that differ a little may decide a close example differently.
+            close = 1e-3 if not few else 0.05 if "top1" in key else 5e-3
+            assert row[key] == pytest.approx(twin[key], abs=close), (name, key)

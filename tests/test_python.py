@@ -148,10 +148,12 @@ def test_out_of_memory_is_tried_once_more_with_half_the_batch(tmp_path, monkeypa
     assert "out of memory with 8 images per step: trying again with 4" in said
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
-    ["mobilenet_v3_small", "resnet50", "convnext_tiny", "vgg16"],
+    [
+        pytest.param("mobilenet_v3_small", marks=pytest.mark.slow),
+        *(pytest.param(n, marks=pytest.mark.long) for n in ("resnet50", "convnext_tiny", "vgg16")),
+    ],
 )
 def test_mixed_precision_trains_and_is_exported_in_float32(name, colours):
     settings = recipe(base=name, weights="random", image_size=32, precision="mixed_bfloat16", head__epochs=1)

@@ -42,7 +42,7 @@ class Stopped(Exception):
     pass
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_stopped_training_goes_on_as_if_it_had_not_been_stopped(crops, tmp_path):
     from training import train
 
@@ -62,7 +62,7 @@ def test_stopped_training_goes_on_as_if_it_had_not_been_stopped(crops, tmp_path)
     assert [(row["epoch"], row["size"]) for row in rows] == [(1, 32), (2, 32), (3, 64)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_teacher_changes_what_is_learned(crops, tmp_path):
     from training import train
 
@@ -95,7 +95,7 @@ def test_full_width_inherits_the_whole_network_and_a_narrow_one_its_channels():
             np.testing.assert_array_equal(np.asarray(old.moving_mean)[kept], np.asarray(layer.moving_mean))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_teacher_sees_the_crops_that_the_student_sees(crops, tmp_path):
     from teacher import targets
 

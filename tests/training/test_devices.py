@@ -72,7 +72,7 @@ def test_a_batch_in_pieces_gives_the_same_gradients(ends):
 
 @pytest.mark.slow
 def test_rates_by_layer_and_averaged_weights_are_the_same_on_two_devices(ends):
-    check_same(ends, "two adamw", "one adamw", few=0.001)  # Adam divides by small numbers
+    check_same(ends, "two adamw", "one adamw", few=0.02)  # Adam divides by small numbers
     assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(ends["one"][0], ends["one adamw"][0], strict=True))
 
 
