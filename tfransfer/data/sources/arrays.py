@@ -144,13 +144,14 @@ def _with_files(records: list[Any]) -> tuple[list[Any], list[str]]:
         return records, []
     if not are_paths(values):
         return records, paths_among_texts(values)
-    absent = [str(value) for value in values if not (is_picture_path(value) and is_file(value))]
+    there = [is_picture_path(value) and is_file(value) for value in values]
+    absent = [str(value) for value, found in zip(values, there, strict=True) if not found]
     if 2 * len(absent) > len(values):
         raise DataError(
             f"{len(absent)} of the {len(values)} paths have no file, for example {absent[0][:200]!r}. Relative paths "
             f"are looked up in {Path.cwd()}."
         )
-    left = [(Path(value).absolute(), *rest) for value, *rest in records if is_picture_path(value) and is_file(value)]
+    left = [(Path(value).absolute(), *rest) for (value, *rest), found in zip(records, there, strict=True) if found]
     some = ", ".join(repr(name[:80]) for name in absent[:3])
     return left, [f"{len(absent)} of {len(values)} paths have no file and are left out: {some}"] if absent else []
 

@@ -45,12 +45,8 @@ def source_of(data: Any, read_as: str | None = None) -> str:
     """
     if read_as not in (None, FOLDER, TABLE):
         raise SettingError(f"a folder is read as {FOLDER!r} or {TABLE!r}; got {read_as!r}.")
-    if not isinstance(data, str | Path):
-        return MEMORY
-    if str(data) == DIGITS and not Path(data).exists():
-        return DIGITS
-    if str(data).startswith(TFDS_PREFIX):
-        return TFDS
+    if kind := _kind_without_file(data):
+        return kind
     path = Path(data)
     if not path.is_dir():
         return TABLE if path.suffix.lower() in TABLE_SUFFIXES else FOLDER
@@ -58,6 +54,15 @@ def source_of(data: Any, read_as: str | None = None) -> str:
         return read_as
     tables = split_tables(path)
     return TABLE if tables and (not class_folders(path) or _list_pictures(tables.values(), path)) else FOLDER
+
+
+def _kind_without_file(data: Any) -> str:
+    """The kind of what is not a file or folder of the user's; "" for one that is."""
+    if not isinstance(data, str | Path):
+        return MEMORY
+    if str(data) == DIGITS and not Path(data).exists():
+        return DIGITS
+    return TFDS if str(data).startswith(TFDS_PREFIX) else ""
 
 
 def _list_pictures(tables: Iterable[Path], folder: Path) -> bool:
@@ -96,7 +101,7 @@ def name_of(data: Any) -> str:
     """The default name of a run on this data."""
     if isinstance(data, Dataset):
         return str(data.origin.get("name") or Path(data.root).absolute().name)
-    kind = source_of(data)
+    kind = _kind_without_file(data)  # whether a folder is read as a table makes no difference to its name
     if kind == TFDS:
         return str(data).removeprefix(TFDS_PREFIX).partition(":")[0].replace("/", "-")
     if kind == MEMORY:

@@ -116,7 +116,7 @@ def split_of(name: str) -> str:
 
 def is_generic(name: str) -> bool:
     """Whether a folder's name says nothing about what is on its pictures, such as "images_2" and "train"."""
-    return set(_words(name)) <= _GENERIC | _SPLIT_OF.keys()
+    return not _rest(name)
 
 
 def _words(name: str) -> list[str]:

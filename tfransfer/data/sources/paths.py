@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tfransfer.data.sources.picture_files import OTHER_SUFFIXES, PICTURE_SUFFIXES
+from tfransfer.data.sources.picture_files import is_picture, is_unread
 from tfransfer.errors import DataError
 
 # From this share of the strings on they are paths, and below the lower one they are texts; between, nobody can tell.
@@ -20,7 +20,8 @@ def is_picture_path(value: Any) -> bool:
         return True
     if not isinstance(value, str) or not value or len(value) > _LONGEST_PATH or "\n" in value or "\0" in value:
         return False
-    return Path(value).suffix.lower() in PICTURE_SUFFIXES | OTHER_SUFFIXES or is_file(value)
+    name = Path(value).name
+    return is_picture(name) or is_unread(name) or is_file(value)
 
 
 def is_file(path: str | os.PathLike[str]) -> bool:

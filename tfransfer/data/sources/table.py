@@ -202,16 +202,22 @@ def _quoted_or_not(text: str, delimiter: str) -> list[tuple[int, list[str]]]:
     merged, and what is left looks like a table. So a reading without quotation is preferred where it gives rows of one
     length: always for tabs, which few programs quote; for commas only where the strict reading fails.
     """
-    plain = _rows(text, delimiter, csv.QUOTE_NONE)
-    even = len({len(row) for _, row in plain}) == 1
-    if delimiter == "\t" and even:
-        return [(number, [_unquoted(cell) for cell in row]) for number, row in plain]
+    if delimiter == "\t" and (plain := _plain_rows(text, delimiter)):
+        return plain
     try:
         return _rows(text, delimiter, csv.QUOTE_MINIMAL)
     except csv.Error:
-        if not even:
-            raise
-        return [(number, [_unquoted(cell) for cell in row]) for number, row in plain]
+        if plain := _plain_rows(text, delimiter):
+            return plain
+        raise
+
+
+def _plain_rows(text: str, delimiter: str) -> list[tuple[int, list[str]]] | None:
+    """The rows without quotation, but for cells that are quoted as a whole; None if they differ in length."""
+    rows = _rows(text, delimiter, csv.QUOTE_NONE)
+    if len({len(row) for _, row in rows}) != 1:
+        return None
+    return [(number, [_unquoted(cell) for cell in row]) for number, row in rows]
 
 
 def _unquoted(cell: str) -> str:
