@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from tfransfer.data.sources.picture_files import (
     is_litter,
     is_picture,
     is_unread,
-    litter_with_pictures,
+    pictures_below,
     unread_counts,
     why_unread,
 )
@@ -43,10 +44,10 @@ def folder_source(root: Path, group: GroupOf | None = None, group_column: str | 
         DataError: There are no class folders with pictures.
     """
     _require_folder(root)
-    files = _files(root)
+    litter: Counter[str] = Counter()
+    files = _files(root, litter)
     notes = [
-        f"ignored {count} pictures in folders {name!r}, which a program left there"
-        for name, count in litter_with_pictures(root).items()
+        f"ignored {count} pictures in folders {name!r}, which a program left there" for name, count in litter.items()
     ]
     layout = read_layout(str(root), _pictures(files))
     rows = list(layout.rows)
@@ -114,12 +115,15 @@ def _pictures(files: list[str]) -> list[str]:
     return [path for path in files if is_picture(path)]
 
 
-def _files(root: Path) -> list[str]:
-    return sorted(_walk(root, root, set()))
+def _files(root: Path, litter: Counter[str] | None = None) -> list[str]:
+    return sorted(_walk(root, root, set(), litter))
 
 
-def _walk(root: Path, folder: Path, above: set[tuple[int, int]]) -> Iterator[str]:
-    """Files below a folder; links are followed, but never into one of the folders above."""
+def _walk(root: Path, folder: Path, above: set[tuple[int, int]], litter: Counter[str] | None = None) -> Iterator[str]:
+    """Files below a folder; links are followed, but never into one of the folders above.
+
+    Pictures in folders that a program left there are counted in `litter`, by the folder's name; hidden folders are not.
+    """
     try:
         status = folder.stat()
         with os.scandir(folder) as listed:
@@ -131,11 +135,13 @@ def _walk(root: Path, folder: Path, above: set[tuple[int, int]]) -> Iterator[str
     here = above | {(status.st_dev, status.st_ino)}
     for entry in entries:
         if is_litter(entry.name):
+            if litter is not None and not entry.name.startswith(".") and entry.is_dir(follow_symlinks=False):
+                litter += Counter({entry.name: pictures_below(Path(entry.path))})
             continue
         if _is_folder(entry):
             target = entry.stat()
             if (target.st_dev, target.st_ino) not in here:
-                yield from _walk(root, Path(entry.path), here)
+                yield from _walk(root, Path(entry.path), here, litter)
         else:  # of a pipe or a device that is called like a picture, the audit says that it is none
             yield Path(entry.path).relative_to(root).as_posix()
 

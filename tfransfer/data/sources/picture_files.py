@@ -92,14 +92,6 @@ def holds_pictures(folder: Path) -> bool:
     return False
 
 
-def litter_with_pictures(root: Path) -> dict[str, int]:
-    """How many pictures lie in folders that a program left behind, by the folder's name; hidden ones do not count."""
-    counts: dict[str, int] = {}
-    for folder, folders, _ in os.walk(root):
-        litter = [name for name in folders if is_litter(name)]
-        folders[:] = [name for name in folders if name not in litter]
-        for name in litter:
-            found = sum(is_picture(file) for _, _, files in os.walk(Path(folder, name)) for file in files)
-            if found and not name.startswith("."):
-                counts[name] = counts.get(name, 0) + found
-    return counts
+def pictures_below(folder: Path) -> int:
+    """How many pictures there are in and below a folder, whatever they are there for."""
+    return sum(is_picture(name) for _, _, names in os.walk(folder) for name in names)
