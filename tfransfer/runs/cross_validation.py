@@ -18,7 +18,7 @@ from tfransfer.data.dataset import Dataset
 from tfransfer.display.progress import Progress, Say
 from tfransfer.features.pooled import pooled_features
 from tfransfer.recipe import Recipe
-from tfransfer.runs.suspects import FOLDS, fold_of_each
+from tfransfer.runs.suspects import FOLDS, fold_of_each, standardized
 from tfransfer.tasks.task import find_task
 
 # With this many test examples, the 95% interval of an accuracy of 0.9 is 0.08 wide.
@@ -59,7 +59,7 @@ def cross_validate_head(
     examples, targets = dataset.examples, dataset.targets(dataset.examples)
     together = splits.clusters(examples)
     folds = fold_of_each(task.groups(targets), [together[e.content] for e in examples], recipe.seed)
-    scaled = (features - features.mean(axis=0)) / np.maximum(features.std(axis=0), 1e-6)
+    scaled = standardized(features)
     outputs = np.zeros(targets.shape)
     # Threads of a BLAS that wait for one another make this many times slower on a busy machine.
     with threadpool_limits(1), warnings.catch_warnings():

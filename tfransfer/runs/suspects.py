@@ -114,6 +114,12 @@ def _ranked(probabilities: np.ndarray, labels: np.ndarray, classes: np.ndarray) 
     return Suspects(ranking, given.astype(np.float32), likely, best.astype(np.float32), believed)
 
 
+def standardized(features: np.ndarray) -> np.ndarray:
+    """Features, shape (n, d), with mean 0 and standard deviation 1 in each column; constant columns become 0."""
+    scaled: np.ndarray = (features - features.mean(axis=0)) / np.maximum(features.std(axis=0), 1e-6)
+    return scaled
+
+
 def condensed(features: np.ndarray, seed: int = 0) -> np.ndarray:
     """Standardized features, reduced to their first principal components.
 
@@ -124,8 +130,7 @@ def condensed(features: np.ndarray, seed: int = 0) -> np.ndarray:
     Returns:
         float32, shape (n, at most 128).
     """
-    deviation = np.maximum(features.std(axis=0), 1e-6)
-    scaled = (features - features.mean(axis=0)) / deviation
+    scaled = standardized(features)
     components = min(_COMPONENTS, *scaled.shape)
     with threadpool_limits(1):
         reduced: np.ndarray = PCA(components, svd_solver="randomized", random_state=seed).fit_transform(scaled)
