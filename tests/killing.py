@@ -171,25 +171,30 @@ def kill_and_resume(place: Path, data: Path, way: str, stage: str, delay: float)
     with (out / "history.csv").open() as stream:
         epochs = [f"{row['phase']} {row['epoch']}" for row in csv.DictReader(stream)]
     return told | {
-        "same": same(out, place.parent / (way if kept else "plain") / "run"),
+        "same": same(out, undisturbed(place.parent, data, way if kept else "plain")),
         "epochs": epochs,
         "files": sorted(path.name for path in out.iterdir()),
     }
 
 
-def main(folder: Path, kills: int, seed: int) -> None:
-    """Train each way undisturbed, then kill and resume; one JSON object a line."""
-    data = colour_folder(folder / "data", per_class=30)
-    for way in WAYS:
+def undisturbed(folder: Path, data: Path, way: str) -> Path:
+    """The run of a training that nothing disturbed, which is made at the first call."""
+    if not (folder / way).exists():
         (folder / way).mkdir()
         whole = run(functools.partial(train, data, folder / way / "run", way), folder / "log", folder / way)
         if whole.status:
             sys.exit(whole.said)
+    return folder / way / "run"
+
+
+def main(folder: Path, kills: int, seed: int) -> None:
+    """Kill and resume, and compare with the same training undisturbed; one JSON object a line."""
+    data = colour_folder(folder / "data", per_class=30)
     moments = random.Random(seed)
     for number in range(kills):
         place = folder / str(number)
         place.mkdir()
-        stage = list(STAGES)[number % len(STAGES)]
+        stage = list(STAGES)[2 * number % len(STAGES)]  # few kills are spread over the whole training
         way, delay = moments.choice(list(WAYS)), moments.uniform(0, STAGES[stage])
         told = kill_and_resume(place, data, way, stage, delay)
         print(json.dumps(told | {"delay": round(delay, 2)}), flush=True)

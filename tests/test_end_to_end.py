@@ -6,13 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
-import zipfile
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-from small_world import COLOURS, SEED, colour_folder
+from small_world import COLOURS, SEED, colour_folder, some_flowers
 
 # Reads every file of a run the way a stranger's program would; `tfransfer` cannot even be imported here.
 STRANGER = """
@@ -261,16 +259,7 @@ def test_splits_can_be_followed(colours, tmp_path, run_command):
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory, flower_photos):
     """25 real photos a class."""
-    place = tmp_path_factory.mktemp("photos") / "flowers"
-    with zipfile.ZipFile(flower_photos) as archive:
-        seen = dict.fromkeys(["daisy", "dandelion", "roses", "sunflowers", "tulips"], 0)
-        for name in sorted(n for n in archive.namelist() if n.endswith(".jpg")):
-            label = Path(name).parent.name
-            if seen[label] < 25:
-                seen[label] += 1
-                (place / label).mkdir(parents=True, exist_ok=True)
-                (place / label / Path(name).name).write_bytes(archive.read(name))
-    return place
+    return some_flowers(flower_photos, tmp_path_factory.mktemp("photos"), 25)[0].parent.parent
 
 
 @pytest.mark.slow

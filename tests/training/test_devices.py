@@ -40,13 +40,17 @@ ADAMW = {
 
 
 @pytest.fixture(scope="module")
-def ends(flower_photos, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("devices")
+def flowers(flower_photos, tmp_path_factory):
+    return some_flowers(flower_photos, tmp_path_factory.mktemp("flowers"), per_class=21)[0].parent.parent
+
+
+@pytest.fixture(scope="module")
+def ends(flowers, tmp_path_factory):
     variants = [
         ONE, TWO, TWO | {"name": "in pieces", "settings": {"accumulate": 3}},
         ONE | ADAMW | {"name": "one adamw"}, TWO | ADAMW | {"name": "two adamw"},
     ]  # fmt: skip
-    return trained(some_flowers(flower_photos, folder / "data", per_class=21)[0].parent.parent, folder, *variants)
+    return trained(flowers, tmp_path_factory.mktemp("devices"), *variants)
 
 
 @pytest.mark.slow
@@ -56,10 +60,9 @@ def test_two_devices_of_one_machine_train_as_one_does(ends):
 
 
 @pytest.mark.slow
-def test_two_workers_train_as_one_does_and_so_do_devices_on_pixels(flower_photos, tmp_path):
-    data = some_flowers(flower_photos, tmp_path / "data", per_class=21)[0].parent.parent
+def test_two_workers_train_as_one_does_and_so_do_devices_on_pixels(flowers, ends, tmp_path):
     plain = [ONE | PLAIN | {"name": "one plain"}, TWO | PLAIN | {"name": "two plain"}]
-    ends = trained(data, tmp_path, ONE, WORKERS, *plain)
+    ends = ends | trained(flowers, tmp_path, WORKERS, *plain)
     assert ends["workers"][2] == 2
     check_same(ends, "workers")
     check_same(ends, "two plain", "one plain")

@@ -6,13 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
-import zipfile
 
 import keras
 import numpy as np
 import pytest
 from hub_modules import write_mobilenet_by_tf_keras, write_network, write_pictures, write_texts
-from small_world import SEED, colour_folder
+from small_world import SEED, colour_folder, some_flowers
 
 import tfransfer
 from tfransfer.base.build import build_base
@@ -38,14 +37,7 @@ def in_own_process(*words, cache, fail=False):
 @pytest.fixture(scope="module")
 def photos(flower_photos, tmp_path_factory):
     """Some real photos of each of five flowers."""
-    place, taken = tmp_path_factory.mktemp("flowers"), {}
-    with zipfile.ZipFile(flower_photos) as archive:
-        for name in sorted(archive.namelist()):
-            folder = name.split("/")[-2] if name.endswith(".jpg") else ""
-            if folder and taken.get(folder, 0) < PER_CLASS:
-                taken[folder] = taken.get(folder, 0) + 1
-                archive.extract(name, place)
-    return next(path for path in place.iterdir() if path.is_dir())
+    return some_flowers(flower_photos, tmp_path_factory.mktemp("flowers"), PER_CLASS)[0].parent.parent
 
 
 @pytest.fixture(
