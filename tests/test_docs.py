@@ -1,6 +1,7 @@
 """The examples of the documentation's pages run as they are written."""
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -35,3 +36,12 @@ def test_the_python_examples_of_a_page_run_in_order(page, place):
         exec(compile(source, page, "exec"), names)
     assert names["features"].shape[0] == names["near"].shape[0] == 2
     assert names["table"].columns.tolist() == ["path", *names["run"].classes]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_of_a_page_run_as_they_are_written(page, place, command):
+    commands = [line for block in blocks(page, "sh") for line in block.splitlines()]
+    assert len(commands) > 2
+    for line in commands:
+        code, _, wrong = command(*shlex.split(line, comments=True)[1:])
+        assert (code, wrong) == (0, ""), line

@@ -1,5 +1,6 @@
 """`tfransfer predict`: what is given is predicted, or named with what to do."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -8,7 +9,10 @@ from manifests import manifest_of
 from PIL import Image
 from serving_world import text_model
 
+import tfransfer as tr
+from tfransfer.runs import prediction_table
 from tfransfer.runs.manifest import DataRecord, write_manifest
+from tfransfer.tasks.prediction import Prediction
 
 OLD_RUN = Path(__file__).parent.parent / "runs" / "old_run" / "finished"
 
@@ -27,11 +31,94 @@ def photos(tmp_path):
 
 def test_pictures_of_a_folder_that_are_not_read_are_listed_and_counted(photos, command):
     code, said, _ = command("predict", OLD_RUN, photos)
-    assert code == 0
+    assert code == 1
     assert all(name in said for name in ("a.png", "b.tif", "c.jxl", "d.JXL", "e.svg"))
     assert "3 of 5 pictures cannot be read:" in said
     assert "2 pictures: .jxl is not read here; convert it to one of JPEG" in said
     assert "1 picture: .svg is not read here" in said
+
+
+def lines_of(file):
+    with file.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_predictions_are_written_to_a_table_with_a_line_for_each_input(photos, command, tmp_path):
+    (photos / "=1+1.png").write_bytes((photos / "a.png").read_bytes())
+    table = tmp_path / "new" / "predictions.csv"
+    code, said, _ = command("predict", OLD_RUN, photos, "--out", table)
+    assert code == 1
+    assert f"{table}: 6 pictures" in said
+    assert "3 of 6 pictures cannot be read:" in said
+    assert "top 1" not in said
+    assert table.read_text().splitlines()[0] == "input,predicted,probability,sure,error"
+    found = lines_of(table)
+    run = tr.load_run(OLD_RUN)
+    for line, one in zip(found, run.predict(photos), strict=True):
+        assert (line["input"], line["predicted"], line["error"]) == (one.name, one.label, one.error)
+        assert line["probability"] == (f"{one.probability:.6f}" if not one.error else "")
+        assert line["sure"] == ("true" if not one.error else "")
+
+
+def test_a_table_of_predictions_is_safe_in_a_spreadsheet(text_run, command, tmp_path):
+    table = tmp_path / "predictions.csv"
+    assert command("predict", text_run, "=HYPERLINK(1)", 'a, "b"', "--out", table)[0] == 0
+    assert [line["input"] for line in lines_of(table)] == ["'=HYPERLINK(1)", 'a, "b"']
+
+
+def test_a_table_of_predictions_is_replaced_and_nothing_else_is(text_run, command, tmp_path):
+    table = tmp_path / "predictions.csv"
+    for text in ("one", "two"):
+        assert command("predict", text_run, text, "--out", table)[0] == 0
+    assert [line["input"] for line in lines_of(table)] == ["two"]
+    for content in ("path,label\na.jpg,red\n", "notes\n"):
+        table.write_text(content)
+        code, _, said = command("predict", text_run, "three", "--out", table)
+        assert code == 1
+        assert f"{table} is another file and will not be replaced" in said
+        assert table.read_text() == content
+
+
+def test_a_table_is_not_left_half_written(text_run, command, tmp_path, monkeypatch):
+    def stop(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prediction_table, "_line", stop)
+    assert command("predict", text_run, "one", "--out", tmp_path / "predictions.csv")[0] == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_is_no_unicode_does_not_cost_the_others(text_run, command, tmp_path):
+    table = tmp_path / "predictions.csv"
+    assert command("predict", text_run, "good", "bad \udcff", "--out", table)[0] == 1
+    assert [line["input"] for line in lines_of(table)] == ["good", "bad \\udcff"]
+
+
+@pytest.mark.parametrize(("task", "predicted"), [("multi-label", "b;a"), ("multi-label", ""), ("regression", "0.25")])
+def test_a_table_has_the_same_columns_for_every_task(task, predicted, tmp_path):
+    table = tmp_path / "predictions.csv"
+    value = 0.25 if task == "regression" else None
+    with prediction_table.table_of_predictions(table) as write:
+        write(Prediction("x.jpg", "" if value else predicted, 0.0 if value else 0.75, (("b", 0.75),), value=value))
+    (line,) = lines_of(table)
+    sure = {"probability": "", "sure": ""} if value else {"probability": "0.750000", "sure": "true"}
+    assert line == {"input": "x.jpg", "predicted": predicted, "error": ""} | sure
+
+
+def test_json_is_quiet_on_standard_error(photos, command, tmp_path):
+    for name in ("c.jxl", "d.JXL", "e.svg"):
+        (photos / name).unlink()
+    code, said, elsewhere = command("predict", OLD_RUN, photos, "--json")
+    assert (code, elsewhere) == (0, "")
+    assert [one["error"] for one in json.loads(said)["predictions"]] == [None, None]
+    code, said, elsewhere = command("predict", OLD_RUN, photos, "--json", "--out", tmp_path / "p.csv")
+    assert (code, elsewhere) == (0, "")
+    assert json.loads(said) == {"table": str(tmp_path / "p.csv"), "count": 2, "failed": 0}
+
+
+def test_a_folder_has_a_progress_display_and_a_single_picture_has_none(photos, command):
+    assert "predicting: 5 images in " in command("predict", OLD_RUN, photos)[1]
+    assert "predicting" not in command("predict", OLD_RUN, photos / "a.png")[1]
 
 
 @pytest.fixture(scope="module")
@@ -95,4 +182,4 @@ def test_what_is_no_text_is_refused(given, words, text_run, command, tmp_path, m
 def test_a_text_that_is_not_unicode_is_named_and_does_not_stop_the_others(text_run, command):
     code, said, _ = command("predict", text_run, "good", "bad \udcff", "--json")
     good, broken = json.loads(said)["predictions"]
-    assert (code, good["error"], broken["error"]) == (0, None, "it is not valid Unicode")
+    assert (code, good["error"], broken["error"]) == (1, None, "it is not valid Unicode")

@@ -1,15 +1,18 @@
 """Predict images or texts with a run, without its training data."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tfransfer.data.inputs import is_single, read_inputs
+from tfransfer.data.inputs import files_at, is_single, read_inputs
+from tfransfer.data.modality import IMAGE, MODALITIES, TEXT, Modality
 from tfransfer.data.sources.table import Columns
 from tfransfer.data.text_inputs import names_file, read_texts, why_no_text
 from tfransfer.errors import DataError, RunError, SettingError
-from tfransfer.evaluation.predictions import Input, Row, infer_with, rows
+from tfransfer.evaluation.predictions import Infer, Input, OutputReading, Row, infer_with, rows
 from tfransfer.runs import scoring
 from tfransfer.runs.record import Record
 from tfransfer.tasks.head import find_head
@@ -20,28 +23,68 @@ from tfransfer.tasks.task import PROBABILITIES, find_task
 _NAMED = 10
 
 
+@dataclass(frozen=True)
+class Predictor:
+    """A model that is ready to predict what a user gives.
+
+    Attributes:
+        infer: Runs the model.
+        reading: Turns its outputs into predictions.
+        size: Side of its input in pixels; 0 for texts.
+        columns: The columns of its training data.
+    """
+
+    infer: Infer
+    reading: OutputReading
+    size: int = 0
+    columns: Columns = field(default_factory=Columns)
+
+    @property
+    def modality(self) -> Modality:
+        """The properties of the model's kind of input."""
+        return MODALITIES[IMAGE if self.size else TEXT]
+
+    def inputs(self, given: Any) -> Iterator[Input]:
+        """The pictures or texts in whatever a user gave."""
+        if self.size:
+            for picture in read_inputs(given, self.size, self.columns):
+                yield Input(picture.name, picture.pixels, picture.issue.detail if picture.issue else "")
+        else:
+            for text in read_texts(given, self.columns):
+                yield Input(text, text, why_no_text(text))
+
+    def is_one(self, given: Any) -> bool:
+        """Whether this is a single picture or text."""
+        return is_single(given) if self.size else isinstance(given, str) and not names_file(given)
+
+    def rows(self, given: Any, batch: int = 32) -> Iterator[Row]:
+        """The model's row for each input, in order."""
+        return rows(self.infer, self.inputs(given), batch)
+
+    def predictions(self, given: Any, batch: int = 32) -> Iterator[Prediction]:
+        """The prediction for each input, in order; one with an error for what cannot be read."""
+        return map(self.reading.of_row, self.rows(given, batch))
+
+    def listed(self, words: Sequence[str]) -> list[Any]:
+        """What a command line's words stand for: the files of pictures, in folders and tables too, or the texts."""
+        if self.size:
+            return [file for word in words for file in files_at(Path(word), self.columns)]
+        given = [Path(word) if names_file(word) else word for word in words]
+        return [one.value for one in self.inputs(given)]
+
+
+def predictor_of(run: Record, top: int = 5) -> Predictor:
+    """A run's model, ready to predict."""
+    columns = Columns(**run.manifest.data.origin.get("columns", {}))
+    reading = scoring.reading_of(run, top)
+    return Predictor(infer_with(run.model), reading, run.image_size if run.modality.has_pixels else 0, columns)
+
+
 def predict_inputs_of(run: Record, pictures: Any, top: int, batch: int) -> Prediction | list[Prediction]:
     """Predict with a run's model; see `pipeline.predict` for arguments, result and errors."""
-    reading = scoring.reading_of(run, top)
-    predictions = [reading.of_row(row) for row in rows(infer_with(run.model), inputs_of(run, pictures), batch)]
-    return predictions[0] if _is_one(run, pictures) else predictions
-
-
-def inputs_of(run: Record, given: Any) -> Iterator[Input]:
-    """The pictures or texts in whatever a user gave, as a run's model takes them."""
-    columns = Columns(**run.manifest.data.origin.get("columns", {}))
-    if run.modality.has_pixels:
-        for picture in read_inputs(given, run.image_size, columns):
-            yield Input(picture.name, picture.pixels, picture.issue.detail if picture.issue else "")
-    else:
-        for text in read_texts(given, columns):
-            yield Input(text, text, why_no_text(text))
-
-
-def _is_one(run: Record, given: Any) -> bool:
-    if run.modality.has_pixels:
-        return is_single(given)
-    return isinstance(given, str) and not names_file(given)
+    predictor = predictor_of(run, top)
+    predictions = list(predictor.predictions(pictures, batch))
+    return predictions[0] if predictor.is_one(pictures) else predictions
 
 
 def embed(run: Record, pictures: Any, batch: int) -> np.ndarray:
@@ -70,7 +113,7 @@ def _readable(run: Record, pictures: Any, batch: int) -> list[Row]:
     Raises:
         DataError: One cannot be read: a row that is left out, or that is not a number, would be taken for a result.
     """
-    found = list(rows(infer_with(run.model), inputs_of(run, pictures), batch))
+    found = list(predictor_of(run).rows(pictures, batch))
     failed = [row for row in found if row.error]
     if failed:
         named = "; ".join(f"{row.name[:200]}: {row.error}" for row in failed[:_NAMED])
