@@ -19,9 +19,9 @@ def blocks(page, language):
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
+def place(lite_run, tmp_path, monkeypatch):
     """A folder with the run and the photos that the pages speak of."""
-    shutil.copytree(ROOT / "tests" / "runs" / "old_run" / "finished", tmp_path / "saved_models" / "flower_photos")
+    shutil.copytree(lite_run, tmp_path / "saved_models" / "flower_photos")
     (tmp_path / "photos").mkdir()
     for name, colour in COLOURS.items():
         Image.new("RGB", (30, 20), colour).save(tmp_path / name)

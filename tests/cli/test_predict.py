@@ -2,14 +2,16 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from manifests import manifest_of
 from PIL import Image
-from serving_world import text_model
+from serving_world import SIZE, picture_model, text_model
 
 import tfransfer as tr
+from tfransfer.exports.formats import FORMATS
 from tfransfer.runs import prediction_table
 from tfransfer.runs.manifest import DataRecord, write_manifest
 from tfransfer.tasks.prediction import Prediction
@@ -119,6 +121,42 @@ def test_json_is_quiet_on_standard_error(photos, command, tmp_path):
 def test_a_folder_has_a_progress_display_and_a_single_picture_has_none(photos, command):
     assert "predicting: 5 images in " in command("predict", OLD_RUN, photos)[1]
     assert "predicting" not in command("predict", OLD_RUN, photos / "a.png")[1]
+
+
+def test_an_exported_file_predicts_with_its_run_and_alone(lite_run, photos, command, tmp_path):
+    photo = photos / "a.png"
+    _, said, _ = command("predict", lite_run, photo, "--json")
+    expected = json.loads(said)["predictions"][0]
+    alone = shutil.copy(lite_run / "model.tflite", tmp_path)
+    for words in ([lite_run, photo, "--file", "model.tflite"], [lite_run / "model.tflite", photo],
+                  [alone, photo], [lite_run, photo, "--file", "model.keras"]):  # fmt: skip
+        code, said, elsewhere = command("predict", *words, "--json")
+        assert (code, elsewhere) == (0, "")
+        (one,) = json.loads(said)["predictions"]
+        assert one["label"] == expected["label"]
+        assert [two["probability"] for two in one["top"]] == pytest.approx(
+            [two["probability"] for two in expected["top"]], abs=1e-3
+        )
+
+
+def test_a_lite_file_in_a_runs_folder_uses_the_runs_thresholds(photos, command, tmp_path):
+    model, classes = picture_model(3, "sigmoid", "probabilities"), ("a", "b", "c")
+    model.save(tmp_path / "model.keras")
+    FORMATS["tflite"].write(model, classes, tmp_path / "model.tflite", None)
+    manifest = manifest_of(classes, task="multi-label", thresholds=(0.0, 0.0, 1.0), image_size=SIZE)
+    write_manifest(tmp_path, manifest)
+    _, said, _ = command("predict", tmp_path / "model.tflite", photos / "a.png", "--json")
+    assert json.loads(said)["predictions"][0]["label"] == "a;b"
+    (tmp_path / "manifest.json").unlink()
+    _, said, _ = command("predict", tmp_path / "model.tflite", photos / "a.png")
+    assert "the file has no thresholds: a class applies from 0.5 on" in said
+
+
+def test_a_file_and_a_file_is_wrong_usage(command, tmp_path):
+    (tmp_path / "model.tflite").write_bytes(b"")
+    code, _, said = command("predict", tmp_path / "model.tflite", "a.png", "--file", "model.tflite")
+    assert code == 2
+    assert "give the run's folder with --file" in said
 
 
 @pytest.fixture(scope="module")

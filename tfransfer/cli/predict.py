@@ -14,6 +14,7 @@ from tfransfer.cli.tables import prediction_dict, show_predictions
 from tfransfer.display.progress import Progress, quiet
 from tfransfer.display.terminal import Terminal
 from tfransfer.runs.run import load_run
+from tfransfer.runs.run_folder import MANIFEST, MODEL
 
 # So many inputs, named one by one, are predicted before a bar could be read.
 _FEW = 32
@@ -22,12 +23,15 @@ _FEW = 32
 @click.command()
 @click.argument("run", type=PATH)
 @click.argument("inputs", nargs=-1, required=True)
+@click.option("--file", metavar="FILE", help="Predict with an exported file: its name in RUN, or its path.")
 @click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="Classes shown per image.")
 @click.option("--out", type=PATH, metavar="FILE", help="Write a CSV table: input, predicted, probability, sure, error.")
 @TRUST
 @JSON
-def predict(run: Path, inputs: tuple[str, ...], top: int, out: Path | None, trust: bool, as_json: bool) -> None:
-    """Predict INPUTS with RUN: image files, folders, tables of paths.
+def predict(
+    run: Path, inputs: tuple[str, ...], file: str | None, top: int, out: Path | None, trust: bool, as_json: bool
+) -> None:
+    """Predict INPUTS with RUN, a run's folder or a .tflite file: image files, folders, tables of paths.
 
     For a run on texts: texts, .txt files with one in each line, and tables. No training data is needed. Exit 0 if all
     could be read, else 1.
@@ -36,10 +40,16 @@ def predict(run: Path, inputs: tuple[str, ...], top: int, out: Path | None, trus
     load_pipeline()
     from tfransfer.runs import prediction, prediction_table  # here, because they import TensorFlow
 
-    loaded = load_run(run, trust)
     if out is not None:
         prediction_table.require_predictions_or_nothing(out)
-    predictor = prediction.predictor_of(loaded, top)
+    if run.is_file() and file is None and all((run.parent / name).is_file() for name in (MANIFEST, MODEL)):
+        run, file = run.parent, run.name  # with the run's thresholds
+    if run.is_file():
+        if file is not None:
+            raise click.UsageError(f"{run} is a file: give the run's folder with --file, or a .tflite file alone.")
+        predictor = prediction.predictor_of_file(run, top)
+    else:
+        predictor = prediction.predictor_of(load_run(run, trust), top, file, trust)
     given, what = predictor.listed(inputs), predictor.modality.item
     many = not as_json and (len(given) > len(inputs) or len(given) > _FEW)
     made = _with_progress(predictor.predictions(given), len(given), predictor.modality.unit,
@@ -59,8 +69,10 @@ def predict(run: Path, inputs: tuple[str, ...], top: int, out: Path | None, trus
         result = {"table": str(out), "count": len(given), "failed": len(errors)}
         if not as_json:
             terminal.say(f"{out}: {len(given)} {what}{'' if len(given) == 1 else 's'}")
+    if predictor.note and not as_json:
+        terminal.say(predictor.note)
     _say_errors(terminal, errors, len(given), what)
-    terminal.emit(result)
+    terminal.emit(result | ({"note": predictor.note} if predictor.note else {}))
     if errors:
         sys.exit(1)
 

@@ -11,8 +11,9 @@ from tfransfer.data.inputs import files_at, is_single, read_inputs
 from tfransfer.data.modality import IMAGE, MODALITIES, TEXT, Modality
 from tfransfer.data.sources.table import Columns
 from tfransfer.data.text_inputs import names_file, read_texts, why_no_text
-from tfransfer.errors import DataError, RunError, SettingError
+from tfransfer.errors import DataError, DataNotFoundError, ExportError, RunError, SettingError, did_you_mean
 from tfransfer.evaluation.predictions import Infer, Input, OutputReading, Row, infer_with, rows
+from tfransfer.exports.loading import LoadedFile, load_file
 from tfransfer.runs import scoring
 from tfransfer.runs.record import Record
 from tfransfer.tasks.head import find_head
@@ -32,12 +33,14 @@ class Predictor:
         reading: Turns its outputs into predictions.
         size: Side of its input in pixels; 0 for texts.
         columns: The columns of its training data.
+        note: What the user should know of its predictions; empty if there is nothing.
     """
 
     infer: Infer
     reading: OutputReading
     size: int = 0
     columns: Columns = field(default_factory=Columns)
+    note: str = ""
 
     @property
     def modality(self) -> Modality:
@@ -73,11 +76,77 @@ class Predictor:
         return [one.value for one in self.inputs(given)]
 
 
-def predictor_of(run: Record, top: int = 5) -> Predictor:
-    """A run's model, ready to predict."""
+def predictor_of(run: Record, top: int = 5, file: str | None = None, trust: bool = False) -> Predictor:
+    """A run's model, or one of its exported files, ready to predict.
+
+    Args:
+        run: The run.
+        top: Number of likeliest classes to return.
+        file: Name of a file in the run's folder, or a path; None takes the model.
+        trust: As in `exports.loading.load_file`.
+
+    Raises:
+        DataNotFoundError: There is no such file.
+        RunError: The file is not of this run.
+        ExportError: The file cannot be loaded.
+    """
     columns = Columns(**run.manifest.data.origin.get("columns", {}))
     reading = scoring.reading_of(run, top)
-    return Predictor(infer_with(run.model), reading, run.image_size if run.modality.has_pixels else 0, columns)
+    size = run.image_size if run.modality.has_pixels else 0
+    if file is None:
+        return Predictor(infer_with(run.model), reading, size, columns)
+    path = _path_of(run, file)
+    loaded = load_file(path, trust or run.trust)
+    _require_own(run, path, loaded)
+    return Predictor(loaded.infer, reading, _size_of(loaded), columns)
+
+
+def predictor_of_file(path: Path, top: int = 5) -> Predictor:
+    """A LiteRT file alone, without its run, ready to predict: with the labels that are packed in.
+
+    Raises:
+        DataNotFoundError: It does not exist.
+        ExportError: It cannot be loaded, or does not say what its outputs are.
+    """
+    loaded = load_file(path)
+    if loaded.labels is None or loaded.task is None:
+        raise ExportError(
+            f"{path} does not say what its outputs are, as a .tflite file does: give the run's folder, and this file "
+            "with --file."
+        )
+    note = "the file has no thresholds: a class applies from 0.5 on; with its run and --file, the run's are used"
+    reading = OutputReading(loaded.task, loaded.labels, top=top)
+    return Predictor(loaded.infer, reading, _size_of(loaded), note=note if loaded.task.several else "")
+
+
+def _path_of(run: Record, file: str) -> Path:
+    inside = run.folder / file
+    path = inside if inside.exists() else Path(file)
+    if not path.exists():
+        known = sorted(e["file"] for e in run.manifest.exports.values() if (run.folder / e["file"]).exists())
+        raise DataNotFoundError(
+            f"{file} is neither a path nor in {run.folder}, whose files are {', '.join(known)}."
+            f"{did_you_mean(file, known)}"
+        )
+    return path
+
+
+def _size_of(loaded: LoadedFile) -> int:
+    """Side of a file's input in pixels; 0 for texts."""
+    return int(loaded.signature.input.shape[1] or 0) if loaded.signature.input.is_pixels else 0
+
+
+def _require_own(run: Record, path: Path, loaded: LoadedFile) -> None:
+    """Check that a file is of this run, as far as it says."""
+    if bool(_size_of(loaded)) != run.modality.has_pixels or loaded.signature.output.shape[-1] != len(run.classes):
+        raise RunError(f"{path} is not of {run.folder}: its input or output is another.")
+    if loaded.labels is None and path.absolute().parent != run.folder.absolute():
+        raise RunError(f"{path} has no labels, so whether it is of {run.folder} is not known: copy it to that folder.")
+    if loaded.labels is not None and loaded.labels != run.classes:
+        raise RunError(
+            f"{path} is not of {run.folder}: its labels are {', '.join(loaded.labels[:5])}, those of the run are "
+            f"{', '.join(run.classes[:5])}."
+        )
 
 
 def predict_inputs_of(run: Record, pictures: Any, top: int, batch: int) -> Prediction | list[Prediction]:

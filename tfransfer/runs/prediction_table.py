@@ -42,7 +42,11 @@ def table_of_predictions(file: Path) -> Iterator[Callable[[Prediction], None]]:
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream,
     ):
         stream.write(csv_text([COLUMNS]))
-        yield lambda prediction: stream.write(csv_text([_line(prediction)])) and None
+
+        def write(prediction: Prediction) -> None:
+            stream.write(csv_text([_line(prediction)]))
+
+        yield write
 
 
 def _line(prediction: Prediction) -> tuple[str, ...]:
