@@ -1,6 +1,7 @@
 """What every test may ask for: real data where there is some, and small folders of coloured pictures."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -107,6 +108,18 @@ def dataset(colour_photos):
     from tfransfer.data.loading import load_data  # here, because it imports TensorFlow
 
     return load_data(colour_photos)
+
+
+@pytest.fixture(scope="session")
+def lite_run(tmp_path_factory):
+    """The folder of a run of an earlier version, with a LiteRT file in it."""
+    from tfransfer.exports.formats import FORMATS  # here, because these import TensorFlow
+    from tfransfer.runs.run import load_run
+
+    place = tmp_path_factory.mktemp("lite") / "colours"
+    run = load_run(shutil.copytree(ROOT / "tests" / "runs" / "old_run" / "finished", place))
+    FORMATS["tflite"].write(run.model, run.classes, place / "model.tflite", None)
+    return place
 
 
 @pytest.fixture

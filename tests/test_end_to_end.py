@@ -210,7 +210,8 @@ def test_predict_names_what_it_cannot_read_and_goes_on(colours, tmp_path, run_co
     folder.mkdir()
     shutil.copy(data / "red" / "005.jpg", folder / "good.jpg")
     (folder / "empty.jpg").write_bytes(b"")
-    ran = run_command("predict", run, folder)
+    ran = run_command("predict", run, folder, fail=True)
+    assert ran.returncode == 1
     assert "good.jpg" in ran.stdout
     assert "zero bytes" in ran.stdout
     assert "1 of 2 pictures cannot be read" in ran.stdout

@@ -186,7 +186,8 @@ SETTINGS = {
         "12 epochs at 96", "(label smoothing 0.1)", "under Apache 2.0", "slim, Apache 2.0",
     ],
     "docs/data.md": ["AVIF (with Pillow 11.3)", "1 and 1.0 are one class"],
-    "docs/files.md": ["(tried with 1.2)", "20 MB"],
+    "docs/files.md": ["(tried with 1.2)", "20 MB", "0.00390625 x value"],
+    "docs/predict.md": ["applies from 0.5 on"],
     "docs/training.md": ["every five minutes", "within a minute"],
 }  # fmt: skip
 

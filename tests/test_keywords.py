@@ -10,8 +10,8 @@ from tfransfer.system.keywords import keywords_of
 
 # What takes neither data nor a run has no keywords that could be misspelt unnoticed.
 FUNCTIONS = [
-    "bundle", "check", "evaluate", "export", "export_within", "find_learning_rate", "load_data", "load_run", "predict",
-    "serve", "sweep", "train", "verify",
+    "bundle", "check", "embed", "evaluate", "export", "export_within", "find_learning_rate", "load_data", "load_run",
+    "predict", "predict_proba", "serve", "sweep", "train", "verify",
 ]  # fmt: skip
 
 
@@ -23,7 +23,9 @@ def test_a_misspelt_keyword_is_refused_with_the_right_one(name):
         function(["nothing"], **{known + "s": 1})
 
 
-@pytest.mark.parametrize("name", ["evaluate", "predict", "export", "report", "explain", "plot_confusion"])
+@pytest.mark.parametrize(
+    "name", ["evaluate", "predict", "predict_proba", "embed", "export", "report", "explain", "plot_confusion"]
+)
 def test_a_misspelt_keyword_of_a_run_is_refused(name):
     method = getattr(tr.Run, name)
     known = keywords_of(method)[-1]

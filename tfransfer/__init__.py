@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tfransfer.data.dataset import Dataset
     from tfransfer.data.loading import load_data
     from tfransfer.errors import TransferError
-    from tfransfer.pipeline import bundle, evaluate, export, export_within, predict, train, verify
+    from tfransfer.pipeline import bundle, embed, evaluate, export, export_within, predict, predict_proba, train, verify
     from tfransfer.recipe import Augmentation, FineTunePhase, HeadPhase, Recipe
     from tfransfer.runs.doctor import Diagnosis, check
     from tfransfer.runs.run import Run, load_run
@@ -35,6 +35,7 @@ _HOMES = {
     "bundle": "pipeline",
     "check": "runs.doctor",
     "choose_devices": "training.devices",
+    "embed": "pipeline",
     "evaluate": "pipeline",
     "export": "pipeline",
     "export_within": "pipeline",
@@ -42,6 +43,7 @@ _HOMES = {
     "load_data": "data.loading",
     "load_run": "runs.run",
     "predict": "pipeline",
+    "predict_proba": "pipeline",
     "serve": "serving.server",
     "sweep": "search.sweep",
     "train": "pipeline",
@@ -63,6 +65,7 @@ __all__ = [
     "bundle",
     "check",
     "choose_devices",
+    "embed",
     "evaluate",
     "export",
     "export_within",
@@ -70,6 +73,7 @@ __all__ = [
     "load_data",
     "load_run",
     "predict",
+    "predict_proba",
     "serve",
     "sweep",
     "train",

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tfransfer.base.build import require_model
 from tfransfer.data.loading import load_data
 from tfransfer.data.sources import kinds
@@ -27,8 +29,8 @@ from tfransfer.tasks.prediction import Prediction
 from tfransfer.training.devices import AUTO, Devices, choose_devices
 
 __all__ = [
-    "bundle", "choose_devices", "evaluate", "export", "export_within", "load_data", "make_recipe", "predict", "report",
-    "require_formats", "splits_of", "train", "verify",
+    "bundle", "choose_devices", "embed", "evaluate", "export", "export_within", "load_data", "make_recipe", "predict",
+    "predict_proba", "report", "require_formats", "splits_of", "train", "verify",
 ]  # fmt: skip
 
 
@@ -131,8 +133,10 @@ def predict(run: Run | str | Path, pictures: Any, *, top: int = 5, batch: int = 
 
     Args:
         run: A run or its folder.
-        pictures: A path, a folder, a PIL image, an array in [0, 255], or a list of these; for a run on texts a text,
-            the path of a .txt file with one in each line or of a table, or a list of texts and Paths.
+        pictures: The path of a picture, of a folder or of a table of paths; a PIL image; an encoded picture, as bytes
+            or as an open file; an array (h, w), (h, w, 1, 3 or 4) or (n, h, w, 3) in [0, 255]. For a run on texts, a
+            text, or the path of a .txt file with one in each line or of a table. For both, several of these (a list, a
+            Series, an array of paths, a generator), a DataFrame with the run's column, or a tf.data.Dataset.
         top: Number of likeliest classes to return.
         batch: Images per call of the model.
 
@@ -145,6 +149,50 @@ def predict(run: Run | str | Path, pictures: Any, *, top: int = 5, batch: int = 
     """
     predictions: Prediction | list[Prediction] = _opened(run).predict(pictures, top=top, batch=batch)
     return predictions
+
+
+@known_keywords
+def predict_proba(run: Run | str | Path, pictures: Any, *, batch: int = 32) -> np.ndarray:
+    """Predict the probabilities of all classes of images or texts, as an array.
+
+    Args:
+        run: A single-label or multi-label run, or its folder.
+        pictures: Anything that `predict` takes.
+        batch: Images per call of the model.
+
+    Returns:
+        float32, shape (n, classes), each in [0, 1]: a row for each input, in order and also for a single one; a column
+        for each of `run.classes`. Rows of a single-label run sum to one.
+
+    Raises:
+        SettingError: The run is a regression, whose predictions are the `value` of what `predict` returns.
+        DataNotFoundError: A path does not exist.
+        DataError: As for `predict`; or an input cannot be read: the message names each.
+    """
+    probabilities: np.ndarray = _opened(run).predict_proba(pictures, batch=batch)
+    return probabilities
+
+
+@known_keywords
+def embed(run: Run | str | Path, pictures: Any, *, batch: int = 32) -> np.ndarray:
+    """Compute features of images or texts with a run's model: the input of its head.
+
+    Args:
+        run: A run of any task, or its folder.
+        pictures: Anything that `predict` takes.
+        batch: Images per call of the model.
+
+    Returns:
+        float32, shape (n, width), of any range: a row for each input, in order and also for a single one. The width is
+        that of the base's pooled features.
+
+    Raises:
+        RunError: The model has no head on pooled features.
+        DataNotFoundError: A path does not exist.
+        DataError: As for `predict`; or an input cannot be read: the message names each.
+    """
+    features: np.ndarray = _opened(run).embed(pictures, batch=batch)
+    return features
 
 
 @known_keywords

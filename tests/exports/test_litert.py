@@ -15,8 +15,10 @@ from small_world import SEED, SIZE, colour_folder, forget_data, tiny_model
 from tfransfer import pipeline
 from tfransfer.errors import ExportError, SettingError
 from tfransfer.exports import formats, litert
+from tfransfer.exports.signature import read_signatures
 from tfransfer.runs import handover
 from tfransfer.runs.manifest import update_manifest
+from tfransfer.runs.prediction import predictor_of
 from tfransfer.runs.run import load_run
 
 QUANTIZED = ("tflite-dynamic", "tflite-int8", "tflite-int16x8")
@@ -82,6 +84,28 @@ def test_integers_take_a_fraction_of_the_bytes_and_pixels_stay_uint8(run):
     interpreter = Interpreter(model_path=str(run.folder / "model_int8.tflite"))
     interpreter.allocate_tensors()
     assert not [t["name"] for t in interpreter.get_tensor_details() if t["dtype"] == np.float32], "all integers"
+
+
+def test_each_file_says_what_it_takes_and_gives(run):
+    ends = {}
+    for name in ("keras", *VARIANTS):
+        (one,) = read_signatures(measured(run, name)["signatures"])
+        ends[name] = one.input.text, one.output.text
+    floats = f"images: uint8 (1, {SIZE}, {SIZE}, 3)", "probabilities: float32 (1, 3)"
+    assert ends == dict.fromkeys(("tflite", "tflite-fp16", "tflite-dynamic"), floats) | {
+        "keras": (f"pixels: float32 (n, {SIZE}, {SIZE}, 3)", "probabilities: float32 (n, 3)"),
+        "tflite-int8": (floats[0], "probabilities: uint8 (1, 3)"),
+        "tflite-int16x8": (floats[0].replace("uint8", "float32"), floats[1]),
+    }
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_each_file_predicts_with_the_accuracy_that_was_measured(run, name):
+    examples = run.data.split("validation")
+    files = [run.data.root / one.path for one in examples]
+    found = predictor_of(run, file=formats.find_format(name).file).predictions(files)
+    right = [run.classes[one.label] == said.label for one, said in zip(examples, found, strict=True)]
+    assert sum(right) / len(right) == pytest.approx(measured(run, name)["top1"])
 
 
 def metadata_of(path):
@@ -167,6 +191,11 @@ def test_onnx_says_what_the_model_says(copied):
     for part in (slice(0, 1), slice(0, 5)):  # any batch
         (said,) = session.run(["probabilities"], {"images": held.given[part]})
         np.testing.assert_allclose(said, held.expected[part], atol=1e-5)
+    (one,) = made.parity.signatures
+    ends = f"images: uint8 (n, {SIZE}, {SIZE}, 3)", "probabilities: float32 (n, 3)"
+    assert (one.input.text, one.output.text) == ends
+    rows = predictor_of(copied, file="model.onnx").rows(list(held.given))
+    np.testing.assert_allclose([row.output for row in rows], held.expected, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from tfransfer.evaluation import answers
 from tfransfer.evaluation.answers import read_answers
 from tfransfer.evaluation.report import figures, page, words
 from tfransfer.exports.model_card import model_card
+from tfransfer.exports.signature import signature_table
 from tfransfer.exports.table import export_rows
 from tfransfer.runs import report, scoring
 from tfransfer.runs.run import load_run
@@ -64,6 +65,7 @@ def shown(folder):
     told += [words.facts(manifest, manifest["plan"]), page._counts(manifest["data"]), scoring.reading_of(run)]
     told += [page._exports(manifest.get("exports", {}), task), figures.selected_row(manifest, run.history)]
     told += [model_card(manifest, metrics, run.manifest.exports), scoring.data_at_hand(run, quiet, silent)]
+    signature_table(run.manifest.exports)
     export_rows(run.task, [(folder, name, one) for name, one in run.manifest.exports.items()])
     for split, scored in metrics.items():
         told += [words.headline(task, split, "photos", scored, None), words.other_figures(task, scored)]
@@ -98,6 +100,11 @@ def test_no_edit_of_a_runs_records_is_a_traceback(folder, name):
         ({"phases": {"head": {"epochs": "two"}}}, "phases.head.epochs must be a whole number"),
         ({"exports": {"keras": {"file": "../../x", "bytes": 1}}}, "the name of a file in the run's folder"),
         ({"exports": {"keras": {"bytes": 1}}}, "exports.keras.file must be given"),
+        ({"exports": {"keras": {"file": "a", "signatures": [{"input": 3}]}}}, "exports.keras.signatures.input must be"),
+        (
+            {"exports": {"keras": {"file": "a", "signatures": [{"input": {"name": "a", "shape": 3, "dtype": "b"}}]}}},
+            "exports.keras.signatures.input.shape must be",
+        ),
         ({"classes": ["blue", "blue"]}, "classes must be a list of one or more different names"),
         ({"thresholds": [0.5]}, "thresholds must be 3 numbers"),
         ({"temperature": 0}, "temperature must be between"),

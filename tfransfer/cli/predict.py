@@ -1,43 +1,91 @@
-"""`tfransfer predict`: predictions of a run for pictures or texts."""
+"""`tfransfer predict`: the predictions of a run for pictures or texts."""
 
 import sys
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
 from tfransfer.cli.loading import load_pipeline
 from tfransfer.cli.options import JSON, PATH, TRUST
 from tfransfer.cli.tables import prediction_dict, show_predictions
+from tfransfer.display.progress import Progress, quiet
 from tfransfer.display.terminal import Terminal
 from tfransfer.runs.run import load_run
+from tfransfer.runs.run_folder import MANIFEST, MODEL
+
+# So many inputs, named one by one, are predicted before a bar could be read.
+_FEW = 32
 
 
 @click.command()
 @click.argument("run", type=PATH)
 @click.argument("inputs", nargs=-1, required=True)
+@click.option("--file", metavar="FILE", help="Predict with an exported file: its name in RUN, or its path.")
 @click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="Classes shown per image.")
+@click.option("--out", type=PATH, metavar="FILE", help="Write a CSV table: input, predicted, probability, sure, error.")
 @TRUST
 @JSON
-def predict(run: Path, inputs: tuple[str, ...], top: int, trust: bool, as_json: bool) -> None:
-    """Predict INPUTS: image files and folders; for a run on texts, texts, .txt files with one in each line, and tables.
+def predict(
+    run: Path, inputs: tuple[str, ...], file: str | None, top: int, out: Path | None, trust: bool, as_json: bool
+) -> None:
+    """Predict INPUTS with RUN, a run's folder or a .tflite file: image files, folders, tables of paths.
 
-    Needs no training data.
+    For a run on texts: texts, .txt files with one in each line, and tables. No training data is needed. Exit 0 if all
+    could be read, else 1.
     """
-    from tfransfer.data.text_inputs import names_file  # here, because it imports TensorFlow
-
     terminal = Terminal(as_json)
-    pipeline = load_pipeline()
-    loaded = load_run(run, trust)
-    what = loaded.modality.item
-    given = [Path(one) if loaded.modality.has_pixels or names_file(one) else one for one in inputs]
-    predictions = pipeline.predict(loaded, given, top=top)
-    show_predictions(terminal, predictions, what)
-    failed = [p for p in predictions if p.error]
-    if failed:
-        terminal.say(f"{len(failed)} of {len(predictions)} {what}s cannot be read:")
-        for reason, count in Counter(p.error for p in failed).most_common():
-            terminal.say(f"{count} {what}{'' if count == 1 else 's'}: {reason}")
-    terminal.emit({"predictions": [prediction_dict(p, what) for p in predictions]})
-    if len(failed) == len(predictions):
+    load_pipeline()
+    from tfransfer.runs import prediction, prediction_table  # here, because they import TensorFlow
+
+    if out is not None:
+        prediction_table.require_predictions_or_nothing(out)
+    if run.is_file() and file is None and all((run.parent / name).is_file() for name in (MANIFEST, MODEL)):
+        run, file = run.parent, run.name  # with the run's thresholds
+    if run.is_file():
+        if file is not None:
+            raise click.UsageError(f"{run} is a file: give the run's folder with --file, or a .tflite file alone.")
+        predictor = prediction.predictor_of_file(run, top)
+    else:
+        predictor = prediction.predictor_of(load_run(run, trust), top, file, trust)
+    given, what = predictor.listed(inputs), predictor.modality.item
+    many = not as_json and (len(given) > len(inputs) or len(given) > _FEW)
+    made = _with_progress(predictor.predictions(given), len(given), predictor.modality.unit,
+                          terminal.progress if many else quiet)  # fmt: skip
+    errors: list[str] = []
+    if out is None:
+        predictions = list(made)
+        errors += [one.error for one in predictions if one.error]
+        if not as_json:
+            show_predictions(terminal, predictions, what)
+        result: dict[str, Any] = {"predictions": [prediction_dict(one, what) for one in predictions]}
+    else:
+        with prediction_table.table_of_predictions(out) as write:
+            for one in made:
+                write(one)
+                errors += [one.error] if one.error else []
+        result = {"table": str(out), "count": len(given), "failed": len(errors)}
+        if not as_json:
+            terminal.say(f"{out}: {len(given)} {what}{'' if len(given) == 1 else 's'}")
+    if predictor.note and not as_json:
+        terminal.say(predictor.note)
+    _say_errors(terminal, errors, len(given), what)
+    terminal.emit(result | ({"note": predictor.note} if predictor.note else {}))
+    if errors:
         sys.exit(1)
+
+
+def _with_progress(made: Iterable[Any], count: int, unit: str, progress: Progress) -> Iterator[Any]:
+    with progress("predicting", count, unit) as advance:
+        for one in made:
+            yield one
+            advance(1)
+
+
+def _say_errors(terminal: Terminal, errors: list[str], count: int, what: str) -> None:
+    if errors:
+        terminal.say(f"{len(errors)} of {count} {what}s cannot be read:")
+        for reason, times in Counter(errors).most_common():
+            terminal.say(f"{times} {what}{'' if times == 1 else 's'}: {reason}")

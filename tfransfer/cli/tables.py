@@ -6,6 +6,8 @@ from typing import Any
 
 from tfransfer.display.numbers import number_text, percent, value_text
 from tfransfer.display.terminal import Terminal
+from tfransfer.exports import signature
+from tfransfer.exports.signature import signature_table
 from tfransfer.exports.table import TITLE, export_rows
 from tfransfer.tasks.task import CROSS_VALIDATED as KEY
 from tfransfer.tasks.task import find_task
@@ -27,7 +29,7 @@ def show_run(terminal: Terminal, run: Any) -> None:
 
 
 def show_exports(terminal: Terminal, task: str, exported: Sequence[tuple[Path, str, dict[str, Any]]]) -> None:
-    """Print a row per exported file: size, latency, and how it compares with the model.
+    """Print a row per exported file: size, latency, how it compares with the model; and what it takes and gives.
 
     Args:
         terminal: Where to print.
@@ -35,6 +37,11 @@ def show_exports(terminal: Terminal, task: str, exported: Sequence[tuple[Path, s
         exported: Path, format and measurements of each file.
     """
     terminal.table(TITLE, *export_rows(task, exported), 2)
+    ends = signature_table({name: measured for _, name, measured in exported})
+    if ends["rows"]:
+        terminal.table(signature.TITLE, ends["columns"], ends["rows"], 3)
+        for words in ends["words"]:
+            terminal.say(words)
 
 
 def show_metrics(terminal: Terminal, task: str, metrics: dict[str, Any]) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-from tfransfer.data.sources.kinds import TABLE_SUFFIXES
+from tfransfer.data.sources.arrays import examples_of, is_tf_dataset
+from tfransfer.data.sources.kinds import TABLE_SUFFIXES, is_frame
 from tfransfer.data.sources.paths import are_paths, is_file, is_picture_path
 from tfransfer.data.sources.picture_files import is_picture, is_unread
 from tfransfer.data.sources.table import TEXTS, Columns, Line, frame_lines, read_lines
@@ -44,8 +45,9 @@ def read_texts(given: Any, columns: Columns) -> list[str]:
     """Read texts of any form.
 
     Args:
-        given: A text, the path of a .txt file or a table, a DataFrame, or several texts and Paths. A string that names
-            a file is a path unless it is one of several.
+        given: A text, the path of a .txt file or a table, a DataFrame, a tf.data.Dataset, with or without labels, or
+            several texts and Paths: a list, a Series, an array, a generator. A string that names a file is a path
+            unless it is one of several.
         columns: The columns of the model's training data: a table is expected to have the same column of texts, or one
             with a usual name.
 
@@ -57,8 +59,11 @@ def read_texts(given: Any, columns: Columns) -> list[str]:
         return _of_file(Path(given), columns)
     if isinstance(given, str):
         return [given]
-    if hasattr(given, "columns") and hasattr(given, "isna"):
+    if is_frame(given):
         return _in_table(frame_lines(given), columns, "the DataFrame")
+    if is_tf_dataset(given) and not isinstance(given, Mapping):
+        given = [one.decode(errors="surrogateescape") if isinstance(one, bytes) else one
+                 for one in examples_of(given, "text")]  # fmt: skip
     several = isinstance(given, Iterable) and getattr(given, "ndim", 1) > 0
     if not several or isinstance(given, bytes | Mapping | Set):
         raise DataError(f"expected a text, several, or a file of texts; got {_named(given)}.")

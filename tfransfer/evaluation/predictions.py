@@ -1,7 +1,7 @@
 """Predictions of a model: for a split's examples, each once and in order, or for any images and texts."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,7 +14,6 @@ from tfransfer.base.preprocessing import reads_text
 from tfransfer.data.dataset import Dataset
 from tfransfer.data.flow import as_model_input, evaluation_flow, telling_lost_pictures
 from tfransfer.data.index import Example
-from tfransfer.data.inputs import read_inputs
 from tfransfer.display.progress import Progress, quiet
 from tfransfer.errors import SettingError
 from tfransfer.tasks.head import find_head
@@ -117,6 +116,66 @@ def predict_inputs(model: Any, given: np.ndarray, batch: int = 32) -> np.ndarray
 
 
 @dataclass(frozen=True)
+class Input:
+    """One picture or text for a model.
+
+    Attributes:
+        name: Its name in the results.
+        value: uint8 pixels (size, size, 3), or a text; None if it cannot be read.
+        error: Why it cannot be read.
+    """
+
+    name: str
+    value: Any
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model's row for one input.
+
+    Attributes:
+        name: The input's name.
+        error: Why it cannot be read; then there are no numbers.
+        output: Probabilities or values, float32, shape (classes,).
+        features: The head's input, float32, shape (width,); None if the model has no head built by `train`.
+    """
+
+    name: str
+    error: str
+    output: np.ndarray | None = None
+    features: np.ndarray | None = None
+
+
+Infer = Callable[[np.ndarray], Sequence[np.ndarray]]
+
+
+def infer_with(model: Any) -> Infer:
+    """A function from a batch of uint8 pixels or of texts to a model's outputs, after the features if it has a head."""
+    compiled = _compiled(model)
+    return lambda given: [values.numpy() for values in compiled(as_model_input(tf.constant(given)))]
+
+
+def rows(infer: Infer, inputs: Iterable[Input], batch: int = 32) -> Iterator[Row]:
+    """Run a model on inputs, in order; no more than a batch of them is in memory.
+
+    Args:
+        infer: From pixels (n, size, size, 3) or texts (n,) to outputs (n, classes), perhaps after features (n, width).
+        inputs: What to run it on.
+        batch: Inputs per call.
+    """
+    for part in batched(iter(inputs), batch):
+        readable = [one.value for one in part if not one.error]
+        outputs: Iterator[Sequence[np.ndarray]] = iter(())
+        if readable:
+            given = np.array(readable, object) if isinstance(readable[0], str) else np.stack(readable)
+            outputs = iter(list(zip(*infer(given), strict=True)))
+        for one in part:
+            *features, output = (None,) if one.error else next(outputs)
+            yield Row(one.name, one.error, output, features[0] if features else None)
+
+
+@dataclass(frozen=True)
 class OutputReading:
     """How to turn a model's output into predictions.
 
@@ -138,45 +197,13 @@ class OutputReading:
         if self.top < 1:
             raise SettingError(f"top must be 1 or more; it is {self.top}.")
 
+    def of_row(self, row: Row) -> Prediction:
+        """The prediction of one input; one with an error if it cannot be read."""
+        return Prediction(row.name, "", 0.0, (), row.error) if row.output is None else self.of(row.name, row.output)
+
     def of(self, name: str, output: np.ndarray) -> Prediction:
         """The prediction of one row of the model's output, (classes,)."""
         return self.task.read(name, output, self.classes, thresholds=self.thresholds, top=self.top, least=self.least)
-
-
-def predict_texts(model: Any, reading: OutputReading, texts: Sequence[str], batch: int = 32) -> list[Prediction]:
-    """Predict texts.
-
-    Args:
-        model: Strings (batch,) to probabilities or values (batch, classes).
-        reading: How to read its outputs.
-        texts: The texts.
-        batch: Texts per call of the model.
-    """
-    outputs = predict_inputs(model, np.array(texts, object), batch)
-    return [reading.of(text, output) for text, output in zip(texts, outputs, strict=True)]
-
-
-def predict_pictures(model: Any, reading: OutputReading, size: int, pictures: Any, batch: int = 32) -> list[Prediction]:
-    """Predict images; the result for an image that cannot be read has an error.
-
-    Args:
-        model: float32 pixels (batch, size, size, 3) to probabilities or values (batch, classes).
-        reading: How to read its outputs.
-        size: Side of the model's input in pixels.
-        pictures: Anything that `data.inputs.read_inputs` takes.
-        batch: Images per call of the model, and the most that are in memory at once.
-    """
-    predict = inference(model)
-    predictions: list[Prediction] = []
-    for part in batched(read_inputs(pictures, size), batch):
-        readable = [p.pixels for p in part if p.pixels is not None]
-        outputs = iter(predict(tf.constant(np.stack(readable))).numpy() if readable else [])
-        for picture in part:
-            if picture.issue:
-                predictions.append(Prediction(picture.name, "", 0.0, (), picture.issue.detail))
-            else:
-                predictions.append(reading.of(picture.name, next(outputs)))
-    return predictions
 
 
 def batched(values: Iterator[Any], size: int) -> Iterator[list[Any]]:

@@ -1,7 +1,7 @@
 """The accuracy that an exported file loses against the model, on the same held-out examples."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ class Accuracy:
         drop: The model's value minus the file's, on the same examples; negative if the file is better.
         worst_class: The class that loses most recall (multi-label: average precision); empty for a regression.
         worst_class_drop: Its loss.
+        split: The split of these examples; empty if it is not known.
     """
 
     metric: str
@@ -26,6 +27,7 @@ class Accuracy:
     drop: float
     worst_class: str = ""
     worst_class_drop: float = 0.0
+    split: str = ""
 
 
 def accuracy(
@@ -48,11 +50,11 @@ def accuracy(
     )
     if model_scores[metric] is None:
         return None
-    overall = Accuracy(metric, file_scores[metric], model_scores[metric] - file_scores[metric])
+    overall = Accuracy(metric, file_scores[metric], model_scores[metric] - file_scores[metric], split=held.split)
     if not task.class_key:
         return overall
     file_classes = file_scores["per_class"]
     drops = {name: (scores[task.class_key] or 0.0) - (file_classes[name][task.class_key] or 0.0)
              for name, scores in model_scores["per_class"].items()}  # fmt: skip
     worst = max(drops, key=lambda name: drops[name])
-    return Accuracy(metric, overall.value, overall.drop, worst, drops[worst])
+    return replace(overall, worst_class=worst, worst_class_drop=drops[worst])

@@ -91,9 +91,11 @@ class Export:
         }
         if self.accuracy is not None:
             values |= {self.accuracy.metric: self.accuracy.value, "drop": self.accuracy.drop}
+            values |= {"split": self.accuracy.split} if self.accuracy.split else {}
             if self.accuracy.worst_class:
                 values |= {"worst_class": self.accuracy.worst_class, "worst_class_drop": self.accuracy.worst_class_drop}
-        return values if self.temperature == 1 else values | {"temperature": self.temperature}
+        values |= {"temperature": self.temperature} if self.temperature != 1 else {}
+        return values | {"signatures": [signature.to_dict() for signature in self.parity.signatures]}
 
 
 def export_model(

@@ -16,11 +16,13 @@ class HeldOut:
         given: Pictures, uint8 (n, size, size, 3), or texts, (n,).
         expected: The model's outputs for them, float32 (n, classes).
         targets: The ground truth, float32 (n, classes); None if it is no longer known.
+        split: The split that they are from; empty if it is not known.
     """
 
     given: np.ndarray
     expected: np.ndarray
     targets: np.ndarray | None = None
+    split: str = ""
 
     @classmethod
     def of(cls, model: Any, given: np.ndarray, targets: np.ndarray | None = None) -> "HeldOut":
@@ -30,7 +32,7 @@ class HeldOut:
     def first(self, count: int) -> "HeldOut":
         """The first examples."""
         targets = None if self.targets is None else self.targets[:count]
-        return HeldOut(self.given[:count], self.expected[:count], targets)
+        return HeldOut(self.given[:count], self.expected[:count], targets, self.split)
 
     def __len__(self) -> int:
         return len(self.given)

@@ -5,17 +5,22 @@ a zip archive, which interpreters ignore. The schema is `metadata_schema.fbs` of
 an image classifier are written, by hand, because the official package does not install beside a current TensorFlow.
 """
 
+import struct
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import flatbuffers
 
 from tfransfer import __version__
+from tfransfer.errors import ExportError
 from tfransfer.system.files import lines
 
 LABELS_FILE = "labels.txt"
+_LARGEST_LABELS = 64_000_000
+_WRITTEN = "Written by tfransfer"
 _NAME = "TFLITE_METADATA"
 _IDENTIFIER, _PARSER = b"M001", "1.0.0"
 # From the schema: the values used of its enumerations and unions.
@@ -50,6 +55,60 @@ def pack(path: Path, classes: Sequence[str], output: str) -> None:
     path.write_bytes(bytes(builder.Output()))
     with zipfile.ZipFile(path, "a") as packed:
         packed.writestr(LABELS_FILE, lines(classes))
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What a LiteRT file holds besides the model.
+
+    Attributes:
+        labels: Class names in the order of the output.
+        activation: Keras's name of the operation that computes the output; empty if it is another.
+    """
+
+    labels: tuple[str, ...]
+    activation: str
+
+
+def unpack(path: Path) -> Packed:
+    """Read what `pack` added to a LiteRT file.
+
+    Raises:
+        ExportError: It is not a LiteRT file, or was not written by tfransfer: then nobody knows what pixels it takes.
+    """
+    schema = _schema()
+    try:
+        model = schema.Model.GetRootAs(path.read_bytes(), 0)
+        entries = [model.Metadata(number) for number in range(model.MetadataLength())]
+        described = [model.Buffers(one.Buffer()).DataAsNumpy() for one in entries if one.Name() == _NAME.encode()]
+        with zipfile.ZipFile(path) as packed:
+            if packed.getinfo(LABELS_FILE).file_size > _LARGEST_LABELS:
+                raise ValueError("its labels take more than 64 MB")
+            labels = tuple(packed.read(LABELS_FILE).decode("utf-8").splitlines())
+        if not any(_WRITTEN.encode() in bytes(data) for data in described):
+            raise ValueError("its metadata is not from tfransfer")
+        return Packed(labels, _activation(model, schema.BuiltinOperator))
+    except (ValueError, TypeError, KeyError, IndexError, struct.error, zipfile.BadZipFile, AttributeError) as error:
+        raise ExportError(
+            f"{path} is not a LiteRT file that tfransfer wrote, so what pixels it takes is not known: {error}."
+        ) from error
+
+
+def _activation(model: Any, kinds: Any) -> str:
+    """The operation before the output, apart from those that only convert numbers."""
+    graph = model.Subgraphs(0)
+    operators = [graph.Operators(number) for number in range(graph.OperatorsLength())]
+    maker = {int(output): one for one in operators for output in one.OutputsAsNumpy()}
+    wanted = int(graph.OutputsAsNumpy()[0])
+    for _ in operators:
+        if wanted not in maker:
+            break
+        code = model.OperatorCodes(maker[wanted].OpcodeIndex())
+        kind = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        if kind not in (kinds.QUANTIZE, kinds.DEQUANTIZE, kinds.RESHAPE):
+            return {kinds.SOFTMAX: "softmax", kinds.LOGISTIC: "sigmoid"}.get(kind, "")
+        wanted = int(maker[wanted].InputsAsNumpy()[0])
+    return ""
 
 
 class _Aligned(flatbuffers.Builder):
@@ -87,7 +146,7 @@ def describe(size: int, output: str) -> bytes:
         build, _MODEL,
         {
             "name": _text(build, "image classifier"),
-            "description": _text(build, "Written by tfransfer; preprocessing is in the graph."),
+            "description": _text(build, f"{_WRITTEN}; preprocessing is in the graph."),
             "version": _text(build, __version__),
             "subgraphs": ("offset", _tables(build, [subgraph])),
             "parser": _text(build, _PARSER),

@@ -13,6 +13,7 @@ from tfransfer.errors import ExportError
 from tfransfer.exports import fresh
 from tfransfer.exports.formats import Format
 from tfransfer.exports.held_out import HeldOut
+from tfransfer.exports.signature import Signature, read_signatures
 from tfransfer.tasks.single_label import CLASSIFICATION
 from tfransfer.tasks.task import Task
 
@@ -34,6 +35,7 @@ class Parity:
         load_seconds: Time to load the file.
         latency_ms: Median time of a call with one picture, by number of cores, where it could be measured.
         peak_memory: Bytes taken by loading and calling it; None if unknown.
+        signatures: What it takes and gives.
     """
 
     pictures: int
@@ -44,6 +46,7 @@ class Parity:
     latency_ms: dict[str, float] = field(default_factory=dict)
     _: KW_ONLY
     peak_memory: int | None = None
+    signatures: tuple[Signature, ...] = ()
 
 
 def check(
@@ -78,6 +81,7 @@ def check(
         load_seconds=float(answers["load_seconds"]),
         latency_ms=latencies,
         peak_memory=int(memory) if np.isfinite(memory) else None,
+        signatures=read_signatures(json.loads(str(answers["signatures"]))),
     )
 
 

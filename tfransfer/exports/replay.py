@@ -13,7 +13,8 @@ A request has `format` and `path` of the file, `pictures` (an .npy file, uint8 (
 for running a slow file) and `measured` (whether to measure latencies). The answers are `first` (outputs for as many
 pictures as the time allowed), `second` (outputs of a second call on the first of them), for a SavedModel also `bytes`
 (outputs for the same pictures as PNG files), `labels` if the file has any, `load_seconds`, `latency_ms` (for one
-picture, on one core and on two; NaN if unknown) and `peak_memory` (bytes taken by loading and calling the file).
+picture, on one core and on two; NaN if unknown), `peak_memory` (bytes taken by loading and calling the file) and
+`signatures` (JSON: what the file takes and gives, as it says itself; see `exports.signature`).
 """
 
 import importlib
@@ -53,7 +54,7 @@ def replay_keras(request: dict[str, Any], pictures: np.ndarray) -> Answers:
     cost.call_on_cores(lambda: model.predict_on_batch(pictures[:1].astype(dtype)))
     first = in_batches(lambda part: model.predict_on_batch(part.astype(dtype)), pictures, request["seconds"])
     second = np.asarray(model(keras.ops.convert_to_tensor(pictures[:_REPEATED].astype(dtype))))
-    return {"first": first, "second": second} | cost.answers()
+    return {"first": first, "second": second, "signatures": _json(keras_signatures(model))} | cost.answers()
 
 
 def replay_saved_model(request: dict[str, Any], pictures: np.ndarray) -> Answers:
@@ -69,6 +70,7 @@ def replay_saved_model(request: dict[str, Any], pictures: np.ndarray) -> Answers
     predict: Predict = lambda part: _only(loaded.signatures["serving_default"](tf.constant(part)))  # noqa: E731
     cost.call_on_cores(lambda: predict(pictures[:1]))
     answers = {"first": in_batches(predict, pictures, request["seconds"]), "second": predict(pictures[:_REPEATED])}
+    answers["signatures"] = _json(saved_model_signatures(loaded))
     if "serve_bytes" in loaded.signatures:
         files = tf.constant([tf.io.encode_png(picture).numpy() for picture in pictures[:_REPEATED]])
         answers["bytes"] = _only(loaded.signatures["serve_bytes"](files))
@@ -84,15 +86,16 @@ def _only(answer: dict[str, Any]) -> np.ndarray:
 def replay_tflite(request: dict[str, Any], pictures: np.ndarray) -> Answers:
     """Run a LiteRT file."""
     cost = Cost(request["measured"])
-    one = _LiteModel(request["path"], threads=1)
+    one = LiteModel(request["path"], threads=1)
     cost.loaded()
     cost.call(lambda: one.predict(pictures[:1]))
-    two = _LiteModel(request["path"], threads=2)
+    two = LiteModel(request["path"], threads=2)
     cost.call(lambda: two.predict(pictures[:1]))
     first = in_batches(two.predict, pictures, request["seconds"], batch=1)
     with zipfile.ZipFile(request["path"]) as packed:
         labels = io.TextIOWrapper(packed.open("labels.txt"), encoding="utf-8").read().splitlines()
-    return {"first": first, "second": two.predict(pictures[:_REPEATED]), "labels": np.array(labels)} | cost.answers()
+    answers = {"first": first, "second": two.predict(pictures[:_REPEATED]), "labels": np.array(labels)}
+    return answers | {"signatures": _json(two.signatures())} | cost.answers()
 
 
 def replay_onnx(request: dict[str, Any], pictures: np.ndarray) -> Answers:
@@ -113,11 +116,56 @@ def replay_onnx(request: dict[str, Any], pictures: np.ndarray) -> Answers:
     predict: Predict = lambda part: two.run(None, {"images": part})[0]  # noqa: E731
     labels = two.get_modelmeta().custom_metadata_map["labels.txt"].splitlines()
     first = in_batches(predict, pictures, request["seconds"])
-    return {"first": first, "second": predict(pictures[:_REPEATED]), "labels": np.array(labels)} | cost.answers()
+    answers = {"first": first, "second": predict(pictures[:_REPEATED]), "labels": np.array(labels)}
+    return answers | {"signatures": _json(onnx_signatures(two))} | cost.answers()
 
 
-class _LiteModel:
-    """A LiteRT file in an interpreter."""
+def _json(signatures: list[dict[str, Any]]) -> np.ndarray:
+    return np.array(json.dumps(signatures))
+
+
+def keras_signatures(model: Any) -> list[dict[str, Any]]:
+    """What a Keras model takes and gives."""
+    given, output = model.inputs[0], model.outputs[0]
+    takes = _tensor(given.name, given.shape, given.dtype)
+    return [{"input": takes, "output": _tensor(model.layers[-1].name, output.shape, output.dtype)}]
+
+
+def saved_model_signatures(loaded: Any) -> list[dict[str, Any]]:
+    """What each signature of a SavedModel takes and gives."""
+    found = []
+    for name, function in sorted(loaded.signatures.items(), reverse=True):
+        ((takes, given),) = function.structured_input_signature[1].items()
+        ((gives, output),) = function.structured_outputs.items()
+        ends = {"input": _tensor(takes, given.shape, given.dtype.name)}
+        found.append({"name": name} | ends | {"output": _tensor(gives, output.shape, output.dtype.name)})
+    return found
+
+
+def onnx_signatures(session: Any) -> list[dict[str, Any]]:
+    """What an ONNX file takes and gives."""
+    types = {"float": "float32"}
+    ends = {}
+    for end, (tensor,) in (("input", session.get_inputs()), ("output", session.get_outputs())):
+        kind = tensor.type.removeprefix("tensor(").removesuffix(")")
+        shape = [side if isinstance(side, int) else None for side in tensor.shape]
+        ends[end] = _tensor(tensor.name, shape, types.get(kind, kind))
+    return [ends]
+
+
+def _tensor(name: str, shape: Any, dtype: str, scale: float = 0.0, zero: int = 0) -> dict[str, Any]:
+    sides = [None if side is None else int(side) for side in shape]
+    quantized = {"scale": float(scale), "zero_point": int(zero)} if scale else {}
+    return {"name": name.partition(":")[0], "shape": sides, "dtype": str(dtype)} | quantized
+
+
+class LiteModel:
+    """A LiteRT file in an interpreter.
+
+    Args:
+        path: The file.
+        threads: Threads that it may use.
+    """
 
     def __init__(self, path: str, threads: int) -> None:
         try:
@@ -129,8 +177,18 @@ class _LiteModel:
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]
 
+    def signatures(self) -> list[dict[str, Any]]:
+        """What the file takes and gives."""
+        names: dict[str, list[str]] = next(iter(self._interpreter.get_signature_list().values()), {})
+        ends = {}
+        for end, detail in (("input", self._input), ("output", self._output)):
+            name = names.get(f"{end}s", [detail["name"]])[0]
+            scale, zero = detail["quantization"] if end == "output" else (0.0, 0)  # pixels are given as they are
+            ends[end] = _tensor(name, detail["shape"], np.dtype(detail["dtype"]).name, scale, zero)
+        return [ends]
+
     def predict(self, pictures: np.ndarray) -> np.ndarray:
-        """Outputs as floats; integers are dequantized."""
+        """Outputs as floats for uint8 pictures of the file's size; integers are dequantized."""
         rows = []
         for picture in pictures:
             self._interpreter.set_tensor(self._input["index"], picture[np.newaxis].astype(self._input["dtype"]))

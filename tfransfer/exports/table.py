@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from tfransfer.display.html import table
 from tfransfer.display.numbers import number_text
+from tfransfer.exports import signature
+from tfransfer.exports.signature import signature_table
 from tfransfer.system.files import size_text
 from tfransfer.tasks.task import find_task
 
@@ -22,10 +24,11 @@ def export_rows(task: str, exports: Iterable[tuple[Path, str, dict[str, Any]]]) 
         task: The run's task.
         exports: Path, format and measurements (see `Export.to_dict`) of each file.
     """
-    the_task = find_task(task)
+    the_task, exports = find_task(task), list(exports)
+    main = scored_title(the_task.main.title, [measured for _, _, measured in exports])
     columns: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
         ("size", lambda e: size_text(e.get("bytes", 0))),
-        (the_task.main.title, lambda e: number_text(e.get(the_task.main.key))),
+        (main, lambda e: number_text(e.get(the_task.main.key))),
         ("lost", lambda e: f"{100 * e['drop']:+.2f}" if "drop" in e else ""),
         ("worst class", _worst),
         (the_task.same_title, lambda e: f"{e.get('top1_agreeing', '?')}/{e.get('pictures_compared', '?')}"),
@@ -37,6 +40,12 @@ def export_rows(task: str, exports: Iterable[tuple[Path, str, dict[str, Any]]]) 
     ]
     rows = [[name, str(path), *(of(e) for _, of in columns)] for path, name, e in exports]
     return ["format", "file", *(name for name, _ in columns)], rows
+
+
+def scored_title(title: str, exports: Iterable[dict[str, Any]]) -> str:
+    """The title of a metric with the split on which files were scored, where that was recorded and is the same."""
+    splits = {export["split"] for export in exports if "split" in export}
+    return f"{splits.pop()} {title}" if len(splits) == 1 else title
 
 
 def _worst(measured: dict[str, Any]) -> str:
@@ -64,4 +73,7 @@ class ExportList(list["Export"]):
 
     def _repr_html_(self) -> str:
         columns, rows = export_rows(self.task, [(one.path, one.format, one.to_dict()) for one in self])
-        return table(TITLE.capitalize() + ".", columns, rows)
+        ends = signature_table({one.format: one.to_dict() for one in self})
+        shown = table(TITLE.capitalize() + ".", columns, rows)
+        title = "; ".join([signature.TITLE.capitalize(), *ends["words"]])
+        return shown + (table(title + ".", ends["columns"], ends["rows"]) if ends["rows"] else "")

@@ -23,6 +23,10 @@ _PHASE: dict[str, Any] = {
 _EXPORT: dict[str, Any] = {
     "file": str, "bytes": int, "pictures_compared": int, "top1_agreeing": int, "largest_difference": float,
     "load_seconds": float | None, "latency_ms": dict[str, float], "peak_memory_mb": float | None, "worst_class": str,
+    "split": str, "signatures": tuple[dict, ...],
+}  # fmt: skip
+_TENSOR: dict[str, Any] = {
+    "name": str, "shape": tuple[int | None, ...], "dtype": str, "scale": float, "zero_point": int,
 }  # fmt: skip
 
 _ORIGIN: dict[str, Any] = {
@@ -93,6 +97,13 @@ def _require_export(export: dict[str, Any], key: str) -> None:
     _require("file" in export, f"{key}.file", "given", "missing")
     file = export["file"]
     _require(bool(file) and PurePath(file).name == file, f"{key}.file", "the name of a file in the run's folder", file)
+    for signature in export.get("signatures", ()):
+        _require_shape(signature, {"name": str}, f"{key}.signatures")
+        for end in ("input", "output"):
+            tensor = signature.get(end)
+            whole = isinstance(tensor, dict) and set(tensor) >= {"name", "shape", "dtype"}
+            _require(whole, f"{key}.signatures.{end}", "an object with name, shape and dtype", tensor)
+            _require_shape(tensor, _TENSOR, f"{key}.signatures.{end}")
     rest = {name: value for name, value in export.items() if name not in _EXPORT}
     _require_shape(rest, dict.fromkeys(rest, float | str | None), key)
     _require_numbers(export, key)

@@ -56,7 +56,7 @@ def hold_out(run: Record, dataset: Dataset, outputs: np.ndarray | None = None) -
     examples = [validation[i] for i in chosen]
     given = flow.model_input(dataset, examples, run.image_size)
     expected = predict_inputs(run.model, given) if outputs is None else outputs[chosen]
-    return HeldOut(given, expected, dataset.targets(examples))
+    return HeldOut(given, expected, dataset.targets(examples), "validation")
 
 
 def representative(run: Record, dataset: Dataset) -> Representative:

@@ -21,6 +21,7 @@ from tfransfer.evaluation.attention import heat_maps
 from tfransfer.evaluation.predictions import Predictions
 from tfransfer.evaluation.report.content import Content, Shown
 from tfransfer.evaluation.report.page import render
+from tfransfer.exports.signature import signature_table
 from tfransfer.runs import run_folder, scoring
 from tfransfer.runs.record import Record
 from tfransfer.system.allocator import keep_freed_memory
@@ -91,7 +92,7 @@ def gather(run: Record, limit: int, progress: Progress, say: Say) -> Content:
     return Content(
         run.manifest.to_dict(), run.metrics, run.history, _read(run.folder / run_folder.RECIPE), issues,
         run.folder.absolute().name, answers, tuple(shown), method, missing,
-        {} if dataset is None else photos_of(dataset, findings),
+        {} if dataset is None else photos_of(dataset, findings), signature_table(run.manifest.exports),
     )  # fmt: skip
 
 

@@ -43,6 +43,20 @@ class Run(Record):
         return predict_inputs_of(self, pictures, top, batch)
 
     @known_keywords
+    def predict_proba(self, pictures: Any, *, batch: int = 32) -> Any:
+        """Probabilities of all classes, for pictures or texts; see `tfransfer.predict_proba`."""
+        from tfransfer.runs import prediction  # here, because it imports TensorFlow
+
+        return prediction.predict_proba(self, pictures, batch)
+
+    @known_keywords
+    def embed(self, pictures: Any, *, batch: int = 32) -> Any:
+        """Features of pictures or texts; see `tfransfer.embed`."""
+        from tfransfer.runs import prediction  # here, because it imports TensorFlow
+
+        return prediction.embed(self, pictures, batch)
+
+    @known_keywords
     def export(
         self,
         *formats: str,

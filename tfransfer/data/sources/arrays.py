@@ -37,6 +37,28 @@ def is_tf_dataset(value: Any) -> bool:
     return data is not None and isinstance(value, data.Dataset)
 
 
+def examples_of(dataset: Any, key: str) -> Iterator[Any]:
+    """The examples of a tf.data.Dataset, in order and without labels: arrays of pixels, or bytes.
+
+    Args:
+        dataset: Of examples, (example, label) or dicts, batched or not; a batch of pictures is one array (n, h, w, c).
+        key: The examples' key in dicts.
+
+    Raises:
+        DataError: It is infinite, or holds something else.
+    """
+    if int(dataset.cardinality()) == -1:
+        raise DataError("the tf.data.Dataset never ends: drop its .repeat(), or cut it with .take(count).")
+    for element in dataset.as_numpy_iterator():
+        example = element[0] if isinstance(element, tuple) else element
+        if isinstance(example, Mapping):
+            if key not in example:
+                raise DataError(f"expected {key!r} in the tf.data.Dataset's dicts; they have {', '.join(example)}.")
+            example = example[key]
+        is_strings = getattr(getattr(example, "dtype", None), "kind", "") in "OS" and hasattr(example, "tolist")
+        yield from example.tolist() if is_strings else [example]
+
+
 def open_arrays(
     pictures: Any, targets: Any, classes: Sequence[str] | None = None, splits: Sequence[str] | None = None
 ) -> Unpacked:

@@ -65,6 +65,11 @@ def _kind_without_file(data: Any) -> str:
     return TFDS if str(data).startswith(TFDS_PREFIX) else ""
 
 
+def is_frame(value: Any) -> bool:
+    """Whether this is a pandas DataFrame; does not import pandas."""
+    return hasattr(value, "columns") and hasattr(value, "isna")
+
+
 def _list_pictures(tables: Iterable[Path], folder: Path) -> bool:
     """Whether tables list nearly all pictures of a folder, so that they belong to these and are no stray ones."""
     cells: set[str] = set()

@@ -20,6 +20,7 @@ from tfransfer.data.sources.kinds import (
     TFDS,
     TFDS_PREFIX,
     class_folders,
+    is_frame,
     name_of,
     source_of,
     split_tables,
@@ -127,7 +128,7 @@ def _open(data: Any, kind: str, reading: Reading, progress: Progress, say: Say) 
         )
         origin = {"data": str(data), "data_dir": reading.data_dir and str(reading.data_dir), "splits": reading.splits}
         return _unpacked_source(opened, str(data)), origin
-    if hasattr(data, "columns") and hasattr(data, "isna"):
+    if is_frame(data):
         return _frame(data, columns)
     return _in_memory(data, reading, progress), {}
 

@@ -23,7 +23,7 @@ from tfransfer.errors import DataError, DataNotFoundError, SettingError, did_you
 from tfransfer.tasks.labels import SEPARATOR, Unusable
 
 # Default column names, in this order.
-_PATHS = ("path", "file_name", "filename", "file", "image_path", "image", "img", "picture", "photo")
+PATHS = ("path", "file_name", "filename", "file", "image_path", "image", "img", "picture", "photo")
 TEXTS = ("text", "sentence", "review", "comment", "document", "content")
 _LABELS = ("label", "labels", "class", "classes", "category", "target", "tags", "value", "y")
 _SPLITS = ("split", "subset")
@@ -315,7 +315,7 @@ def _subject(columns: Columns, lines: Sequence[Line], name: str) -> tuple[str, s
         return str(_find_column(columns.text, (), known, name, "--text-column")), TEXT
     if columns.path:
         return str(_find_column(columns.path, (), known, name, "--path-column")), IMAGE
-    path, text = (_find_column(None, names, known, name, "") for names in (_PATHS, TEXTS))
+    path, text = (_find_column(None, names, known, name, "") for names in (PATHS, TEXTS))
     if not path and not text:
         raise DataError(
             f"{name} has the columns {', '.join(known)}: which has the pictures' paths or the texts? "

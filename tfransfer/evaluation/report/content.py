@@ -44,6 +44,7 @@ class Content:
         heat_method: Method of the heat maps.
         missing: Why no images or texts are shown; empty if they are.
         odd: Images of the first finding of each kind, uint8 (size, size, 3).
+        signatures: What the exported files take and give: `columns` and `rows` of a table, `words` that explain it.
         split: The split that the report is about.
     """
 
@@ -58,6 +59,7 @@ class Content:
     heat_method: str = ""
     missing: str = ""
     odd: dict[str, tuple[np.ndarray, ...]] = field(default_factory=dict)
+    signatures: dict[str, list[Any]] = field(default_factory=dict)
     split: str = field(init=False)
 
     def __post_init__(self) -> None:

@@ -60,6 +60,7 @@ def _values(content: Content) -> dict[str, Any]:
         "notes": data.get("notes", []),
         "counts": _counts(data),
         "exports": _exports(manifest.get("exports", {}), task),
+        "signatures": content.signatures if content.signatures.get("rows") else None,
         "recipe": content.recipe,
         "command": command(content.recipe, content.folder),
         "versions": manifest.get("versions", {}),
@@ -144,7 +145,7 @@ def _exports(exports: dict[str, dict[str, Any]], task: Task) -> dict[str, Any] |
         }  # fmt: skip
         row |= {f"ms, {n} thread{'s' if n != '1' else ''}": _known(ms, ".1f") for n, ms in (latency or {}).items()}
         row |= {
-            task.main.title: task.main.text(export.get(task.main.key)),
+            f"{export.get('split', '')} {task.main.title}".strip(): task.main.text(export.get(task.main.key)),
             "agreement": _share(export.get("agreement")) or (f"{same}/{compared}" if compared else ""),
             "largest class drop": _share(export.get("worst_class_drop")),
             "loads in": _known(export.get("load_seconds"), ".2f", " s"),
