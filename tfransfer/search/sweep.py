@@ -14,7 +14,8 @@ from typing import Any
 from tfransfer import hyperrules
 from tfransfer.base.blocks import ALL, NONE, top_blocks
 from tfransfer.base.build import BuiltBase
-from tfransfer.base.open import named_base, require_base
+from tfransfer.base.names import require_base
+from tfransfer.base.open import named_base
 from tfransfer.data.dataset import Dataset
 from tfransfer.data.loading import open_data
 from tfransfer.data.sources.kinds import name_of

@@ -1,8 +1,8 @@
 """Links to files whose paths TensorFlow would take for patterns.
 
 TensorFlow looks for a SavedModel's variables by a pattern: in a path with `[`, `*`, `?` or a backslash it finds
-nothing, or the files of another folder. Such a path is reached through a link in a temporary folder. The link lasts as long as
-the process, because a loaded module's vocabularies are read from it again when a model with that module is saved.
+nothing, or the files of another folder. Such a path is reached through a link in a temporary folder. The link lasts as
+long as the process: a loaded module's vocabularies are read from it again when a model with that module is saved.
 """
 
 import atexit
@@ -60,8 +60,8 @@ def _link_to(path: Path) -> Path:
         return _LINKS[folder, path]
     except OSError as error:
         raise WriteError(
-            f"TensorFlow cannot load models from {path}, because it takes {' '.join(_PATTERN)} in a path for a pattern, and "
-            f"a link to it cannot be made ({error}): choose a folder without these characters."
+            f"TensorFlow cannot load models from {path}: it takes {' '.join(_PATTERN)} in a path for a pattern, "
+            f"and a link to it cannot be made ({error}): choose a folder without these characters."
         ) from error
 
 
