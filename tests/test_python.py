@@ -1,7 +1,9 @@
 """The library as a notebook uses it."""
 
 import csv
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -17,6 +19,8 @@ from tfransfer.errors import WriteError
 from tfransfer.recipe import read_recipe
 from tfransfer.training import phases
 from tfransfer.training.opening import open_session
+
+DOCS = Path(__file__).parent.parent / "docs" / "training.md"
 
 
 @pytest.fixture(scope="module")
@@ -117,12 +121,16 @@ def test_recipe_of_the_run_is_kept_and_can_be_read(run, tmp_path):
     assert kept.base == "keras.Model tiny"
 
 
-def test_tensorboard_logs_are_written(colours, tmp_path):
+def test_tensorboard_logs_are_written_by_the_option_and_as_documented(colours, tmp_path, monkeypatch):
     pytest.importorskip("tensorboard")
+    monkeypatch.chdir(tmp_path)
+    (documented,) = re.findall(r"callbacks=(lambda phase: \[keras.*\])\)", DOCS.read_text(encoding="utf-8"))
     settings = recipe(head__epochs=1, fine_tune__epochs=0)
     made = tr.train(
-        colours, tiny_model(), preprocessing="tf", recipe=settings, out=tmp_path / "run", exports=[], tensorboard=True
-    )
+        colours, tiny_model(), preprocessing="tf", recipe=settings, out=tmp_path / "run", exports=[], tensorboard=True,
+        callbacks=eval(documented),
+    )  # fmt: skip
+    assert list((tmp_path / "logs" / "train").glob("events*"))
     assert list((made.folder / "tensorboard" / "head").rglob("events*"))
 
 

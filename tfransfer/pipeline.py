@@ -20,7 +20,7 @@ from tfransfer.runs.job import Job
 from tfransfer.runs.own_parts import OwnParts, require_usable
 from tfransfer.runs.resume import splits_of
 from tfransfer.runs.run import Run, load_run
-from tfransfer.runs.settings import make_recipe
+from tfransfer.runs.settings import lists_settings, make_recipe
 from tfransfer.system.allocator import keep_freed_memory
 from tfransfer.system.keywords import keywords_of, known_keywords
 from tfransfer.tasks.prediction import Prediction
@@ -32,6 +32,7 @@ __all__ = [
 ]  # fmt: skip
 
 
+@lists_settings
 def train(
     data: Any,
     base: Any = None,
@@ -69,7 +70,7 @@ def train(
         command: The command line, for the recipe file.
         progress: Shows the progress; True for a bar, None for a bar in notebooks only.
         say: Called with lines on findings and decisions.
-        **settings: Override the recipe: `image_size`, `seed`, `head_epochs`, `unfreeze`, ...; see Recipe.
+        **settings: Override the recipe: `image_size`, `seed`, `head_epochs`, `unfreeze`, ..., listed below; see Recipe.
 
     Returns:
         The run, whose model is from the phase that is better on validation.

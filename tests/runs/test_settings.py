@@ -1,7 +1,12 @@
 """Settings as they are given to `train`: short names, dicts, files."""
 
+import dataclasses
+import inspect
+import re
+
 import pytest
 
+import tfransfer as tr
 from tfransfer.errors import SettingError
 from tfransfer.recipe import HeadPhase, Recipe, read_recipe, write_recipe
 from tfransfer.runs.settings import make_recipe
@@ -47,3 +52,17 @@ def test_class_weights_may_be_numbers_by_name_or_index_and_are_read_back(tmp_pat
         make_recipe(None, {"class_weights": {"cat": -1.0}})
     with pytest.raises(SettingError, match="class_weights must be 'none' or 'balanced' or"):
         make_recipe(None, {"class_weights": {"cat": "much"}})
+
+
+@pytest.mark.parametrize("function", ["train", "sweep", "find_learning_rate"])
+def test_help_lists_every_setting_with_its_short_name_and_meaning(function):
+    text = inspect.getdoc(getattr(tr, function))
+    listed = dict(re.findall(r"(?m)^ +(\w+): (.+)$", text.partition("\nSettings")[2]))
+    assert listed["head_epochs"] == "Passes over the training split; None lets `hyperrules` decide. (head.epochs)"
+    assert listed["seed"].startswith("Of the order, augmentation, dropout")
+    assert "(fine_tune.unfreeze)" in listed["unfreeze"]
+    for name in listed:
+        make_recipe(None, {name: None})  # known
+    sections = {"head", "fine_tune", "augment", "features"}
+    assert set(listed) >= {part.name for part in dataclasses.fields(Recipe)} - sections
+    assert text.startswith(inspect.getdoc(getattr(tr, function)).splitlines()[0])

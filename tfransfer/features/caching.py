@@ -265,6 +265,8 @@ def _plan(
         setting = _engine_setting(source, wanted, missing, memory, work.recipe)
         choice = choosing.open_engine(source.model, pictures, _rows(missing), memory, setting, say)
         engine, why = choice.engine, choice.why
+        if engine.name == setting != work.recipe.features.engine:
+            why = "most were extracted with it before"
         source.use_engine(engine.name)
         missing = source.missing(wanted)  # engines differ in the last digits, so their rows are not mixed
         memory.update(rates=memory.rates | choice.rates, decoding=decoding)

@@ -1,14 +1,15 @@
 """Merge a recipe with individual settings, and validate the result."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tfransfer.base.names import require_base
 from tfransfer.data.loading import READING
 from tfransfer.errors import SettingError, did_you_mean
-from tfransfer.recipe import FineTunePhase, HeadPhase, Recipe, read_recipe
+from tfransfer.recipe import FeatureCache, FineTunePhase, HeadPhase, Recipe, read_recipe
 from tfransfer.training import planning
 
 _SHORTCUTS = {
@@ -20,6 +21,33 @@ _SHORTCUTS = {
     "views": "features.views",
     "engine": "features.engine",
 }
+
+
+_SECTIONS = ("augment", "features", "head", "fine_tune")
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def lists_settings(function: Function) -> Function:
+    """Decorate a function that takes settings as keywords: its docstring gets a list of them, with their meaning."""
+    if function.__doc__:  # python -OO has none
+        rows = [f"        {name}: {text}\n" for name, text in _meanings().items()]
+        function.__doc__ = f"{function.__doc__.rstrip()}\n\n    Settings:\n{''.join(rows)}    "
+    return function
+
+
+def _meanings() -> dict[str, str]:
+    """The first sentences on each setting with a short name, from the recipe's own documentation."""
+    parts = {"": Recipe, "head.": HeadPhase, "fine_tune.": FineTunePhase, "features.": FeatureCache}
+    known = {prefix + name: text for prefix, part in parts.items() for name, text in _attributes(part).items()}
+    short = {name: f"{known[dotted]} ({dotted})" for name, dotted in _SHORTCUTS.items()}
+    return {name: known[name] for name in _attributes(Recipe) if name not in _SECTIONS} | short
+
+
+def _attributes(part: type) -> dict[str, str]:
+    """The texts under `Attributes:` in a class's docstring, each in one line."""
+    listed = (part.__doc__ or "").partition("Attributes:")[2]
+    found = re.findall(r"(?m)^        (\w+): (.*(?:\n            .*)*)", listed)
+    return {name: " ".join(text.split()) for name, text in found}
 
 
 def make_recipe(

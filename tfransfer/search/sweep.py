@@ -26,7 +26,7 @@ from tfransfer.errors import RunExistsError, SettingError, WeightsNotFoundError
 from tfransfer.evaluation import plots
 from tfransfer.recipe import FineTunePhase, Recipe, read_recipe, write_recipe
 from tfransfer.runs import run_folder
-from tfransfer.runs.settings import make_recipe
+from tfransfer.runs.settings import lists_settings, make_recipe
 from tfransfer.search.learning_rates import require_rates
 from tfransfer.search.trial import Combination, Trial, row_of
 from tfransfer.system.keywords import keywords_of
@@ -76,6 +76,7 @@ class Sweep:
         return table(repr(self), list(self.best), shown)
 
 
+@lists_settings
 def sweep(
     data: Any,
     *,
