@@ -10,6 +10,7 @@ from typing import Any
 from tfransfer.data.dataset import Dataset
 from tfransfer.data.health import survey
 from tfransfer.data.loading import open_data
+from tfransfer.data.modality import Modality
 from tfransfer.display.progress import Progress, Say
 from tfransfer.exports.exporting import require_saving
 from tfransfer.exports.formats import require_formats
@@ -188,7 +189,7 @@ class Job:
         if self.own.model is not None:
             require_saving(session.whole.model, session.plan.image_size, session.task.name)
         workers.decide_together(session, self.devices, self.say, None)
-        say_plan(session, self.say)
+        say_plan(session, self.say, 1 + len(self._wanted(dataset.modality)))
         return session
 
     def _resume(self, earlier: Earlier, dataset: Dataset) -> Session:
@@ -209,9 +210,13 @@ class Job:
             devices=self.devices,
         )  # fmt: skip
 
+    def _wanted(self, modality: Modality) -> Sequence[str]:
+        """The formats to export to, besides `.keras`."""
+        return modality.default_exports if self.exports is None else self.exports
+
     def _export(self, run: Run, held: HeldOut | None, resumed: bool) -> None:
         """Export to the requested formats; in a resumed run, to those that are missing."""
-        wanted = run.modality.default_exports if self.exports is None else self.exports
+        wanted = self._wanted(run.modality)
         existing = run.manifest.exports if resumed else {}
         began = time.time()
         missing = [name for name in wanted if name not in existing]

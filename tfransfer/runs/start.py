@@ -60,8 +60,8 @@ def data_record(dataset: Dataset) -> DataRecord:
     )
 
 
-def say_plan(session: Session, say: Say) -> None:
-    """Print the data, the base and the plan."""
+def say_plan(session: Session, say: Say, files: int) -> None:
+    """Print the data, the base and the plan, which ends with a number of exported files."""
     dataset, plan = session.dataset, session.plan
     sizes = ", ".join(f"{name} {len(dataset.split(name))}" for name in ("train", "validation", "test"))
     say(f"data: {find_task(dataset.task).in_words(dataset.classes)}; {sizes}")
@@ -75,3 +75,6 @@ def say_plan(session: Session, say: Say) -> None:
     say(session.caching.plan.sentence())
     if predicted := session.caching.plan.predicted():
         say(predicted)
+    held_out = [len(dataset.split(name)) for name in ("validation", "test")]
+    if finishing := session.caching.plan.finishing(held_out, files):
+        say(finishing)
