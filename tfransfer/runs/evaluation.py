@@ -47,10 +47,11 @@ def evaluate_run(
 
 def _keep_from_training(run: Record, scored: dict[str, Any]) -> None:
     """Take over what only training can compute: the head's cross-validated figure, and the user's own metrics."""
-    own = (run.manifest.measures or {}).get("metrics")
+    recorded: Any = (run.manifest.measures or {}).get("metrics")
+    own: list[str] = recorded if fits(tuple[str, ...], recorded) else []
     if (run.folder / run_folder.METRICS).is_file():
         for name, metrics in run.metrics.items():
             if name in scored:
                 same = metrics.get("n") == scored[name][0].get("n")  # of the examples that the metrics are of
-                kept = [CROSS_VALIDATED, *(own if same and fits(tuple[str, ...], own) else ())]
+                kept = [CROSS_VALIDATED, *(own if same else ())]
                 scored[name][0].update({key: metrics[key] for key in kept if key in metrics})

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,12 +142,16 @@ def require_own_parts(own: OwnParts, task: Task, classes: int) -> Directions:
         found = {"up": "max", "down": "min"}.get(getattr(metric, "_direction", ""))
         directions[metric.name] = "max" if metric.name == task.headline else found
     for metric in own_metrics:
-        size = _compute(lambda m=metric: np.size(m(targets, outputs)), "metric", metric.name)
+        size = _compute(partial(_size, metric, targets, outputs), "metric", metric.name)
         if size != 1:
             raise SettingError(
                 f"metric {metric.name!r} returns {size} numbers; it must return one: set, for example, average='macro'."
             )
     return directions | {f"val_{name}": way for name, way in directions.items()} | dict.fromkeys(LOGGED)
+
+
+def _size(metric: Any, targets: np.ndarray, outputs: np.ndarray) -> int:
+    return int(np.size(metric(targets, outputs)))
 
 
 def _compute(compute: Callable[[], Any], what: str, name: str) -> Any:

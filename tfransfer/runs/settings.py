@@ -68,7 +68,7 @@ def make_recipe(
         SettingError: A setting is unknown or out of range, or settings contradict each other.
     """
     if isinstance(recipe, dict):
-        recipe, settings = None, recipe | settings
+        settings, recipe = recipe | settings, None
     elif isinstance(recipe, str | Path):
         recipe = read_recipe(Path(recipe))
     elif not isinstance(recipe, Recipe | None):

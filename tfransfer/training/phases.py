@@ -90,7 +90,7 @@ def train_phases(
         unfreeze(session.whole, plan.unfreeze)  # an invalid setting fails here, not after the head phase
     if not all(hooks.checkpoints.result(phase.name) for phase in phases):
         session.caching.extract(session.recipe, progress, say, session.devices)
-    results = []
+    results: list[PhaseResult] = []
     for phase in phases:
         parts = freeze_base(session.whole) if phase.name == HEAD else unfreeze(session.whole, plan.unfreeze)
         before = values_of(parts.trained.weights)
@@ -100,7 +100,7 @@ def train_phases(
         else:
             method = head_method(session.recipe.head.method)
             by_steps = phase.name == FINE_TUNE or method.by_steps
-            phase = replace(phase, first_epoch=sum(len(earlier.history) for earlier in results))
+            phase = replace(phase, first_epoch=sum(len(result.history) for result in results))
             result = run_phase(session, phase, parts, hooks) if by_steps else solve_head(session, phase, parts, method)
             hooks.checkpoints.finish(result)
             # A signal after a phase's last step is seen by no later step of it.
