@@ -50,6 +50,8 @@ _HOMES = {
     "verify": "pipeline",
 }
 
+_WITHOUT_KERAS = ("errors", "recipe", "runs.run", "system.signals")
+
 __all__ = [
     "Augmentation",
     "Dataset",
@@ -86,6 +88,10 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'tfransfer' has no attribute {name!r}")
     import importlib
 
+    from tfransfer.system.keras_settings import require_usable_keras
+
+    if _HOMES[name] not in _WITHOUT_KERAS:
+        require_usable_keras()
     value = getattr(importlib.import_module(f"tfransfer.{_HOMES[name]}"), name)
     globals()[name] = value
     return value

@@ -18,11 +18,11 @@ from tfransfer.exports.table import ExportList
 from tfransfer.recipe import Recipe
 from tfransfer.runs import handover, run_folder
 from tfransfer.runs.handover import Search
-from tfransfer.runs.job import Job, OwnParts
+from tfransfer.runs.job import Job
+from tfransfer.runs.own_parts import OwnParts, require_usable
 from tfransfer.runs.resume import splits_of
 from tfransfer.runs.run import Run, load_run
-from tfransfer.runs.settings import make_recipe
-from tfransfer.runs.start import require_factories
+from tfransfer.runs.settings import lists_settings, make_recipe
 from tfransfer.system.allocator import keep_freed_memory
 from tfransfer.system.keywords import keywords_of, known_keywords
 from tfransfer.tasks.prediction import Prediction
@@ -34,18 +34,19 @@ __all__ = [
 ]  # fmt: skip
 
 
+@lists_settings
 def train(
     data: Any,
     base: Any = None,
     *,
     out: str | Path | None = None,
-    recipe: Recipe | None = None,
+    recipe: Recipe | dict[str, Any] | str | Path | None = None,
     overwrite: bool = False,
     resume: bool = False,
     exports: Sequence[str] | None = None,
     loss: Any = None,
-    metrics: Callable[[], list[Any]] | None = None,
-    callbacks: Callable[[str], Sequence[Any]] | None = None,
+    metrics: Callable[[], Any] | None = None,
+    callbacks: Callable[[str], Any] | None = None,
     tensorboard: bool = False,
     devices: str | Devices = AUTO,
     command: str = "",
@@ -59,19 +60,19 @@ def train(
         data: From `load_data`, or anything it takes: a folder, a table, "digits", arrays, ...
         base: A base's name, a TF-Hub handle or folder, or a keras.Model (then set its `preprocessing`).
         out: The run's folder; None takes `saved_models/NAME OF THE DATA`.
-        recipe: All settings; None takes the defaults.
+        recipe: All settings: a Recipe, a dict, or the path of a TOML file; None takes the defaults.
         overwrite: Replace the run in `out`, once the new one is finished.
         resume: Resume a run that was stopped or killed, with the same result; start a new one if there is none.
         exports: Formats besides `.keras`; None takes SavedModel, and LiteRT for models of images.
         loss: A Keras loss on (targets, probabilities), in place of the task's.
-        metrics: A function that returns additional Keras metrics on (targets, probabilities).
+        metrics: A function that returns additional Keras metrics on (targets, probabilities), a list or a single one.
         callbacks: A function from a phase's name, "head" or "fine_tune", to new Keras callbacks.
         tensorboard: Write TensorBoard logs to the run's folder.
         devices: "auto", "cpu", "gpu", "gpu:0,1", "tpu", or the result of `choose_devices`, which several workers need.
         command: The command line, for the recipe file.
         progress: Shows the progress; True for a bar, None for a bar in notebooks only.
         say: Called with lines on findings and decisions.
-        **settings: Override the recipe: `image_size`, `seed`, `head_epochs`, `unfreeze`, ...; see Recipe.
+        **settings: Override the recipe: `image_size`, `seed`, `head_epochs`, `unfreeze`, ..., listed below; see Recipe.
 
     Returns:
         The run, whose model is from the phase that is better on validation.
@@ -84,13 +85,14 @@ def train(
     own_model = None if base is None or isinstance(base, str) else require_model(base)
     settings |= {"base": base} if isinstance(base, str) else {}
     recipe = make_recipe(recipe, settings, own_model is None, keywords_of(train))
-    require_factories(metrics=metrics, callbacks=callbacks)
+    own = OwnParts(model=own_model, loss=loss, metrics=metrics, callbacks=callbacks)
+    require_usable(own)
     require_formats(exports or ())
     devices = devices if isinstance(devices, Devices) else choose_devices(devices)
     progress, say = listeners(progress, say) if devices.chief else (quiet, silent)  # the chief reports for all
     return Job(
         data=data, recipe=recipe, place=run_folder.place_for(kinds.name_of(data), out), devices=devices,
-        progress=progress, say=say, own=OwnParts(model=own_model, loss=loss, metrics=metrics, callbacks=callbacks),
+        progress=progress, say=say, own=own,
         overwrite=overwrite, resume=resume, exports=exports, tensorboard=tensorboard, command=command,
     ).run()  # fmt: skip
 

@@ -1,6 +1,7 @@
 """All settings of a training run as frozen, validated dataclasses, read from and written to TOML and JSON."""
 
 import dataclasses
+import math
 import re
 import tomllib
 import types
@@ -180,7 +181,8 @@ class Recipe:
         batch_size: Images per step, over all devices.
         accumulate: Number of pieces in which each device computes its part of a step, to save memory.
         seed: Of the order, augmentation, dropout and the head's initial weights.
-        class_weights: "balanced" weights each class by its inverse frequency; "none" does not.
+        class_weights: "balanced" weights each class by its inverse frequency; "none" does not; or weights by class name
+            or index, where classes that are left out have weight 1.
         label_smoothing: Share of each target that is spread over all classes, in [0, 0.9]; ignored by linear probes.
         calibrate: Divide the logits by a temperature fitted on validation, to calibrate the probabilities; the
             predicted class never changes.
@@ -200,7 +202,7 @@ class Recipe:
     batch_size: int | None = None
     accumulate: int = 1
     seed: int = 0
-    class_weights: Literal["none", "balanced"] = "none"
+    class_weights: Literal["none", "balanced"] | dict[str, float] = "none"
     label_smoothing: float = 0.1
     calibrate: bool = True
     cross_validate: bool = True
@@ -215,6 +217,11 @@ class Recipe:
         _require(self.batch_size is None or self.batch_size >= 1, "batch_size", "1 or more", self.batch_size)
         _require(self.accumulate >= 1, "accumulate", "1 or more", self.accumulate)
         _require(0 <= self.seed < 2**31, "seed", "between 0 and 2147483647", self.seed)
+        if isinstance(self.class_weights, dict):
+            weights = {str(key): float(value) for key, value in self.class_weights.items()}
+            object.__setattr__(self, "class_weights", weights)
+            right = all(0 <= weight < math.inf for weight in weights.values())
+            _require(right, "class_weights", "numbers of 0 or more", weights)
         _in(self.label_smoothing, 0, 0.9, "label_smoothing")
         if self.head.method == LINEAR_PROBE:
             needed = {"head.mixup": (0, self.head.mixup), "features.cache": (True, self.features.cache)}

@@ -1,11 +1,14 @@
 """SavedModels of functions alone."""
 
 import logging
+import tempfile
 
 import tensorflow as tf
 from small_world import SIZE, tiny_model
 
 from tfransfer.base.saved import save_endpoints
+from tfransfer.exports import litert
+from tfransfer.features import litert as engine
 
 
 def test_saving_says_nothing_of_assets_and_leaves_the_logger_as_it_was(tmp_path, caplog):
@@ -17,3 +20,10 @@ def test_saving_says_nothing_of_assets_and_leaves_the_logger_as_it_was(tmp_path,
         assert (tmp_path / "saved" / "saved_model.pb").is_file()
         assert not caplog.records
         assert tf.get_logger().level == logging.INFO
+
+
+def test_a_temporary_folder_whose_name_tensorflow_takes_for_a_pattern_is_no_obstacle(tmp_path, monkeypatch):
+    (tmp_path / "t[1]").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "t[1]"))
+    assert litert.convert(tiny_model(), litert.FLOAT32)
+    assert engine.convert(tiny_model())

@@ -1,6 +1,7 @@
 """The command line, called in this process."""
 
 import json
+import sys
 
 import pytest
 
@@ -62,6 +63,26 @@ def test_wrong_usage_exits_with_2_and_a_hint(command, words, message):
     assert code == 2
     assert message in elsewhere
     assert shown == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "digits", "--base", "mobilnet_v2"],
+        ["train", "digits", "--set", "base=mobilnet_v2"],
+        ["train", "digits", "--image-size", "16"],
+        ["lr", "digits", "--base", "mobilnet_v2"],
+        ["sweep", "digits", "--bases", "mini,mobilnet_v2"],
+        ["check", "digits", "--base", "mobilnet_v2"],
+    ],
+)
+def test_a_wrong_base_is_refused_before_tensorflow_is_imported(command, words, monkeypatch):
+    def load():
+        raise AssertionError("TensorFlow was imported")
+
+    for name in ("train", "lr", "sweep", "check"):
+        monkeypatch.setattr(sys.modules[f"tfransfer.cli.{name}"], "load_pipeline", load)
+    assert command(*words)[0] == 2
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from small_world import read_picture
 from tfransfer.data import augment, flow
 from tfransfer.data.index import labels_of
 from tfransfer.data.loading import load_data
+from tfransfer.errors import SettingError
 from tfransfer.evaluation.predictions import predict_examples
 from tfransfer.recipe import Augmentation
 
@@ -243,15 +244,29 @@ def test_scoring_never_augments(dataset, monkeypatch):
 
 def test_balanced_class_weights_are_those_of_scikit_learn(fakes):
     examples = fakes(0, 70) + fakes(1, 25) + fakes(2, 5)
-    weights = flow.class_weights(examples, 3, "balanced")
+    weights = flow.class_weights(examples, tuple("abc"), "balanced")
     labels = labels_of(examples)
     wanted = compute_class_weight("balanced", classes=np.arange(3), y=labels)
     np.testing.assert_allclose(weights, wanted[labels], rtol=1e-6)
     assert weights.dtype == np.float32
 
 
+def test_weights_of_classes_are_found_by_name_or_by_index(fakes):
+    examples = fakes(0, 2) + fakes(1, 1)
+    for given in ({"cat": 2.0}, {"0": 2.0}):
+        np.testing.assert_array_equal(flow.class_weights(examples, ("cat", "dog"), given), [2, 2, 1])
+    by_name = flow.class_weights(examples, ("0", "1"), {"1": 3.0})  # where classes are numbers these are their names
+    np.testing.assert_array_equal(by_name, [1, 1, 3])
+
+
+@pytest.mark.parametrize("given", [{"cow": 1.0}, {"2": 1.0}, {"cat": 1.0, "1": 2.0}])
+def test_weights_of_unknown_classes_are_refused_with_the_known_ones(fakes, given):
+    with pytest.raises(SettingError, match=r"class_weights.*the classes are cat, dog"):
+        flow.class_weights(fakes(0, 1), ("cat", "dog"), given)
+
+
 def test_without_class_weights_all_weigh_one(fakes):
-    np.testing.assert_array_equal(flow.class_weights(fakes(0, 5) + fakes(1, 2), 2, "none"), np.ones(7))
+    np.testing.assert_array_equal(flow.class_weights(fakes(0, 5) + fakes(1, 2), ("a", "b"), "none"), np.ones(7))
 
 
 def test_pictures_for_both_readers_flow_together(dataset_of, photo, encode):

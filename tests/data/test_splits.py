@@ -340,6 +340,15 @@ def test_the_recorded_label_is_followed(data, tmp_path):
     assert {e.path: e.label for e in followed.examples}[moved.path] == 1 - moved.label
 
 
+def test_a_class_that_was_added_since_the_splits_were_recorded_is_named(data, tmp_path):
+    splits.write_splits(tmp_path / "splits.csv", load_data(data))
+    (data / "bird").mkdir()
+    for number in range(4):
+        Image.new("RGB", (8, 8), (number, 9, 9)).save(data / "bird" / f"{number}.png")
+    with pytest.raises(DataError, match=r"has changed since.*splits\.csv.*'bird' is new.*--overwrite"):
+        load_data(data, splits_file=tmp_path / "splits.csv")
+
+
 def test_unlisted_and_absent_files_are_named_and_counted(data, tmp_path):
     splits.write_splits(tmp_path / "splits.csv", load_data(data))
     train = [e.path for e in load_data(data).split("train")]

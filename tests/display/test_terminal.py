@@ -1,9 +1,11 @@
 """What reaches a terminal: no control characters of whoever named the files and classes."""
 
+import io
 import json
 
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from tfransfer.display.terminal import Terminal, visible
 
@@ -49,3 +51,37 @@ def test_names_of_classes_and_files_are_harmless_in_a_command(tmp_path, command)
     code, out, err = command("predict", tmp_path / HOSTILE, "a.jpg")
     assert (code, "title" in err) == (1, True)
     assert harmless(out + err)
+
+
+def phase_shown(interactive):
+    """What is left on the screen, or in the log, of a phase of three epochs."""
+    terminal, stream = Terminal(), io.StringIO()
+    terminal.console = Console(file=stream, force_terminal=interactive, width=200, highlight=False)
+    bars = []
+    for epoch in range(1, 4):
+        with terminal.progress(f"fine-tune {epoch}/3", 10, "images") as advance:
+            advance(10, val_top1=epoch / 10)
+        bars.append(stream.getvalue())
+    terminal.say("fine-tune: selected epoch 3")
+    return stream.getvalue(), bars
+
+
+def test_a_log_has_a_line_for_each_epoch():
+    shown, _ = phase_shown(interactive=False)
+    assert shown.count("10 images in") == 3
+
+
+def test_a_terminal_has_one_line_for_each_phase_which_is_updated():
+    shown, bars = phase_shown(interactive=True)
+    assert "10 images in" not in shown
+    assert shown.count("fine-tune: selected epoch") == 1
+    assert "val_top1 0.1" in bars[1].removeprefix(bars[0]), "the last epoch's values stay until there are new ones"
+    assert "3/3" in shown
+
+
+def test_other_work_leaves_a_line_on_a_terminal_too():
+    terminal, stream = Terminal(), io.StringIO()
+    terminal.console = Console(file=stream, force_terminal=True, width=200, highlight=False)
+    with terminal.progress("evaluating test", 10, "images") as advance:
+        advance(10)
+    assert "evaluating test: 10 images in" in stream.getvalue()

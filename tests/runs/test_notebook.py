@@ -1,5 +1,6 @@
 """The report of a real run, and what a notebook asks of runs, data and bases."""
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -198,6 +199,11 @@ def test_a_notebook_has_one_output_however_long_the_work(monkeypatch):
     assert shown[0].count("\n") < 100
     assert "head &lt;499&gt;: 10 images" in shown[0]
     assert "<progress" not in shown[0]
+    for phase in ("head", "fine-tune"):
+        for epoch in range(1, 4):
+            with notebook.progress(f"{phase} {epoch}/3", 10, "images"):
+                pass
+    assert re.findall(r"(head|fine-tune) (\d)/3", shown[0]) == [("head", "3"), ("fine-tune", "3")]
 
 
 @pytest.mark.slow

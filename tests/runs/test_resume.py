@@ -38,10 +38,11 @@ class StopAt(keras.callbacks.Callback):
 
     def __init__(self, epoch, step, number):
         super().__init__()
-        self.at, self.number, self.epoch, self.sent = (epoch, step), number, 0, False
+        self.at, self.number, self.first, self.epoch, self.sent = (epoch, step), number, None, 0, False
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.epoch = epoch
+        self.first = epoch if self.first is None else self.first  # epochs are counted over both phases
+        self.epoch = epoch - self.first
 
     def on_train_batch_end(self, batch, logs=None):
         if not self.sent and (self.epoch, batch) >= self.at:  # several steps may be one call
@@ -81,7 +82,7 @@ def check_resumed_is_never_stopped(data, out, undisturbed, monkeypatch, phase, e
     session, kept = ended[0]
     for a, b in zip(session.whole.model.get_weights(), undisturbed.model.get_weights(), strict=True):
         assert a.tobytes() == b.tobytes(), "a weight differs from the undisturbed run's"
-    rows = [(row["phase"], str(row["epoch"]), str(row["loss"]), str(row["val_loss"])) for row in kept.history_rows()]
+    rows = [(row["phase"], row["epoch"], row["loss"], row["val_loss"]) for row in kept.history_rows()]
     assert rows == [(row["phase"], row["epoch"], row["loss"], row["val_loss"]) for row in undisturbed.history]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tfransfer.errors import RunExistsError
+from tfransfer.errors import RunExistsError, WriteError
 from tfransfer.runs import run_folder
 from tfransfer.system import files
 
@@ -144,3 +144,12 @@ def test_a_locked_folder_is_named_with_an_option_only_where_the_command_has_it(t
         with pytest.raises(RunExistsError, match=r"another process is writing to .*: wait, or .* --out\.$"):
             write_run(place)
     assert not place.exists(), "an empty folder is not left behind"
+
+
+def test_a_folder_that_tensorflow_could_not_load_from_is_refused_before_anything_is_trained(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError("no links here")
+
+    monkeypatch.setattr(os, "symlink", refuse)
+    with pytest.raises(WriteError, match=r"for a pattern.*no links here"):
+        run_folder.require_free(tmp_path / "run [1]", False)

@@ -131,7 +131,8 @@ def test_a_batch_that_cannot_be_shared_is_refused():
     [
         ("gpus", "expected auto, cpu, gpu, tpu"),
         ("gpu:0,", "expected auto, cpu, gpu, tpu"),
-        ("gpu:7", "TensorFlow finds"),
+        ("gpu:7", "devices is 'gpu:7', but TensorFlow finds"),
+        ("cpu:9", "devices is 'cpu:9', but TensorFlow finds"),
         ("cpu:0,0", "TensorFlow finds 1 CPU here"),
         ("cpu:5", "TensorFlow finds 1 CPU here"),
         ("tpu", "no TPU can be reached"),

@@ -202,6 +202,17 @@ def test_plan_counts_what_is_extracted(dataset):
     assert plan.bytes < found < plan.bytes * 1.3 + 20_000
 
 
+def test_an_engine_that_is_used_again_is_not_said_to_be_requested(dataset):
+    fewer = session(replace(dataset, examples=dataset.examples[2:]))
+    fewer.decide_caching(silent)
+    fewer.caching.extract(fewer.recipe, quiet, silent)
+    world = session(dataset)
+    world.decide_caching(silent)
+    assert 0 < world.caching.plan.extract <= 4
+    assert "requested" not in world.caching.plan.why
+    assert "extracted with it before" in world.caching.plan.why
+
+
 def test_damaged_shard_is_named_and_extracted_again(dataset):
     run(session(dataset))
     values = next(budget.store_home().rglob("*.npy"))

@@ -155,6 +155,15 @@ def base_from_model(model: Any, preprocessing: str | None, image_size: int | Non
     return BuiltBase(model.name, model, preprocessing, size, blocks_of(model), "user")
 
 
+def ends_in_classes(model: keras.Model) -> bool:
+    """Whether a model's output is class probabilities: its last layer is, or applies, a softmax."""
+    layer = model.outputs[0]._keras_history.operation
+    if isinstance(layer, keras.Model):
+        return ends_in_classes(layer)
+    activation = getattr(layer, "activation", None)
+    return isinstance(layer, keras.layers.Softmax) or getattr(activation, "__name__", "") == "softmax"
+
+
 def require_model(model: Any) -> keras.Model:
     """Check that a value given as a base is a keras.Model, and return it.
 

@@ -8,26 +8,12 @@ import keras
 from tfransfer.base.build import BuiltBase, base_from_model, build_base, build_default_base
 from tfransfer.base.hub.build import build_hub
 from tfransfer.base.hub.files import is_handle
-from tfransfer.base.kerashub.build import PREFIX, build_kerashub, is_preset
-from tfransfer.base.records import DEFAULT, NGRAMS, find_base, require_size
+from tfransfer.base.kerashub.build import build_kerashub
+from tfransfer.base.names import PREFIX, is_preset
+from tfransfer.base.records import NGRAMS
 from tfransfer.base.text import build_ngrams
 from tfransfer.display.progress import Say
-from tfransfer.errors import SettingError
 from tfransfer.recipe import Recipe
-
-
-def require_base(recipe: Recipe) -> None:
-    """Check that a recipe's base exists, before any data is read.
-
-    Raises:
-        SettingError: No base has this name, the image size is below its smallest, or it brings its own weights.
-    """
-    if recipe.base == NGRAMS or (recipe.base and (is_preset(recipe.base) or is_handle(recipe.base))):
-        if recipe.weights:
-            raise SettingError(f"the base {recipe.base} brings its own weights; --weights is for Keras Applications.")
-        return
-    record = find_base(recipe.base or DEFAULT)
-    require_size(record, recipe.image_size or record.image_size)
 
 
 def named_base(recipe: Recipe, precision: str, say: Say) -> BuiltBase:

@@ -1,6 +1,7 @@
 """Write a SavedModel of given functions, storing each weight once."""
 
 import logging
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+
+from tfransfer.system.plain_paths import plain_path
 
 
 def save_endpoints(model: keras.Model, endpoints: dict[str, Any], path: Path) -> None:
@@ -27,7 +30,16 @@ def save_endpoints(model: keras.Model, endpoints: dict[str, Any], path: Path) ->
     module.resources = [layer.resources for layer in model._flatten_layers() if hasattr(layer, "resources")]
     module.endpoints = dict(endpoints)
     with _warnings_only():
-        tf.saved_model.save(module, str(path), signatures=endpoints)
+        tf.saved_model.save(module, str(plain_path(path)), signatures=endpoints)
+
+
+@contextmanager
+def temporary_saved_model(model: keras.Model, endpoints: dict[str, Any]) -> Iterator[str]:
+    """Yield the folder of a SavedModel for a converter, and remove it at the end; see `save_endpoints`."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = plain_path(Path(folder))
+        save_endpoints(model, endpoints, place)
+        yield str(place)
 
 
 @contextmanager

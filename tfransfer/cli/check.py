@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tfransfer.cli.loading import load_pipeline
+from tfransfer.cli.loading import load_pipeline, require_base_given
 from tfransfer.cli.options import (
     BASE,
     IMAGE_SIZE,
@@ -21,6 +21,7 @@ from tfransfer.cli.options import (
     split_choices,
 )
 from tfransfer.display.terminal import Terminal
+from tfransfer.recipe import Recipe
 from tfransfer.runs import run_folder
 
 
@@ -48,6 +49,7 @@ def check(data: str, fix: Path | None, out: Path, as_json: bool, **options: Any)
     Nothing in DATA is changed. Exit 0 without hard findings, 1 with some, 2 for wrong usage.
     """
     terminal = Terminal(as_json)
+    require_base_given(Recipe(), options)
     load_pipeline()
     from tfransfer.runs import doctor  # here, because it imports TensorFlow
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from tfransfer.cli.loading import load_pipeline
+from tfransfer.cli.loading import load_pipeline, require_base_given
 from tfransfer.cli.options import (
     BASE,
     IMAGE_SIZE,
@@ -60,6 +60,7 @@ def lr(
     settings: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     settings |= dict(parse_setting(text) for text in set_)
     recipe = read_recipe(recipe_file) if recipe_file else Recipe()
+    require_base_given(recipe, settings)
     load_pipeline()
     from tfransfer.evaluation import plots  # here, because it imports matplotlib
     from tfransfer.search import learning_rates  # here, because it imports TensorFlow

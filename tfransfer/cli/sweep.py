@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tfransfer.cli.loading import load_pipeline
+from tfransfer.cli.loading import load_pipeline, require_base_given
 from tfransfer.cli.options import (
     IMAGE_SIZE,
     JSON,
@@ -69,6 +69,8 @@ def sweep(
     recipe = read_recipe(recipe_file) if recipe_file else Recipe()
     rates = numbers(learning_rates, "--learning-rates")
     files = _files(weights)
+    for base in bases.split(",") if bases else [None]:
+        require_base_given(recipe, settings | {"base": base})
     load_pipeline()
     from tfransfer.search.sweep import BEST, PLOT, TABLE, sweep  # here, because it imports TensorFlow
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tfransfer.cli.export import names_in
-from tfransfer.cli.loading import load_pipeline
+from tfransfer.cli.loading import load_pipeline, require_base_given
 from tfransfer.cli.options import (
     JSON,
     PATH,
@@ -26,6 +26,7 @@ from tfransfer.display.terminal import Terminal
 from tfransfer.errors import SettingError
 from tfransfer.recipe import Recipe, parse_setting, read_recipe
 from tfransfer.runs import run_folder
+from tfransfer.system.extras import TENSORBOARD, require_packages
 
 
 @click.command()
@@ -69,6 +70,8 @@ def train(
     terminal = Terminal(as_json)
     place = run_folder.place_for(name_of(data), out)
     _require_place(place, resume, overwrite)
+    require_base_given(recipe, settings)
+    require_packages([TENSORBOARD] if tensorboard else (), "--tensorboard", TENSORBOARD)
     pipeline = load_pipeline()
     chosen_devices = pipeline.choose_devices(devices)  # several workers meet before TensorFlow runs anything
     formats = None if exports is None else names_in(exports)

@@ -19,7 +19,7 @@ from tfransfer.data import augment, pictures
 from tfransfer.data.index import Example, Index, labels_of
 from tfransfer.data.modality import IMAGE, TEXT
 from tfransfer.data.share import ALL, Share
-from tfransfer.errors import DataError
+from tfransfer.errors import DataError, SettingError, did_you_mean
 from tfransfer.recipe import Augmentation
 
 
@@ -310,19 +310,44 @@ def _fold(seed: tf.Tensor, *numbers: tf.Tensor) -> tf.Tensor:
     return seed
 
 
-def class_weights(examples: Sequence[Example], classes: int, how: str) -> np.ndarray:
+def class_weights(examples: Sequence[Example], classes: Sequence[str], how: str | dict[str, float]) -> np.ndarray:
     """A weight per example.
 
     Args:
         examples: The training split.
-        classes: Number of classes.
-        how: "none" gives ones; "balanced" gives n / (classes * count of the example's class), as scikit-learn does.
+        classes: Class names.
+        how: "none" gives ones; "balanced" gives n / (classes * count of the example's class), as scikit-learn does; or
+            weights as for `weights_by_class`.
 
     Returns:
         float32, shape (n,).
+
+    Raises:
+        SettingError: As in `weights_by_class`.
     """
     labels = labels_of(examples)
+    if isinstance(how, dict):
+        named = weights_by_class(classes, how)
+        return np.array([named.get(name, 1.0) for name in classes], np.float32)[labels]
     if how == "none":
         return np.ones(len(labels), np.float32)
-    counts = np.bincount(labels, minlength=classes)
-    return (len(labels) / (classes * np.maximum(counts, 1))).astype(np.float32)[labels]
+    counts = np.bincount(labels, minlength=len(classes))
+    return (len(labels) / (len(classes) * np.maximum(counts, 1))).astype(np.float32)[labels]
+
+
+def weights_by_class(classes: Sequence[str], given: dict[str, float]) -> dict[str, float]:
+    """Weights by class name, from weights by name or, if no key is a name, by index.
+
+    Raises:
+        SettingError: A key is neither a class nor an index of one.
+    """
+    if set(given) <= set(classes):
+        return given
+    indices = {str(number): name for number, name in enumerate(classes)}
+    if set(given) <= set(indices) and not set(given) & set(classes):
+        return {indices[key]: weight for key, weight in given.items()}
+    unknown = next((key for key in given if key not in classes), "")
+    raise SettingError(
+        f"class_weights has {unknown!r}, which is no class; the classes are {', '.join(classes[:20])}."
+        f"{did_you_mean(unknown, classes)}"
+    )

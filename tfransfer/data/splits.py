@@ -383,6 +383,12 @@ def _apply_file(
     issues += [Issue(path, "listed but not usable", f"in {file}, but absent or unreadable") for path in sorted(absent)]
     if not assigned:
         raise DataError(f"none of the {len(listed)} paths in {file} is a readable picture below the folder.")
+    added = [name for name in classes if name not in {label for label, _ in listed.values()}]
+    if added and tuple(classes) != _ONE_STRATUM:
+        raise DataError(
+            f"the data has changed since splits file {file} was written: {', '.join(map(repr, added[:5]))} is new. "
+            "Remove that class, or start over with new splits; a run that was stopped starts over with --overwrite."
+        )
     if absent:
         notes.append(f"{len(absent)} pictures listed in {file} are absent or unreadable")
     return assigned

@@ -12,7 +12,7 @@ from html import escape
 from typing import Any
 
 from tfransfer.display.progress import Advance, Progress, Say, quiet, silent
-from tfransfer.display.terminal import Terminal, values_text
+from tfransfer.display.terminal import Terminal, phase_in, values_text
 
 # Updates per second, and how many of the first and the last lines are shown.
 _RATE, _FIRST, _LAST = 4.0, 20, 60
@@ -45,12 +45,13 @@ class Notebook:
 
     def __init__(self) -> None:
         self._lines: list[str] = []
-        self._bar = ""
+        self._bar = self._phase = ""  # the phase of the last line, if that is on an epoch
         self._handle: Any = None
         self._shown = 0.0
 
     def say(self, line: str) -> None:
         """Show one line to the user."""
+        self._phase = ""
         self._lines.append(line)
         self._show()
 
@@ -74,7 +75,11 @@ class Notebook:
             self._bar = ""
         seconds = time.perf_counter() - start
         rate = f"{done} {unit} in {seconds:.0f} s ({done / max(seconds, 1e-9):.0f}/s)"
+        phase = phase_in(what)
+        if phase and phase == self._phase:
+            self._lines.pop()  # one line for each phase, on its latest epoch
         self.say(f"{what}: {rate}{'  ' + shown if shown else ''}")
+        self._phase = phase
 
     def _show(self) -> None:
         from IPython.display import HTML, display  # here, because only a notebook has it

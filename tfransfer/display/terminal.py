@@ -23,6 +23,16 @@ _SHOWN = ("loss", "top1", "val_loss", "val_top1")
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
+# The title of an epoch's progress: "fine-tune 3/57".
+_EPOCH = re.compile(r"(.+) \d+/\d+")
+
+
+def phase_in(title: str) -> str:
+    """The phase in the title of an epoch's progress; empty for other work."""
+    found = _EPOCH.fullmatch(title)
+    return found.group(1) if found else ""
+
+
 def visible(text: str) -> str:
     """A text with backslash escapes in place of control characters, other than newlines and tabs.
 
@@ -44,6 +54,7 @@ class Terminal:
         if json:
             sys.stdout = sys.stderr  # also for what Keras prints on a download
         self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True, emoji=False)
+        self._phase = self._shown = ""  # of the epoch before, whose values the next one's bar begins with
         if not self.console.is_terminal:
             self.console.width = _ENDLESS  # logs and pipes have no width at which to cut paths
 
@@ -61,8 +72,12 @@ class Terminal:
 
     @contextmanager
     def progress(self, what: str, total: int, unit: str) -> Iterator[Advance]:
-        """Show a bar with rate, values and time left on a terminal; elsewhere, one line at the end."""
-        start, done, shown = time.perf_counter(), 0, ""
+        """Show a bar with rate, values and time left on a terminal; elsewhere, one line at the end.
+
+        The epochs of a phase share one bar on a terminal and leave no lines: a line on the phase's result follows.
+        """
+        phase = phase_in(what)
+        start, done, shown = time.perf_counter(), 0, self._shown if phase and phase == self._phase else ""
         columns = [
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -70,7 +85,7 @@ class Terminal:
             TimeRemainingColumn(compact=True),
         ]
         with Progress(*columns, console=self.console, disable=not self.console.is_terminal, transient=True) as bar:
-            task = bar.add_task(visible(what), total=total, rate="", values="")
+            task = bar.add_task(visible(what), total=total, rate="", values=shown)
 
             def advance(count: int, **values: float) -> None:
                 nonlocal done, shown
@@ -80,6 +95,9 @@ class Terminal:
                 bar.update(task, completed=done, rate=rate, values=shown)
 
             yield advance
+        self._phase, self._shown = phase, shown
+        if phase and self.console.is_terminal:
+            return
         seconds = time.perf_counter() - start
         rate = f"{done} {unit} in {seconds:.0f} s ({done / max(seconds, 1e-9):.0f}/s)"
         self.say(f"{what}: {rate}{'  ' + shown if shown else ''}")

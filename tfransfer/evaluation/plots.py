@@ -98,7 +98,7 @@ def _label(axes: Axes, across: str, up: str) -> None:
 
 def column(rows: Sequence[dict[str, Any]], key: str) -> np.ndarray:
     """A column of `history.csv` as numbers, float64 (n,), with NaN for missing values."""
-    return np.array([float(row.get(key) or "nan") for row in rows])
+    return np.array([float("nan" if (value := row.get(key)) in (None, "") else value) for row in rows])
 
 
 def boundary(rows: Sequence[dict[str, Any]]) -> int:

@@ -16,9 +16,10 @@ from tfransfer.exports import litert
 from tfransfer.exports.endpoints import output_name, pixels_endpoint, pixels_spec
 from tfransfer.exports.litert import Writer
 from tfransfer.exports.metadata import LABELS_FILE
-from tfransfer.exports.onnx_files import write_onnx
+from tfransfer.exports.onnx_files import ONNX_PACKAGES, write_onnx
 from tfransfer.exports.rounding import Representative
 from tfransfer.exports.warmup import write_warmup
+from tfransfer.system.extras import require_packages
 from tfransfer.system.files import lines
 
 PIXELS_SIGNATURE, BYTES_SIGNATURE = "serving_default", "serve_bytes"
@@ -38,6 +39,7 @@ class Format:
         exact: Whether it differs from the model by rounding alone; for others, accuracy shows the loss.
         calibrated: Whether writing it needs training pictures, to calibrate activations.
         reader: What replays it: "keras", "savedmodel", "onnx" or "tflite".
+        packages: Optional packages that writing and replaying it need, of an extra with its name.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Format:
     exact: bool = True
     calibrated: bool = False
     reader: str = "tflite"
+    packages: tuple[str, ...] = ()
 
 
 def write_keras(model: keras.Model, classes: Sequence[str], path: Path, _: Representative | None = None) -> None:
@@ -103,7 +106,7 @@ FORMATS: dict[str, Format] = {
     for f in (
         Format("keras", "model.keras", write_keras, reader="keras"),
         Format("savedmodel", "saved_model", write_saved_model, reader="savedmodel"),
-        Format("onnx", "model.onnx", write_onnx, texts=False, reader="onnx"),
+        Format("onnx", "model.onnx", write_onnx, texts=False, reader="onnx", packages=ONNX_PACKAGES),
         Format("tflite", "model.tflite", litert.writer(litert.FLOAT32), texts=False),
         Format("tflite-fp16", "model_fp16.tflite", litert.writer(litert.FLOAT16), 0.1, 0.05, texts=False),
         Format("tflite-dynamic", "model_dynamic.tflite", litert.writer(litert.DYNAMIC), texts=False, exact=False),
@@ -126,12 +129,12 @@ def require_formats(names: Sequence[str], texts: bool = False) -> None:
     """Check that formats exist and support the model's input.
 
     Raises:
-        SettingError: One does not exist, or does not support models that take texts.
+        SettingError: One does not exist, does not support models that take texts, or needs a missing package.
     """
     for name in names:
         if texts and not find_format(name).texts:
             raise SettingError(f"{name} does not support models that take texts; export to keras or savedmodel.")
-        find_format(name)
+        require_packages(find_format(name).packages, name, name)
 
 
 def find_format(name: str) -> Format:

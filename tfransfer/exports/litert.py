@@ -5,7 +5,6 @@ the kinds differ in weights and activations.
 """
 
 import math
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfransfer.base.saved import save_endpoints
+from tfransfer.base.saved import temporary_saved_model
 from tfransfer.exports import metadata, rounding
 from tfransfer.exports.endpoints import output_name, pixels_endpoint, pixels_spec
 from tfransfer.exports.rounding import Representative
@@ -93,9 +92,12 @@ def convert(model: keras.Model, kind: Quantization, representative: Representati
 
 def _converted(model: keras.Model, kind: Quantization, representative: Representative | None) -> bytes:
     endpoint = pixels_endpoint(model, pixels_spec(model, 1, kind.pixels))
-    with tempfile.TemporaryDirectory() as folder, hidden_native_output(), warnings.catch_warnings():
+    with (
+        hidden_native_output(),
+        warnings.catch_warnings(),
+        temporary_saved_model(model, {_SIGNATURE: endpoint}) as folder,
+    ):
         warnings.simplefilter("ignore")  # the calibrator triggers a deprecation warning of its own interpreter
-        save_endpoints(model, {_SIGNATURE: endpoint}, Path(folder))
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[_SIGNATURE])
         _set(converter, kind, representative)
         return bytes(converter.convert())

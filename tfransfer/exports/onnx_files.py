@@ -13,6 +13,8 @@ from tfransfer.system.files import lines
 from tfransfer.system.native_output import hidden_native_output
 
 _OPSET = 17
+# What writing a file and loading it again need.
+ONNX_PACKAGES = ("tf2onnx", "onnx", "onnxruntime")
 
 
 def write_onnx(model: keras.Model, classes: Sequence[str], path: Path, _: Representative | None = None) -> None:

@@ -14,6 +14,7 @@ from tfransfer.exports import fresh
 from tfransfer.exports.formats import Format
 from tfransfer.exports.held_out import HeldOut
 from tfransfer.exports.signature import Signature, read_signatures
+from tfransfer.system.plain_paths import plain_path
 from tfransfer.tasks.single_label import CLASSIFICATION
 from tfransfer.tasks.task import Task
 
@@ -21,6 +22,8 @@ from tfransfer.tasks.task import Task
 _SECONDS, _QUANTIZED_SECONDS = 15.0, 120.0
 # A quantized file that agrees with the model on a smaller share of examples is refused.
 LEAST_AGREEMENT = 0.75
+# Characters of an error that are shown: Keras appends the whole config of a layer.
+_LONGEST_CAUSE = 600
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ def replay_file(
         np.save(place / "pictures.npy", given, allow_pickle=False)
         request = {
             "format": kind.reader,
-            "path": str(path.resolve()),
+            "path": str(plain_path(path.resolve())),
             "pictures": str(place / "pictures.npy"),
             "answers": str(place / "answers.npz"),
             "modules": own_modules(model) if model is not None else [],
@@ -115,10 +118,19 @@ def replay_file(
         (place / "request.json").write_text(json.dumps(request), encoding="utf-8")
         status, errors = fresh.run(place / "request.json", imports_tensorflow=kind.reader in ("keras", "savedmodel"))
         if status != 0:
-            last = (errors.strip().splitlines() or ["no message"])[-1]
-            raise ExportError(f"{path.name}: cannot be loaded in a fresh process without tfransfer: {last}")
+            cause = _cause(place, status, errors)
+            raise ExportError(f"{path.name}: cannot be loaded in a fresh process without tfransfer: {cause}")
         with np.load(place / "answers.npz", allow_pickle=False) as archive:
             return dict(archive)
+
+
+def _cause(place: Path, status: int, errors: str) -> str:
+    """Why a fresh process failed: the error that it recorded, or how it ended if it could not record any."""
+    try:
+        return (place / "request.json.cause").read_text(encoding="utf-8")[:_LONGEST_CAUSE]
+    except FileNotFoundError:
+        ended = f"it was ended by signal {-status}" if status < 0 else f"it ended with status {status}"
+        return f"{ended} ({(errors.strip().splitlines() or ['no message'])[-1]})"
 
 
 def own_modules(model: Any) -> list[str]:

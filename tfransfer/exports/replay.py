@@ -329,11 +329,17 @@ def _answer_and_exit(name: str) -> None:
 
 
 def answer(name: str) -> None:
-    """Handle a request: read it and write the answers."""
-    request = json.loads(Path(name).read_text(encoding="utf-8"))
-    pictures = np.load(request["pictures"], allow_pickle=False, mmap_mode="r")
-    answers = REPLAYS[request["format"]](request, pictures)
-    np.savez(request["answers"], **answers)  # type: ignore[arg-type]
+    """Handle a request: read it and write the answers, or the cause of a failure beside it."""
+    try:
+        request = json.loads(Path(name).read_text(encoding="utf-8"))
+        pictures = np.load(request["pictures"], allow_pickle=False, mmap_mode="r")
+        answers = REPLAYS[request["format"]](request, pictures)
+        np.savez(request["answers"], **answers)  # type: ignore[arg-type]
+    except BaseException as error:
+        # In one line: the last line of a traceback is often only the end of a long message.
+        cause = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        Path(f"{name}.cause").write_text(cause, encoding="utf-8", errors="backslashreplace")
+        raise
 
 
 if __name__ == "__main__":

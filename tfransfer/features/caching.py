@@ -265,6 +265,8 @@ def _plan(
         setting = _engine_setting(source, wanted, missing, memory, work.recipe)
         choice = choosing.open_engine(source.model, pictures, _rows(missing), memory, setting, say)
         engine, why = choice.engine, choice.why
+        if engine.name == setting != work.recipe.features.engine:
+            why = "most were extracted with it before"
         source.use_engine(engine.name)
         missing = source.missing(wanted)  # engines differ in the last digits, so their rows are not mixed
         memory.update(rates=memory.rates | choice.rates, decoding=decoding)
@@ -282,13 +284,17 @@ def _plan(
         bytes=_bytes(source, missing),
         seconds=estimate.cached,
         plain_seconds=estimate.plain,
+        example_seconds=estimate.example,
         unit=source.dataset.modality.unit,
         why=", ".join(part for part in (f"engine {source.engine_name}: {why}", fewer) if part),
     )
     plain_wins = plan.seconds and plan.plain_seconds and plan.plain_seconds < _PLAIN_WINS * plan.seconds
     if plain_wins and not always:
         faster = "training without them is faster"
-        return Caching(CachePlan(seconds=plan.seconds, plain_seconds=plan.plain_seconds, why=faster))
+        plan = CachePlan(
+            seconds=plan.seconds, plain_seconds=plan.plain_seconds, example_seconds=plan.example_seconds, why=faster
+        )
+        return Caching(plan)
     return Caching(plan, source, wanted, engine)
 
 

@@ -60,10 +60,12 @@ class Forecast:
     Attributes:
         cached: With cached features, including extraction; None if nothing was measured.
         plain: With the frozen part in every step; None if nothing was measured.
+        example: Of reading an example and running the whole base on it; None if not measured.
     """
 
     cached: float | None
     plain: float | None
+    example: float | None = None
 
 
 def forecast(measured: Measured, epochs: Epochs, rows: int, fine_tune_cached: bool) -> Forecast:
@@ -85,7 +87,7 @@ def forecast(measured: Measured, epochs: Epochs, rows: int, fine_tune_cached: bo
     extraction = rows * (1 / engine_rate + measured.decoding) if engine_rate else 0.0
     head_seconds = epochs.head * epochs.images / epochs.batch * _HEAD_STEP_SECONDS
     tuned = fine_tuned * (step if fine_tune_cached else whole + step - trained)
-    return Forecast(extraction + head_seconds + tuned, plain)
+    return Forecast(extraction + head_seconds + tuned, plain, whole)
 
 
 def decoding_seconds(dataset: Dataset, size: int, count: int) -> tuple[np.ndarray, float]:

@@ -1,19 +1,17 @@
 """The LiteRT engine: a frozen part, converted once with folded BatchNormalization, run by XNNPACK on all cores."""
 
 import os
-import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfransfer.base.saved import save_endpoints
+from tfransfer.base.saved import temporary_saved_model
 from tfransfer.features.engines import LITERT, listed
 from tfransfer.system.native_output import hidden_native_output
 
@@ -40,8 +38,8 @@ def convert(model: keras.Model) -> bytes:
         values = listed(model(tf.cast(pixels, tf.float32), training=False))
         return {f"tap_{number}": value for number, value in enumerate(values)}
 
-    with tempfile.TemporaryDirectory() as folder, hidden_native_output():
-        save_endpoints(model, {_SIGNATURE: tf.function(serve, input_signature=[spec])}, Path(folder))
+    endpoints = {_SIGNATURE: tf.function(serve, input_signature=[spec])}
+    with hidden_native_output(), temporary_saved_model(model, endpoints) as folder:
         return bytes(tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[_SIGNATURE]).convert())
 
 

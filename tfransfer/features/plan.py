@@ -1,9 +1,14 @@
 """The caching decision as plain values, for the manifest; importable without TensorFlow."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from tfransfer.system.files import size_text
+
+# Of a file: to write it and load it in a fresh process (10 to 20 s on two busy cores for the built-in base), and the
+# time limit of the comparison on held-out examples (`exports.parity`).
+_FILE_SECONDS, _COMPARED_SECONDS = 10.0, 15.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +27,7 @@ class CachePlan:
         seconds: Estimate for extraction and both phases; None if nothing was measured.
         plain_seconds: Estimate with the frozen part in every step.
         why: The reason in a few words.
+        example_seconds: Estimate to read an example and run the whole model on it; None if nothing was measured.
         unit: "images" or "texts".
     """
 
@@ -37,6 +43,7 @@ class CachePlan:
     plain_seconds: float | None = None
     why: str = ""
     unit: str = "images"
+    example_seconds: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -57,6 +64,20 @@ class CachePlan:
         if self.seconds is None or self.plain_seconds is None or not self.head:
             return ""
         return f"time: about {_duration(self.seconds)}; without cached features about {_duration(self.plain_seconds)}"
+
+    def finishing(self, held_out: Sequence[int], files: int) -> str:
+        """The line about the time after training; empty if nothing was measured.
+
+        Args:
+            held_out: Sizes of the validation and the test split.
+            files: Number of files to write and check.
+        """
+        if self.example_seconds is None:
+            return ""
+        compared = min(_COMPARED_SECONDS, held_out[0] * self.example_seconds)
+        seconds = sum(held_out) * self.example_seconds + files * (_FILE_SECONDS + compared)
+        what = f"{files} files" if files > 1 else "one file"
+        return f"time: then about {_duration(seconds)} to evaluate, and to write and check {what}"
 
 
 def _duration(seconds: float) -> str:

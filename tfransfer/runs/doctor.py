@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tfransfer.base.open import named_base, require_base
+from tfransfer.base.names import require_base
+from tfransfer.base.open import named_base
 from tfransfer.base.records import NGRAMS
 from tfransfer.data.dataset import Dataset
 from tfransfer.data.health import appearance, cleaning, duplicates, survey

@@ -5,6 +5,7 @@ from typing import Any
 from tfransfer.display.progress import Progress, Say
 from tfransfer.errors import SettingError, WriteError
 from tfransfer.evaluation.predictions import predict_examples
+from tfransfer.recipe import fits
 from tfransfer.runs import run_folder, scoring
 from tfransfer.runs.manifest import update_manifest
 from tfransfer.runs.record import Record
@@ -22,7 +23,7 @@ def evaluate_run(
     if data is None or scoring.is_own_data(run, data):
         dataset = run.data or scoring.recorded_data(run, progress, say)
         scored = scoring.score_splits(run, run.model, dataset, progress)
-        _keep_cross_validated(run, scored)
+        _keep_from_training(run, scored)
         if precision is not None:
             chosen = scoring.choose_abstention(run, scored, precision)
             for name, coverage in chosen.splits.items():
@@ -44,9 +45,13 @@ def evaluate_run(
     return {name: metrics for name, (metrics, _) in scored.items()}
 
 
-def _keep_cross_validated(run: Record, scored: dict[str, Any]) -> None:
-    """Take over the head's cross-validated figure from training: it needs the untrained base."""
+def _keep_from_training(run: Record, scored: dict[str, Any]) -> None:
+    """Take over what only training can compute: the head's cross-validated figure, and the user's own metrics."""
+    recorded: Any = (run.manifest.measures or {}).get("metrics")
+    own: list[str] = recorded if fits(tuple[str, ...], recorded) else []
     if (run.folder / run_folder.METRICS).is_file():
         for name, metrics in run.metrics.items():
-            if CROSS_VALIDATED in metrics and name in scored:
-                scored[name][0][CROSS_VALIDATED] = metrics[CROSS_VALIDATED]
+            if name in scored:
+                same = metrics.get("n") == scored[name][0].get("n")  # of the examples that the metrics are of
+                kept = [CROSS_VALIDATED, *(own if same else ())]
+                scored[name][0].update({key: metrics[key] for key in kept if key in metrics})

@@ -11,6 +11,7 @@ from tfransfer.exports.exporting import Subject, export_model
 from tfransfer.exports.held_out import HeldOut
 from tfransfer.runs import handover, run_folder, scoring
 from tfransfer.runs.manifest import update_manifest
+from tfransfer.runs.own_parts import own_figures
 from tfransfer.runs.record import Record
 from tfransfer.runs.report import keep_answers
 from tfransfer.system import trust
@@ -37,7 +38,7 @@ def finish_run(run: Record, session: Session, selected: Selected, progress: Prog
     phases = selected.to_dict()
     update_manifest(run.folder, phases=phases, kept=selected.phase, temperature=temperature, thresholds=thresholds)
     scored = scoring.score_splits(run, run.model, session.dataset, progress, {"validation": validation})
-    metrics = {name: score_of for name, (score_of, _) in scored.items()}
+    metrics = {name: score_of | own_figures(session.metrics, of_split) for name, (score_of, of_split) in scored.items()}
     if session.cross_validated:
         metrics[max(metrics, key=("validation", "test").index)][CROSS_VALIDATED] = session.cross_validated
     write_json(run.folder / run_folder.METRICS, metrics)

@@ -28,6 +28,7 @@ from tfransfer.runs import run_folder, scoring
 from tfransfer.runs.manifest import read_manifest, update_manifest
 from tfransfer.runs.record import Record
 from tfransfer.system.files import read_arrays, whole, write_json
+from tfransfer.system.plain_paths import is_plain
 from tfransfer.system.signals import stoppable
 from tfransfer.tasks.task import SINGLE_LABEL
 
@@ -155,6 +156,11 @@ def export_run(
             say(f"export: writing, checking and measuring {name}")
             exports.append(export_model(subject, name, run.folder, partial(_require_within, limits)))
             note_exports(run.folder, exports[-1:])
+    if "savedmodel" in formats and not is_plain(run.folder):
+        say(
+            f"warning: TensorFlow itself cannot load a SavedModel from {run.folder}, because it takes [, ], *, ? and "
+            "\\ in a path for a pattern: move or copy it to another folder first"
+        )
     return exports
 
 

@@ -1,8 +1,8 @@
 """A training job: from data to a finished run, new or resumed."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from tfransfer.data.dataset import Dataset
 from tfransfer.data.health import survey
 from tfransfer.data.loading import open_data
+from tfransfer.data.modality import Modality
 from tfransfer.display.progress import Progress, Say
 from tfransfer.exports.exporting import require_saving
 from tfransfer.exports.formats import require_formats
@@ -19,6 +20,7 @@ from tfransfer.runs import handover, run_folder, workers
 from tfransfer.runs.cross_validation import cross_validate_head, is_needed
 from tfransfer.runs.finish import finish_run
 from tfransfer.runs.manifest import update_manifest
+from tfransfer.runs.own_parts import OwnParts, callback_factory, own_callbacks, require_own_parts
 from tfransfer.runs.report import report_or_warn
 from tfransfer.runs.resume import (
     Earlier,
@@ -35,31 +37,16 @@ from tfransfer.runs.resume import (
     splits_of,
 )
 from tfransfer.runs.run import Run, load_run
-from tfransfer.runs.start import callback_factory, say_plan, start_run
+from tfransfer.runs.start import say_plan, start_run
+from tfransfer.system.extras import TENSORBOARD, require_packages
 from tfransfer.system.signals import Stopped, Stopping
 from tfransfer.training.checkpoint import Checkpoint, Checkpoints
 from tfransfer.training.devices import Devices
 from tfransfer.training.opening import open_session, suited
+from tfransfer.training.phase import FINE_TUNE, HEAD
 from tfransfer.training.phases import CallbackFactory, Selected, train_phases
 from tfransfer.training.plan import Plan
 from tfransfer.training.session import Session
-
-
-@dataclass(frozen=True, kw_only=True)
-class OwnParts:
-    """The user's own model, loss, metrics and callbacks; see `pipeline.train`.
-
-    Attributes:
-        model: A keras.Model as base, or None.
-        loss: A Keras loss in place of the task's.
-        metrics: Builds additional Keras metrics.
-        callbacks: Builds new Keras callbacks from a phase's name.
-    """
-
-    model: Any = None
-    loss: Any = None
-    metrics: Callable[[], list[Any]] | None = None
-    callbacks: CallbackFactory | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +74,7 @@ class Job:
     devices: Devices
     progress: Progress
     say: Say
-    own: OwnParts = OwnParts()
+    own: OwnParts = field(default_factory=OwnParts)
     overwrite: bool = False
     resume: bool = False
     exports: Sequence[str] | None = None
@@ -101,6 +88,7 @@ class Job:
             Stopped: SIGINT or SIGTERM arrived; the message says how to resume.
             TransferError: Anything that stops the training.
         """
+        require_packages([TENSORBOARD] if self.tensorboard else (), "tensorboard=True", TENSORBOARD)
         resume, stopping = resume_command(self.command, self.place), Stopping()
         if self.devices.scoped:
             self.say(f"devices: {self.devices.name}, {self.devices.why}")
@@ -150,6 +138,7 @@ class Job:
         began = time.time()
         dataset = self._dataset(place)
         session = self._begin(dataset) if earlier is None else self._resume(earlier, dataset)
+        own = self._own_callbacks(session)
         unfinished = earlier.folder if earlier else None
         with run_folder.growing_folder(place, self.overwrite, dataset.root, unfinished) as folder:
             if earlier is None:
@@ -158,7 +147,7 @@ class Job:
                 run = Run(folder, earlier.manifest, dataset)
             stopping.begun = True
             logs = folder / "tensorboard" if self.tensorboard and self.devices.chief else None
-            callbacks = callback_factory(self.own.callbacks, logs, earlier is not None, self.say)
+            callbacks = callback_factory(own, logs, earlier is not None, self.say)
             record = partial(_record_progress, folder)
             checkpoints = Checkpoints(folder / run_folder.STATE, stopping, record, of_all=self.devices.any)
             # Before training, because fine-tuning changes the base that these features come from.
@@ -169,6 +158,12 @@ class Job:
             update_manifest(folder, seconds=round(time.time() - began, 1))
         run.folder = place
         return run, held
+
+    def _own_callbacks(self, session: Session) -> CallbackFactory:
+        """The user's callbacks, checked like the user's loss and metrics."""
+        directions = require_own_parts(self.own, session.task, len(session.dataset.classes))
+        phases = (HEAD, FINE_TUNE) if session.plan.fine_tune_epochs else (HEAD,)
+        return own_callbacks(self.own.callbacks, directions, phases)
 
     def _finish(self, run: Run, session: Session, selected: Selected) -> HeldOut | None:
         """Evaluate and save the model; return the examples that its exports are compared on."""
@@ -194,7 +189,7 @@ class Job:
         if self.own.model is not None:
             require_saving(session.whole.model, session.plan.image_size, session.task.name)
         workers.decide_together(session, self.devices, self.say, None)
-        say_plan(session, self.say)
+        say_plan(session, self.say, 1 + len(self._wanted(dataset.modality)))
         return session
 
     def _resume(self, earlier: Earlier, dataset: Dataset) -> Session:
@@ -211,13 +206,17 @@ class Job:
     def _open(self, dataset: Dataset, recipe: Recipe, plan: Plan | None = None) -> Session:
         own = self.own
         return open_session(
-            dataset, recipe, self.say, own_model=own.model, loss=own.loss, metrics=own.metrics, plan=plan,
+            dataset, recipe, self.say, own_model=own.model, loss=own.loss, metrics=own.new_metrics, plan=plan,
             devices=self.devices,
         )  # fmt: skip
 
+    def _wanted(self, modality: Modality) -> Sequence[str]:
+        """The formats to export to, besides `.keras`."""
+        return modality.default_exports if self.exports is None else self.exports
+
     def _export(self, run: Run, held: HeldOut | None, resumed: bool) -> None:
         """Export to the requested formats; in a resumed run, to those that are missing."""
-        wanted = run.modality.default_exports if self.exports is None else self.exports
+        wanted = self._wanted(run.modality)
         existing = run.manifest.exports if resumed else {}
         began = time.time()
         missing = [name for name in wanted if name not in existing]

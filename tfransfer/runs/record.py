@@ -15,6 +15,7 @@ from tfransfer.runs.checks import require_sound_history, require_sound_metrics
 from tfransfer.runs.manifest import Manifest, ManifestFile, read_object
 from tfransfer.runs.run_folder import HISTORY, METRICS, MODEL, REPORT
 from tfransfer.system.files import read_limited
+from tfransfer.system.keras_settings import require_usable_keras
 from tfransfer.tasks.task import find_task
 
 # A row for each epoch, some 200 bytes.
@@ -94,13 +95,13 @@ class Record:
         return metrics
 
     @property
-    def history(self) -> list[dict[str, str]]:
-        """The rows of `history.csv`."""
+    def history(self) -> list[dict[str, Any]]:
+        """The rows of `history.csv`: `phase` is a text, `epoch` an int from 1, all else floats, None where missing."""
         with self._damage_in(HISTORY):
             content = read_limited(self.folder / HISTORY, _LARGEST_HISTORY).decode("utf-8")
             rows = list(csv.DictReader(io.StringIO(content, newline="")))
             require_sound_history(rows)
-        return rows
+        return [{name: _number(name, text) for name, text in row.items()} for row in rows]
 
     @contextmanager
     def _damage_in(self, name: str) -> Iterator[None]:
@@ -119,6 +120,7 @@ class Record:
         values of a regression (batch, 1).
         """
         if self._model is None:
+            require_usable_keras()
             from tfransfer.base.loading import load_model  # here, so that metrics are read without TensorFlow
 
             model = load_model(self.folder / MODEL, self.trust)
@@ -152,3 +154,10 @@ class Record:
         scored = f", test {task.main.title} {number_text(value)}" if isinstance(value, int | float) else ""
         what = task.in_words(self.classes)
         return f"{type(self).__name__}({str(self.folder)!r}: {self.manifest.plan.base}, {what}{scored})"
+
+
+def _number(column: str, text: str) -> Any:
+    """A cell of `history.csv` as a value."""
+    if column == "phase":
+        return text
+    return None if not text else int(float(text)) if column == "epoch" else float(text)

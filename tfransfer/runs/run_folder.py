@@ -27,6 +27,7 @@ from tfransfer.system.files import (
     whole,
     write_text,
 )
+from tfransfer.system.plain_paths import plain_path
 from tfransfer.system.spreadsheet import csv_text
 
 MANIFEST, METRICS, HISTORY, RECIPE = "manifest.json", "metrics.json", "history.csv", "recipe.toml"
@@ -53,8 +54,9 @@ def require_free(folder: Path, overwrite: bool) -> None:
 
     Raises:
         RunExistsError: The folder exists without `overwrite`, or holds files but no run.
-        WriteError: The folder cannot be created or written to.
+        WriteError: The folder cannot be created or written to, or TensorFlow cannot load models from it.
     """
+    plain_path(folder)
     with telling_write_failures(folder, OUT_REMEDY):
         _require_replaceable(folder, overwrite)
         name = f"{_PROBE}{hashlib.sha1(str(folder).encode()).hexdigest()[:8]}"

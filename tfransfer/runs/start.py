@@ -1,18 +1,13 @@
 """Start a run: print and record the plan before the first step."""
 
 import os
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-
-import keras
 
 from tfransfer.base.fingerprint import fingerprint
 from tfransfer.data import splits
 from tfransfer.data.dataset import Dataset
 from tfransfer.data.index import SPLITS
 from tfransfer.display.progress import Say
-from tfransfer.errors import SettingError
 from tfransfer.methods.heads.registry import head_method
 from tfransfer.recipe import write_recipe
 from tfransfer.runs import run_folder
@@ -22,23 +17,7 @@ from tfransfer.runs.run import Run
 from tfransfer.system.files import lines, write_text
 from tfransfer.tasks.task import find_task
 from tfransfer.training.checkpoint import Checkpoint
-from tfransfer.training.loop import keeps_state
-from tfransfer.training.phases import CallbackFactory
 from tfransfer.training.session import Session
-
-
-def require_factories(**given: Any) -> None:
-    """Check that metrics and callbacks are given as functions that build new ones.
-
-    Raises:
-        SettingError: They are not.
-    """
-    for name, value in given.items():
-        if value is not None and not callable(value):
-            raise SettingError(
-                f"{name} must be a function that returns new ones, because each phase needs its own; "
-                f"it is a {type(value).__name__}. Write lambda{' phase' if name == 'callbacks' else ''}: [...]."
-            )
 
 
 def start_run(place: Path, session: Session, command: str) -> Run:
@@ -81,8 +60,8 @@ def data_record(dataset: Dataset) -> DataRecord:
     )
 
 
-def say_plan(session: Session, say: Say) -> None:
-    """Print the data, the base and the plan."""
+def say_plan(session: Session, say: Say, files: int) -> None:
+    """Print the data, the base and the plan, which ends with a number of exported files."""
     dataset, plan = session.dataset, session.plan
     sizes = ", ".join(f"{name} {len(dataset.split(name))}" for name in ("train", "validation", "test"))
     say(f"data: {find_task(dataset.task).in_words(dataset.classes)}; {sizes}")
@@ -96,27 +75,6 @@ def say_plan(session: Session, say: Say) -> None:
     say(session.caching.plan.sentence())
     if predicted := session.caching.plan.predicted():
         say(predicted)
-
-
-def callback_factory(
-    users: Callable[[str], Sequence[Any]] | None, logs: Path | None, resumed: bool, say: Say
-) -> CallbackFactory:
-    """The user's callbacks and TensorBoard's, new for each phase; warns of those that a resumed run cannot restore.
-
-    Args:
-        users: Builds the user's callbacks from a phase's name.
-        logs: The folder of TensorBoard's logs; None writes none.
-        resumed: Whether the run is resumed.
-        say: Called with a warning on callbacks without a state.
-    """
-
-    def make(phase: str) -> Sequence[Any]:
-        callbacks = list(users(phase)) if users else []
-        stateless = [type(callback).__name__ for callback in callbacks if not keeps_state(callback)]
-        if resumed and stateless:
-            say(f"warning: {', '.join(stateless)} have no state() and restore(), so they start over in a resumed run")
-        if logs is not None:
-            callbacks.append(keras.callbacks.TensorBoard(str(logs / phase), write_graph=False))
-        return callbacks
-
-    return make
+    held_out = [len(dataset.split(name)) for name in ("validation", "test")]
+    if finishing := session.caching.plan.finishing(held_out, files):
+        say(finishing)

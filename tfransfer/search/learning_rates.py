@@ -12,7 +12,7 @@ from tfransfer.errors import SettingError
 from tfransfer.evaluation import plots
 from tfransfer.methods.heads.registry import head_method
 from tfransfer.recipe import Recipe
-from tfransfer.runs.settings import make_recipe
+from tfransfer.runs.settings import lists_settings, make_recipe
 from tfransfer.search.rate_finder import RATES, Tried, lowest, try_rates
 from tfransfer.system.keywords import keywords_of
 from tfransfer.training.opening import open_session, suited
@@ -79,6 +79,7 @@ class FoundRate:
         return table(repr(self), ["learning rate", "validation loss", self.headline, "epoch"], rows)
 
 
+@lists_settings
 def find_learning_rate(
     data: Any,
     base: str | None = None,

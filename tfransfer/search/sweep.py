@@ -14,7 +14,8 @@ from typing import Any
 from tfransfer import hyperrules
 from tfransfer.base.blocks import ALL, NONE, top_blocks
 from tfransfer.base.build import BuiltBase
-from tfransfer.base.open import named_base, require_base
+from tfransfer.base.names import require_base
+from tfransfer.base.open import named_base
 from tfransfer.data.dataset import Dataset
 from tfransfer.data.loading import open_data
 from tfransfer.data.sources.kinds import name_of
@@ -25,7 +26,7 @@ from tfransfer.errors import RunExistsError, SettingError, WeightsNotFoundError
 from tfransfer.evaluation import plots
 from tfransfer.recipe import FineTunePhase, Recipe, read_recipe, write_recipe
 from tfransfer.runs import run_folder
-from tfransfer.runs.settings import make_recipe
+from tfransfer.runs.settings import lists_settings, make_recipe
 from tfransfer.search.learning_rates import require_rates
 from tfransfer.search.trial import Combination, Trial, row_of
 from tfransfer.system.keywords import keywords_of
@@ -75,6 +76,7 @@ class Sweep:
         return table(repr(self), list(self.best), shown)
 
 
+@lists_settings
 def sweep(
     data: Any,
     *,

@@ -35,12 +35,20 @@ class KeepBest(keras.callbacks.Callback):
         held_out: Number of validation examples when the metric is a share of them; 0 for any other metric, which
             selects the best epoch.
         variables: Variables to save and restore: all that the phase can change; None takes all the model's weights.
+        first_epoch: Number of the phase's first epoch; the selected epoch is counted from there.
     """
 
     def __init__(
-        self, patience: int, headline: str = "top1", held_out: int = 0, variables: Sequence[Any] | None = None
+        self,
+        patience: int,
+        headline: str = "top1",
+        held_out: int = 0,
+        variables: Sequence[Any] | None = None,
+        *,
+        first_epoch: int = 0,
     ) -> None:
         super().__init__()
+        self._first_epoch = first_epoch
         self.patience, self.headline, self.held_out, self._variables = patience, headline, held_out, variables
         self.best: tuple[float, float] = (-math.inf, -math.inf)
         self.best_epoch = self.kept_epoch = -1
@@ -49,7 +57,7 @@ class KeepBest(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Compare this epoch with the best one."""
-        logs = logs or {}
+        logs, epoch = logs or {}, epoch - self._first_epoch
         rank = (logs.get(f"val_{self.headline}", 0.0), -logs["val_loss"])
         if rank > self.best:
             self.best, self.best_epoch = rank, epoch

@@ -155,8 +155,9 @@ def _requested(kind: str, numbers: str | None) -> Devices:
     available = tf.config.list_logical_devices(kind.upper())
     requested = [int(number) for number in numbers.split(",")] if numbers else list(range(len(available)))
     if not requested or max(requested) >= len(available) or len(set(requested)) != len(requested):
+        setting = kind if numbers is None else f"{kind}:{numbers}"
         count = f"{len(available)} {kind.upper()}{'' if len(available) == 1 else 's'}"
-        raise SettingError(f"devices is {kind}{':' + numbers if numbers else ''!r}, but TensorFlow finds {count} here.")
+        raise SettingError(f"devices is {setting!r}, but TensorFlow finds {count} here.")
     names = [available[number].name for number in requested]
     if len(names) > 1:
         return _mirrored(names, f"{kind.upper()}s", "as requested")

@@ -28,6 +28,9 @@ from tfransfer.training.keeping import Keeping
 from tfransfer.training.model import Parts, matrix_products, quiet_frozen, seed_states
 from tfransfer.training.phase import Phase
 
+# What callbacks see besides loss and metrics.
+LOGGED = ("learning_rate", "seconds", "images_per_second")
+
 
 class DivergedError(TransferError, ArithmeticError):
     """The loss is NaN or infinite."""
@@ -132,7 +135,7 @@ class Loop:
             Stopped: The run was asked to stop; `keeping` has the state.
         """
         callback_list = keras.callbacks.CallbackList(
-            list(callbacks), model=self.model, epochs=epochs, steps=batches.steps, verbose=0
+            list(callbacks), model=self.model, epochs=self.phase.first_epoch + epochs, steps=batches.steps, verbose=0
         )
         self._cached, self._callbacks, self._keeping = batches.cached, list(callbacks), keeping or Keeping()
         callback_list.on_train_begin()
@@ -159,7 +162,7 @@ class Loop:
         epochs: int,
     ) -> None:
         epoch, began, first_step = self.state.epoch, time.perf_counter(), self.state.step
-        callbacks.on_epoch_begin(epoch)
+        callbacks.on_epoch_begin(self.phase.first_epoch + epoch)
         title = f"{self.phase.title} {epoch + 1}/{epochs}"
         with progress(title, batches.steps * batches.batch, batches.unit) as advance:
             advance(self.state.step * batches.batch)
@@ -174,7 +177,7 @@ class Loop:
                 logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
                 logs["seconds"] = time.perf_counter() - began
                 logs["images_per_second"] = (batches.steps - first_step) * batches.batch / max(seconds, 1e-9)
-                callbacks.on_epoch_end(epoch, logs)
+                callbacks.on_epoch_end(self.phase.first_epoch + epoch, logs)
         self.state.history.append({"epoch": epoch + 1, **logs})
         self.state.epoch, self.state.step, self.state.stopped = epoch + 1, 0, bool(self.model.stop_training)
         for metric in self.training_metrics:

@@ -5,9 +5,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from tfransfer.base.build import OWN_MODEL, BuiltBase, base_from_model
+from tfransfer.base.build import OWN_MODEL, BuiltBase, base_from_model, ends_in_classes
 from tfransfer.base.open import copy_of_model, named_base
 from tfransfer.base.records import BUILT_IN, DEFAULT, NGRAMS
+from tfransfer.data import flow
 from tfransfer.data.dataset import Dataset
 from tfransfer.data.sources.kinds import DIGITS
 from tfransfer.display.progress import Say
@@ -74,6 +75,7 @@ def open_session(
             base = (
                 rebuild(precision) if rebuild else base_from_model(own_model, recipe.preprocessing, recipe.image_size)
             )
+        _warn_of_classes(own_model, say)
         recipe = replace(recipe, base=f"{OWN_MODEL} {own_model.name}")  # a recipe file cannot hold the model itself
     else:
         precision = plan.precision if plan else planning.choose_precision(recipe.precision, devices)
@@ -82,7 +84,7 @@ def open_session(
         recipe = replace(recipe, base=base.name)
         rebuild = partial(named_base, recipe, say=say)
 
-    _require_fit(base, dataset, recipe)
+    _require_fit(base, dataset, recipe, say)
     plan = plan or planning.make_plan(recipe, base, len(dataset.split("train")), precision, devices)
     task = find_task(dataset.task).fitted(dataset.targets(dataset.split("train")))
     return Session(
@@ -91,12 +93,24 @@ def open_session(
     )  # fmt: skip
 
 
-def _require_fit(base: BuiltBase, dataset: Dataset, recipe: Recipe) -> None:
+def _warn_of_classes(model: Any, say: Say) -> None:
+    if ends_in_classes(model):
+        say(
+            f"warning: the base {model.name} ends in a softmax over {model.output_shape[-1]} classes, so the new head "
+            "would see class probabilities in place of features: build it without its top, for example with "
+            "include_top=False"
+        )
+
+
+def _require_fit(base: BuiltBase, dataset: Dataset, recipe: Recipe, say: Say) -> None:
     if base.kind != dataset.kind:
         hint = f"choose another with --base, for example {DEFAULT if dataset.modality.has_pixels else NGRAMS}."
         raise SettingError(f"the base {base.name} takes {base.kind}s, the data holds {dataset.kind}s: {hint}")
     settings = {"head.method": recipe.head.method, "class_weights": recipe.class_weights}
-    single_label = [head_method(recipe.head.method).single_label, recipe.class_weights == "balanced"]
+    single_label = [head_method(recipe.head.method).single_label, recipe.class_weights != "none"]
     for (name, value), limited in zip(settings.items(), single_label, strict=True):
         if limited and not find_task(dataset.task).one_class:
             raise SettingError(f"{name} = {value!r} is for single-label tasks; these labels are {dataset.task}.")
+    if isinstance(recipe.class_weights, dict):
+        named = flow.weights_by_class(dataset.classes, recipe.class_weights)
+        say(f"class weights: {', '.join(f'{name} {weight:g}' for name, weight in named.items())}")

@@ -21,11 +21,13 @@ class Phase:
         name: HEAD or FINE_TUNE.
         recipe: The user's settings.
         plan: Decisions on what the recipe leaves open.
+        first_epoch: Epochs of earlier phases: callbacks see epochs counted over all phases.
     """
 
     name: str
     recipe: Recipe
     plan: Plan
+    first_epoch: int = 0
 
     @property
     def section(self) -> HeadPhase | FineTunePhase:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -90,7 +90,7 @@ def train_phases(
         unfreeze(session.whole, plan.unfreeze)  # an invalid setting fails here, not after the head phase
     if not all(hooks.checkpoints.result(phase.name) for phase in phases):
         session.caching.extract(session.recipe, progress, say, session.devices)
-    results = []
+    results: list[PhaseResult] = []
     for phase in phases:
         parts = freeze_base(session.whole) if phase.name == HEAD else unfreeze(session.whole, plan.unfreeze)
         before = values_of(parts.trained.weights)
@@ -100,6 +100,7 @@ def train_phases(
         else:
             method = head_method(session.recipe.head.method)
             by_steps = phase.name == FINE_TUNE or method.by_steps
+            phase = replace(phase, first_epoch=sum(len(result.history) for result in results))
             result = run_phase(session, phase, parts, hooks) if by_steps else solve_head(session, phase, parts, method)
             hooks.checkpoints.finish(result)
             # A signal after a phase's last step is seen by no later step of it.
@@ -192,7 +193,8 @@ def _attempt(
         built = optimizers.scaled(built, phase.plan.precision)
     objective = session.objective(phase, parts)
     loop = Loop(session.whole.model, parts, built, objective, session.fresh_metrics, phase, strategy=strategy)
-    best = KeepBest(phase.patience, session.task.headline, session.scored_share, parts.trained.weights)
+    share, weights = session.scored_share, parts.trained.weights
+    best = KeepBest(phase.patience, session.task.headline, share, weights, first_epoch=phase.first_epoch)
     if start.loop.arrays:
         loop.restore(start.loop)
     keeping, diverged = hooks.checkpoints.keeping(phase.name, start.batch), ""

@@ -168,9 +168,8 @@ class Session:
 
     def _columns(self) -> tuple[Any, Any, Any, Any, Any]:
         """Training examples, validation examples, training targets, training weights, validation targets."""
-        classes = len(self.dataset.classes)
         train, held_out = self.dataset.split("train"), self.dataset.split("validation")
-        weights = flow.class_weights(train, classes, self.recipe.class_weights)
+        weights = flow.class_weights(train, self.dataset.classes, self.recipe.class_weights)
         return train, held_out, self.dataset.targets(train), weights, self.dataset.targets(held_out)
 
     def _source(self) -> FeatureSource:

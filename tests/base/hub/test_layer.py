@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from tfransfer.base.hub import layer as hub_layer
 from tfransfer.base.hub.layer import HubLayer
+from tfransfer.base.saved import save_endpoints
 from tfransfer.errors import BaseModelError, SettingError
 
 PICTURES = np.random.default_rng(1).random((8, hub_modules.SIZE, hub_modules.SIZE, 3), dtype="float32")
@@ -74,6 +75,22 @@ def test_a_module_of_pictures_gives_what_plain_tensorflow_gives(pictures):
     layer = HubLayer(pictures)
     assert (layer.input_kind, layer.image_size, layer.feature_size, layer.can_train) == ("image", 8, 6, True)
     np.testing.assert_array_equal(layer(PICTURES), features_of(pictures, PICTURES))
+
+
+def test_a_module_in_a_folder_whose_name_tensorflow_takes_for_a_pattern_loads_and_saves(
+    pictures, texts, forgetful, tmp_path
+):
+    for module, inputs in ((pictures, PICTURES), (texts, TEXTS)):
+        folder = shutil.copytree(module, tmp_path / "modules [1]" / module.name)
+        layer = HubLayer(folder)
+        np.testing.assert_array_equal(layer(inputs), features_of(module, inputs))
+    archive = shutil.make_archive(str(tmp_path / "modules [1]" / "packed"), "gztar", pictures)
+    assert HubLayer(archive).feature_size == 6
+    model = classifier(layer, compiled=False)
+    serve = tf.function(lambda texts: {"out": model(texts)}, input_signature=[tf.TensorSpec((None,), tf.string)])
+    save_endpoints(model, {"serving_default": serve}, tmp_path / "saved")  # needs the vocabulary again
+    saved = tf.saved_model.load(str(tmp_path / "saved")).signatures["serving_default"]
+    np.testing.assert_array_equal(saved(tf.constant(TEXTS))["out"], model(tf.constant(TEXTS)))
 
 
 def test_the_weights_are_the_modules_own_variables_not_copies(pictures):

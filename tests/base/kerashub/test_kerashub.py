@@ -14,7 +14,8 @@ import tensorflow as tf
 
 import tfransfer
 from tfransfer.base.cuts import cuts
-from tfransfer.base.kerashub.build import build_kerashub, is_preset
+from tfransfer.base.kerashub.build import build_kerashub
+from tfransfer.base.names import is_preset
 from tfransfer.base.preprocessing import entry, preprocess
 from tfransfer.base.saved import save_endpoints
 from tfransfer.errors import BaseModelError, SettingError, WeightsNotFoundError

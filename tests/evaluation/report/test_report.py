@@ -9,6 +9,7 @@ from report_content import EVIL, answers_for, content_for
 
 from tfransfer.evaluation.answers import read_answers, write_answers
 from tfransfer.evaluation.plots import confusion, drawable
+from tfransfer.evaluation.report import words
 from tfransfer.evaluation.report.figures import selected_row
 from tfransfer.evaluation.report.page import render
 from tfransfer.tasks.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL
@@ -66,6 +67,20 @@ def test_a_class_or_a_text_can_do_nothing(photos):
     assert not [link for link in page.links if not link.startswith(("#", "data:"))]
     (policy,) = [v["content"] for _, v in page.tags if v.get("http-equiv") == "Content-Security-Policy"]
     assert "default-src 'none'" in policy
+
+
+def test_a_figure_that_did_not_change_is_not_said_to_have_helped():
+    results = {name: {"validation": {"top1": 0.9996}, "epochs": 1} for name in ("head", "fine_tune")}
+    manifest = {"task": SINGLE_LABEL, "phases": results, "plan": {}}
+    same = words.phases(manifest | {"kept": "fine_tune"})
+    assert "helped" not in same
+    assert "stayed at 100.0%" in same
+    assert "lowered the loss" in same
+    assert "did not help" in (other := words.phases(manifest | {"kept": "head"}))
+    assert "stayed at 100.0%" in other
+    results["fine_tune"] = {"validation": {"top1": 1.0}}
+    results["head"] = {"validation": {"top1": 0.9}}
+    assert "helped: on validation top-1 went from 90.0% to 100.0%" in words.phases(manifest | {"kept": ""})
 
 
 def test_nothing_points_to_a_network():

@@ -17,6 +17,7 @@ from pathlib import Path
 from tfransfer.errors import BaseModelError, SettingError, WeightsNotFoundError
 from tfransfer.system.cache_home import REMEDY, VARIABLE, cache_home
 from tfransfer.system.files import file_hash, size_text, whole
+from tfransfer.system.plain_paths import plain_path
 
 ARCHIVES = (".tar.gz", ".tgz", ".tar")
 # A limit against decompression bombs; the largest image and text modules of TF-Hub take 2 to 3 GB.
@@ -171,7 +172,7 @@ def _damage(folder: Path) -> str:
         expected = any(node.HasField("variable") for node in graph.object_graph_def.nodes)
         return "variables/variables.index is missing" if expected or "variables" in graph.collection_def else ""
     try:
-        reader = tf.train.load_checkpoint(str(variables))
+        reader = tf.train.load_checkpoint(str(plain_path(variables)))
         for name in reader.get_variable_to_dtype_map():
             reader.get_tensor(name)  # checks the length and the checksum
     except (tf.errors.OpError, ValueError, IndexError, RuntimeError) as error:

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfransfer.base.hub.facts import ModuleFacts, VariableFacts, output_key
 from tfransfer.errors import BaseModelError
+from tfransfer.system.plain_paths import plain_path
 
 _SIGNATURES = ("default", "image_feature_vector", "serving_default")
 
@@ -21,7 +22,7 @@ def load_saved_model(folder: Path, creator: Callable[..., Any]) -> Any:
     tags: list[str] | None = [] if (folder / "tfhub_module.pb").exists() else None  # TF1 Hub modules have no tags
     try:
         with tf.variable_creator_scope(creator):
-            return tf.saved_model.load(str(folder), tags=tags)
+            return tf.saved_model.load(str(plain_path(folder)), tags=tags)
     except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
         raise BaseModelError(f"the SavedModel {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
 

@@ -12,13 +12,13 @@ import keras
 from tfransfer.base.blocks import Block, blocks_of
 from tfransfer.base.build import BuiltBase
 from tfransfer.base.kerashub.text import PresetTokens
+from tfransfer.base.names import PREFIX
 from tfransfer.base.preprocessing import RESCALING, entry
 from tfransfer.base.records import DEFAULT_SIZE
 from tfransfer.base.untrusted import require_known_config, require_plain_weights
 from tfransfer.display.progress import Say, silent
 from tfransfer.errors import BaseModelError, SettingError, WeightsNotFoundError, did_you_mean
 
-PREFIX = "kerashub:"
 _REMOTE = ("kaggle://", "hf://")
 _SEQUENCE_LENGTH = 128
 # Backbones whose first token is the class token although no attribute says so.
@@ -132,11 +132,6 @@ def _vector(tokens: Any, backbone: Any) -> Any:
         return keras.ops.take(tokens, position, axis=1)
     mask = backbone.input.get("padding_mask") if isinstance(backbone.input, dict) else None
     return keras.layers.GlobalAveragePooling1D(name="mean_of_tokens")(tokens, mask=mask)
-
-
-def is_preset(text: str) -> bool:
-    """Whether a base's name refers to a KerasHub preset."""
-    return text.startswith(PREFIX)
 
 
 def build_kerashub(preset: str, image_size: int | None = None, say: Say = silent) -> BuiltBase:

@@ -60,11 +60,15 @@ def phases(manifest: dict[str, Any]) -> str:
     if results["fine_tune"].get("diverged"):
         return f"Fine-tuning{blocks} diverged and was rolled back: this is the head phase's model."
     figures = f" {figure.title} went from {before} to {after}" if before and after else ""
+    if figures and before == after:
+        figures = f" {figure.title} stayed at {after}"
     if selected == "head":
         return (
             f"Fine-tuning{blocks} did not help on validation{':' if figures else ''}{figures}. It was rolled back: "
             "this is the head phase's model."
         )
+    if figures and before == after:  # the lower loss decided, or a difference that is not shown
+        return f"Fine-tuning{blocks} lowered the loss on validation;{figures}."
     return f"Fine-tuning{blocks} helped: on validation{figures}." if figures else "The fine-tuned model was selected."
 
 
