@@ -13,6 +13,7 @@ from tfransfer.base.records import BUILT_IN, DEFAULT, DEFAULT_SIZE, find_base, r
 from tfransfer.display.progress import Say, silent
 from tfransfer.errors import BaseModelError, SettingError, WeightsNotFoundError
 from tfransfer.hyperrules import FULL, SMALL
+from tfransfer.system.files import user_path
 
 RANDOM, BUILT_IN_WEIGHTS = "random", "built-in"
 # Prefix of a base's name in a recipe when it is the user's own model.
@@ -76,7 +77,7 @@ def build_base(
     elif weights == RANDOM:
         model, source = base_weights.build_random(record, size, seed), RANDOM
     else:
-        model, source = base_weights.build_with_file(record, size, Path(weights)), Path(weights).name
+        model, source = base_weights.build_with_file(record, size, user_path(weights)), Path(weights).name
         if record.family.module == "efficientnet":
             preprocessing = "efficientnet_file"
     blocks = blocks_of(model, record.family.block)

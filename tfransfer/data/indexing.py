@@ -32,6 +32,7 @@ class Source:
         classes: In the order of the model's outputs; empty takes those of the rows, sorted.
         issues: What the source has already skipped.
         notes: What the user should know.
+        separator: Tables: between the classes of a cell, as inferred or requested.
     """
 
     root: Path
@@ -43,6 +44,7 @@ class Source:
     _: KW_ONLY
     issues: list[Issue] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    separator: str = ""
 
     @property
     def modality(self) -> Modality:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from tfransfer.data.inputs import is_single
+from tfransfer.data.sources.paths import local
 from tfransfer.data.sources.table import Columns
 from tfransfer.data.text_inputs import names_file, read_texts, why_no_text
 from tfransfer.evaluation.predictions import predict_pictures, predict_texts
@@ -24,5 +25,7 @@ def predict_inputs_of(run: Record, pictures: Any, top: int, batch: int) -> Predi
             for text, problem in zip(texts, problems, strict=True)
         ]
         return of_texts[0] if isinstance(pictures, str) and not names_file(pictures) else of_texts
+    pictures = local(pictures)
+    pictures = local(pictures)
     predictions = predict_pictures(run.model, reading, run.image_size, pictures, batch)
     return predictions[0] if is_single(pictures) else predictions

@@ -12,6 +12,7 @@ from tfransfer.errors import RunError, SettingError
 from tfransfer.runs.manifest import parse_manifest, read_values
 from tfransfer.runs.record import Record
 from tfransfer.runs.run_folder import MANIFEST, METRICS, MODEL
+from tfransfer.system.files import user_path
 from tfransfer.system.keywords import known_keywords
 
 __all__ = ["Run", "load_run"]
@@ -130,7 +131,7 @@ def load_run(folder: str | Path, trust: bool = False) -> Run:
         DataNotFoundError: The folder does not exist.
         RunError: It holds no finished run, or one of a newer version.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     values = read_values(folder)
     if not (folder / MODEL).is_file():
         raise RunError(

@@ -24,6 +24,7 @@ from tfransfer.system.files import (
     replaced_name,
     restore,
     telling_write_failures,
+    user_path,
     whole,
     write_text,
 )
@@ -116,7 +117,7 @@ def is_empty(folder: Path) -> bool:
 
 def place_for(name: str, out: str | Path | None, parent: Path = RUNS_FOLDER) -> Path:
     """The folder for a run or a sweep: `out`, or one named after the data in `saved_models` or another parent."""
-    return Path(out) if out else parent / name
+    return user_path(out) if out else parent / name
 
 
 def aside_of(place: Path) -> Path:

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shutil
+import stat
 import tempfile
 import zipfile
 import zlib
@@ -212,6 +213,25 @@ def write_text(path: Path, text: str, remedy: str = REMEDY) -> None:
     """Write a UTF-8 text file whole or not at all; `remedy` as for `telling_write_failures`."""
     with whole(path, remedy) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def user_path(given: str | os.PathLike[str]) -> Path:
+    """A path as a user writes it, with `~` for the home folder unless there is a folder of that name."""
+    path = Path(given)
+    try:
+        return path if os.path.lexists(path.parts[0] if path.parts else path) else path.expanduser()
+    except RuntimeError:  # the home folder of somebody unknown
+        return path
+
+
+def special_kind(path: Path) -> str:
+    """What a path is if reading it might never end: "a named pipe", "a socket" or "a device"; else ""."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return ""
+    kinds = {"a named pipe": stat.S_ISFIFO, "a socket": stat.S_ISSOCK, "a device": stat.S_ISCHR}
+    return next((name for name, is_kind in kinds.items() if is_kind(mode)), "")
 
 
 # No JSON file of a run is larger: 1,000 classes with their metrics take 0.3 MB.

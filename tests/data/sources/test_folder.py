@@ -292,7 +292,7 @@ def test_metadata_that_fits_no_picture_is_refused(animals):
 
 def test_metadata_that_is_no_text_is_refused(animals):
     (animals / "metadata.csv").write_bytes(b"file_name,patient\n\xff\xfe\x00")
-    with pytest.raises(DataError, match=r"metadata\.csv is not a CSV file in UTF-8"):
+    with pytest.raises(DataError, match=r"metadata\.csv cannot be read in UTF-8"):
         load_data(animals, group_column="patient")
 
 
