@@ -23,6 +23,16 @@ class Selective:
     top1: float | None
 
 
+def require_precision(precision: float) -> None:
+    """Check that a precision is in (0, 1), before minutes of predictions.
+
+    Raises:
+        SettingError: It is out of range.
+    """
+    if not 0 < precision < 1:
+        raise SettingError(f"precision must be between 0 and 1, for example 0.98; it is {precision!r}.")
+
+
 def choose_threshold(labels: np.ndarray, probabilities: np.ndarray, precision: float) -> float:
     """The lowest confidence threshold that reaches a precision.
 
@@ -38,8 +48,7 @@ def choose_threshold(labels: np.ndarray, probabilities: np.ndarray, precision: f
         SettingError: The precision is out of range.
         DataError: No threshold reaches the precision.
     """
-    if not 0 < precision < 1:
-        raise SettingError(f"precision must be between 0 and 1, for example 0.98; it is {precision!r}.")
+    require_precision(precision)
     confidence = probabilities.max(axis=1)
     order = np.argsort(-confidence, kind="stable")
     correct = (probabilities.argmax(axis=1) == labels)[order]
