@@ -3,10 +3,13 @@
 Source: Y. Geifman and R. El-Yaniv, "Selective Classification for Deep Neural Networks", NeurIPS 2017.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from tfransfer.display.numbers import number_text
 from tfransfer.errors import DataError, SettingError
 
 
@@ -70,3 +73,21 @@ def selective(labels: np.ndarray, probabilities: np.ndarray, threshold: float) -
     covered = probabilities.max(axis=1) >= threshold
     correct = (probabilities.argmax(axis=1) == labels)[covered]
     return Selective(float(covered.mean()), float(correct.mean()) if len(correct) else None)
+
+
+def in_words(threshold: float, splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What a threshold means, one phrase each.
+
+    Args:
+        threshold: From `choose_threshold`.
+        splits: The coverage at the threshold for each split.
+    """
+    if threshold == 0:
+        return ["never not sure: the predictions on validation reach this precision without a threshold"]
+    # Of a threshold very near to 0 or 1, three digits would say that all or nothing is answered.
+    text = number_text(threshold) if 0.0005 <= threshold < 0.9995 else f"{threshold:.9g}"
+    nothing = [name for name, one in splits.items() if not one["coverage"]]
+    return [
+        f"not sure below {text}",
+        *(f"nothing is answered on {name}: no prediction there is that sure" for name in nothing),
+    ]
