@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import tfransfer as tr
-from tfransfer.errors import DataNotFoundError
+from tfransfer.errors import DataNotFoundError, SettingError
 from tfransfer.recipe import read_recipe
 from tfransfer.runs.run_folder import place_for
 from tfransfer.system.files import special_kind, user_path
@@ -46,6 +46,8 @@ def test_the_tilde_is_expanded_wherever_a_path_is_given(home, command):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
 def test_what_could_be_read_for_ever_is_told_from_files(tmp_path):
     os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SettingError, match="it is a named pipe"):
+        read_recipe(tmp_path / "pipe")
     assert special_kind(tmp_path / "pipe") == "a named pipe"
     assert special_kind(Path("/dev/zero")) == "a device"
     assert special_kind(tmp_path) == special_kind(Path(__file__)) == special_kind(tmp_path / "nothing") == ""

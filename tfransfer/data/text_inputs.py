@@ -15,7 +15,7 @@ from tfransfer.data.sources.picture_files import is_picture, is_unread
 from tfransfer.data.sources.table import TEXTS, Columns, Line, frame_lines, read_lines
 from tfransfer.data.sources.table_files import read_text
 from tfransfer.errors import DataError, DataNotFoundError
-from tfransfer.system.files import special_kind, user_path
+from tfransfer.system.files import user_path
 
 _LINES = ".txt"
 _FILES = f"{_LINES} (a text in each line), {' or '.join(TABLE_SUFFIXES)}"
@@ -105,8 +105,6 @@ def _of_file(path: Path, columns: Columns) -> list[str]:
     if not _exists(str(path)):
         raise DataNotFoundError(f"the file {path} does not exist. {_IF_TEXT}")
     suffix = path.suffix.lower()
-    if kind := special_kind(path):
-        raise DataError(f"{path} is {kind}, which may never end: write its content to a file first.")
     if not is_file(path) or suffix not in (_LINES, *TABLE_SUFFIXES):
         what = "folder" if path.is_dir() else "file"
         raise DataError(f"{path} is a {what}; texts are read from {_FILES} files. {_IF_TEXT}")

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from tfransfer.errors import WriteError
+from tfransfer.system.interface import option
 
 
 def size_text(size: float) -> str:
@@ -59,7 +60,11 @@ _OUT_OF_SPACE_WORDS = (
 
 _WRITING, _REPLACED = ".writing-", ".replaced"
 REMEDY = "Make its folder writable."
-OUT_REMEDY = "Give a writable folder with --out."
+
+
+def out_remedy() -> str:
+    """What to do where a run's folder or a result cannot be written."""
+    return f"Give a writable folder with {option('out')}."
 
 
 @contextmanager
@@ -232,6 +237,17 @@ def special_kind(path: Path) -> str:
         return ""
     kinds = {"a named pipe": stat.S_ISFIFO, "a socket": stat.S_ISSOCK, "a device": stat.S_ISCHR}
     return next((name for name, is_kind in kinds.items() if is_kind(mode)), "")
+
+
+def regular(path: Path) -> Path:
+    """The same path, if it is no pipe, socket or device, which could be read for ever.
+
+    Raises:
+        OSError: It is one.
+    """
+    if kind := special_kind(path):
+        raise OSError(errno.EINVAL, f"it is {kind}; write its content to a file first", str(path))
+    return path
 
 
 # No JSON file of a run is larger: 1,000 classes with their metrics take 0.3 MB.

@@ -378,9 +378,9 @@ def test_tabs_in_a_csv_file_are_read(tmp_path):
 def test_a_named_pipe_is_refused_before_it_is_opened(tmp_path):
     os.mkfifo(tmp_path / "x.csv")
     (tmp_path / "zero.csv").symlink_to("/dev/zero")
-    with pytest.raises(DataError, match=r"x\.csv is a named pipe"):
+    with pytest.raises(DataError, match=r"x\.csv cannot be read: it is a named pipe"):
         load_data(tmp_path / "x.csv")
-    with pytest.raises(DataError, match=r"zero\.csv is a device"):
+    with pytest.raises(DataError, match=r"zero\.csv cannot be read: it is a device"):
         load_data(tmp_path / "zero.csv")
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tfransfer.errors import DataError
-from tfransfer.system.files import special_kind
+from tfransfer.system.files import regular
 
 TABLE_SUFFIXES = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 _WHOLLY_QUOTED = re.compile(r'"(?:[^"]|"")*"', re.DOTALL)
@@ -115,10 +115,8 @@ def read_text(file: Path, notes: list[str] | None = None) -> str:
     Raises:
         DataError: It cannot be read, is no regular file, or is in an encoding that cannot be told.
     """
-    if kind := special_kind(file):
-        raise DataError(f"{file} is {kind}, which may never end: write its content to a file first.")
     try:
-        content = file.read_bytes()
+        content = regular(file).read_bytes()
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror or error}.") from error
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "UTF-8")
