@@ -50,7 +50,7 @@ def test_failed_download_names_the_file_its_source_and_two_ways_on(asked):
     message = str(caught.value)
     assert "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5" in message
     assert "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/" in message
-    assert "--weights FILE" in message
+    assert "weights=FILE" in message
     assert ".keras/models" in message
 
 

@@ -67,7 +67,7 @@ def test_a_finished_run_is_exported(old_run):
 def test_a_stopped_run_resumes_to_the_end_that_an_undisturbed_one_had(old_run, data, monkeypatch):
     monkeypatch.setattr(job, "require_saving", lambda *arguments: None)
     folder = old_run("stopped")
-    with pytest.raises(RunError, match="--resume"):
+    with pytest.raises(RunError, match="resume=True"):
         tr.load_run(folder)
     base = keras.models.load_model(OLD / "base.keras")
     run = tr.train(data, base, preprocessing="tf", out=folder, resume=True, exports=[])

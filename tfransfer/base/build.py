@@ -14,6 +14,7 @@ from tfransfer.display.progress import Say, silent
 from tfransfer.errors import BaseModelError, SettingError, WeightsNotFoundError
 from tfransfer.hyperrules import FULL, SMALL
 from tfransfer.system.files import user_path
+from tfransfer.system.interface import option
 
 RANDOM, BUILT_IN_WEIGHTS = "random", "built-in"
 # Prefix of a base's name in a recipe when it is the user's own model.
@@ -106,7 +107,8 @@ def build_default_base(
         reason = str(error).splitlines()[0]
         say(
             f"warning: {reason}. Using the built-in base {BUILT_IN} instead, which is smaller and less accurate. "
-            f"Pass --base {BUILT_IN} to choose it explicitly, or --weights FILE to load the weights of {DEFAULT}."
+            f"Give {option('base', BUILT_IN)} to choose it explicitly, or "
+            f"{option('weights', stand_in='FILE')} to load the weights of {DEFAULT}."
         )
         return replace(build_base(BUILT_IN, image_size), instead_of=DEFAULT)
 

@@ -14,6 +14,7 @@ from tfransfer.base.text import build_ngrams
 from tfransfer.display.progress import Say
 from tfransfer.errors import SettingError
 from tfransfer.recipe import Recipe
+from tfransfer.system.interface import option
 
 
 def require_base(recipe: Recipe) -> None:
@@ -24,7 +25,9 @@ def require_base(recipe: Recipe) -> None:
     """
     if recipe.base == NGRAMS or (recipe.base and (is_preset(recipe.base) or is_handle(recipe.base))):
         if recipe.weights:
-            raise SettingError(f"the base {recipe.base} brings its own weights; --weights is for Keras Applications.")
+            raise SettingError(
+                f"the base {recipe.base} brings its own weights; {option('weights')} is for Keras Applications."
+            )
         return
     record = find_base(recipe.base or DEFAULT)
     require_size(record, recipe.image_size or record.image_size)

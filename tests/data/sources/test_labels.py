@@ -217,3 +217,38 @@ def test_an_inferred_separator_is_recorded_for_other_tables_of_the_run(tmp_path,
     file.write_text("text,tags\nnew,haze|water\n")
     again = load_known(file, dataset.classes, dataset.task, dataset.origin, quiet, silent)
     assert again.examples[0].target == (0.0, 1.0, 0.0, 1.0)
+
+
+def test_columns_that_would_be_two_lines_in_labels_txt_are_refused(tmp_path):
+    for header, rows in (("r\u2028ed,blue", ["1,0", "0,1", "1,1", "0,0"] * 10), ("a\u2028b", ["1.5", "2.5"] * 20)):
+        file = tmp_path / "table.csv"
+        file.write_text(f"text,{header}\n" + "".join(f"text {n},{row}\n" for n, row in enumerate(rows)))
+        with pytest.raises(DataError, match="has a line break in its name"):
+            load_data(file, label_column=header)
+
+
+def test_messages_about_data_to_be_scored_name_no_option_of_training(tmp_path):
+    file = tmp_path / "table.csv"
+    origin = {"columns": {"label": "grade", "split": "fold", "separator": ";"}}
+
+    def known(content):
+        file.write_text(content)
+        return load_known(file, ("a", "b"), "single-label", origin, quiet, silent)
+
+    assert len(known("text,grade\none,a\ntwo,b\n").examples) == 2, "no splits are needed"
+    for content, message in (
+        ("text,label\none,a\ntwo,b\n", "has no column 'grade'; it has text, label"),
+        ("words,grade\none,a\ntwo,b\n", "the texts[?] Name it as in the table that the model was trained on"),
+        ("text,grade\none,a\ntwo,\nthree,\n", "Leave these rows out of the table[.]"),
+    ):
+        with pytest.raises(DataError, match=message) as refused:
+            known(content)
+        assert "_column" not in str(refused.value)
+
+
+def test_how_data_to_be_scored_was_read_is_said(tmp_path):
+    file = tmp_path / "table.csv"
+    file.write_bytes("text,label\nKäse,a\nBrot,b\n".encode("cp1252"))
+    said = []
+    load_known(file, ("a", "b"), "single-label", {}, quiet, said.append)
+    assert any("read as Windows-1252" in line for line in said)

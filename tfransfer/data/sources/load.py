@@ -228,7 +228,7 @@ def load_known(
         if not find_task(task).one_class:
             raise DataError(f"the model's task is {task}: score it on a table with labels, not on a folder.")
         return folder.load_labelled(Path(data), classes, progress=progress, say=say)
-    columns = replace(_recorded_columns(origin), task=task)
+    columns = replace(_recorded_columns(origin), task=task, split=None, group=None, fixed=True)
     names = _by_number(classes) if find_task(task).has_classes else None
     if names is None and is_arrays(data):
         data = (data[0], _as_numbers(data[1]))

@@ -58,6 +58,7 @@ class Columns:
         separator: Separates the classes of a multi-label cell.
         task: "single-label", "multi-label" or "regression"; None infers it from the labels.
         missing: Words that mean "no label"; None decides by how often "none", "NA" and the like occur.
+        fixed: Whether these are the columns of a model's training data, so that the table is what must change.
     """
 
     path: str | None = None
@@ -69,6 +70,7 @@ class Columns:
     _: KW_ONLY
     task: str | None = None
     missing: str | Sequence[str] | None = None
+    fixed: bool = False
 
     def __post_init__(self) -> None:
         for name in ("path", "text", "label", "split", "group"):
@@ -79,7 +81,21 @@ class Columns:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, without None."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        return {key: value for key, value in asdict(self).items() if value is not None and key != "fixed"}
+
+    def remedy(self, *keywords: str) -> str:
+        """What to do about a column that is not found: a sentence.
+
+        Args:
+            *keywords: The options that give it.
+        """
+        if self.fixed:
+            return "Name it as in the table that the model was trained on."
+        return f"Give it with {' or '.join(map(option, keywords))}."
+
+    def prefix(self, keyword: str) -> str:
+        """The beginning of a message about a requested column: the option that requested it, if there is one."""
+        return "" if self.fixed else f"{option(keyword)}: "
 
 
 def table_source(path: Path, columns: Columns, root: Path | None = None) -> Source:
@@ -182,8 +198,8 @@ def lines_source(lines: Sequence[Line], columns: Columns, name: str, root: Path)
     subject, kind = _subject(columns, lines, name, root)
     is_file = MODALITIES[kind].has_pixels
     label_columns = _label_columns(columns, known, subject, lines, name)
-    split = _find_column(columns.split, _SPLITS, known, name, "split_column")
-    group = _find_column(columns.group, (), known, name, "group_column")
+    split = _find_column(columns.split, _SPLITS, known, name, columns.prefix("split_column"))
+    group = _find_column(columns.group, (), known, name, columns.prefix("group_column"))
     issues: list[Issue] = []
     parsed = labels.read(lines, label_columns, columns.separator, columns.task, columns.missing)
     usable = []
@@ -196,12 +212,13 @@ def lines_source(lines: Sequence[Line], columns: Columns, name: str, root: Path)
         text = None if is_file else line.cells[subject]
         row = Row(path, target, split_name, (line.cells[group] or None) if group else None, text)
         usable.append((line, row))
-    _require_labels(issues, len(lines), label_columns, name)
+    _require_labels(issues, len(lines), label_columns, name, columns)
     usable = _with_split(usable, issues)
     if is_file:
         usable = _usable_paths(usable, root, name, issues, located.reasons)
     rows = tuple(row for _, row in usable)
-    notes = [*_choices(columns, label_columns), *located.notes, *parsed.notes]
+    # What was chosen for the training data holds for this table, too, and no option changes it.
+    notes = [*located.notes, *(() if columns.fixed else (*_choices(columns, label_columns), *parsed.notes))]
     if is_file and not columns.path and subject.lower() not in _PATHS:
         notes.append(f"the column {subject!r} names the pictures")
     return Source(
@@ -222,13 +239,14 @@ def _located(lines: Sequence[Line], column: str, root: Path) -> Located:
     return Located(tuple(paths), reasons, tuple(dict.fromkeys(notes)))
 
 
-def _require_labels(issues: Sequence[Issue], lines: int, columns: Sequence[str], name: str) -> None:
+def _require_labels(issues: Sequence[Issue], lines: int, names: Sequence[str], name: str, columns: Columns) -> None:
     without = [issue for issue in issues if issue.kind == "no label"]
+    other = "" if columns.fixed else f", or name another column with {option('label_column')}"
     if 2 * len(without) > lines:
         raise DataError(
-            f"{len(without)} of the {lines} rows of {name} have no label in {', '.join(map(repr, columns[:4]))}, which "
-            f"is more than half, for example {without[0].detail.split(':')[0]}. Name another column with "
-            f"{option('label_column')}, or leave these rows out of the table."
+            f"{len(without)} of the {lines} rows of {name} have no label in {', '.join(map(repr, names[:4]))}, which "
+            f"is more than half, for example {without[0].detail.split(':')[0]}. Leave these rows out of the table"
+            f"{other}."
         )
 
 
@@ -257,16 +275,16 @@ def _subject(columns: Columns, lines: Sequence[Line], name: str, root: Path) -> 
     if columns.path and columns.text:
         raise SettingError("give either a path column or a text column: a row is a picture or a text.")
     if columns.text:
-        return str(_find_column(columns.text, (), known, name, "text_column")), TEXT
+        return str(_find_column(columns.text, (), known, name, columns.prefix("text_column"))), TEXT
     if columns.path:
-        return str(_find_column(columns.path, (), known, name, "path_column")), IMAGE
+        return str(_find_column(columns.path, (), known, name, columns.prefix("path_column"))), IMAGE
     path, text = (_find_column(None, names, known, name, "") for names in (_PATHS, TEXTS))
     if not path and not text:
         path = picture_column([line.cells for line in lines], root)
     if not path and not text:
         raise DataError(
             f"{name} has the columns {', '.join(known)}: which has the pictures' paths or the texts? "
-            f"Give it with {option('path_column')} or {option('text_column')}."
+            f"{columns.remedy('path_column', 'text_column')}"
         )
     if not path and are_paths([line.cells[str(text)].strip() for line in lines]):
         raise DataError(f"the column {text!r} of {name} holds paths of pictures: give {option('path_column', text)}.")
@@ -278,8 +296,8 @@ def _label_columns(
 ) -> tuple[str, ...]:
     if columns.label and columns.label not in known and "," in columns.label:
         requested = [part.strip() for part in columns.label.split(",") if part.strip()]
-        return tuple(str(_find_column(part, (), known, name, "label_column")) for part in requested)
-    column = _find_column(columns.label, _LABELS, known, name, "label_column")
+        return tuple(str(_find_column(part, (), known, name, columns.prefix("label_column"))) for part in requested)
+    column = _find_column(columns.label, _LABELS, known, name, columns.prefix("label_column"))
     if column:
         return (column,)
     others = [column for column in known if column not in (subject, columns.split, columns.group, *_SPLITS)]
@@ -287,19 +305,19 @@ def _label_columns(
     if len(switches) > 1:
         return tuple(switches)
     raise DataError(
-        f"{name} has the columns {', '.join(known)}: which has the labels? Give it with {option('label_column')}; "
-        "separate several 0/1 columns by commas."
+        f"{name} has the columns {', '.join(known)}: which has the labels? {columns.remedy('label_column')} "
+        "Several 0/1 columns are separated by commas."
     )
 
 
-def _find_column(given: str | None, usual: Iterable[str], known: Sequence[str], name: str, keyword: str) -> str | None:
+def _find_column(given: str | None, usual: Iterable[str], known: Sequence[str], name: str, prefix: str) -> str | None:
     """The requested column, or the first with a usual name."""
     if given is None:
         lower = {column.lower(): column for column in reversed(known)}
         return next((lower[word] for word in usual if word in lower), None)
     if given not in known:
         raise DataError(
-            f"{option(keyword)}: {name} has no column {given!r}; it has {', '.join(known)}.{did_you_mean(given, known)}"
+            f"{prefix}{name} has no column {given!r}; it has {', '.join(known)}.{did_you_mean(given, known)}"
         )
     return given
 
