@@ -13,6 +13,7 @@ import numpy as np
 
 from tfransfer.base.records import Base
 from tfransfer.errors import BaseModelError, DataNotFoundError, WeightsNotFoundError
+from tfransfer.system.files import DOWNLOAD_FIRST, is_url
 from tfransfer.system.interface import option
 
 _ASSETS = Path(__file__).parent.parent / "assets"
@@ -86,7 +87,7 @@ def build_with_file(base: Base, image_size: int, file: Path) -> Any:
         BaseModelError: It does not hold the weights of this base.
     """
     if not file.is_file():
-        raise DataNotFoundError(f"weights file {file} does not exist.")
+        raise DataNotFoundError(f"weights file {file} does not exist.{f' {DOWNLOAD_FIRST}' if is_url(file) else ''}")
     from tfransfer.base.untrusted import require_plain_weights  # here, as in builder_of
 
     model = build_random(base, image_size)

@@ -1,5 +1,6 @@
 """Options that several commands share, and the settings of `train`."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ class _UserPath(click.Path):
     """A path in which `~` is the home folder, also where the shell leaves it, as in `--out=~/run`."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return user_path(super().convert(value, param, ctx))
+        return user_path(Path(os.fsdecode(super().convert(value, param, ctx))))
 
 
 PATH = _UserPath(path_type=Path)

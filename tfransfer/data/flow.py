@@ -42,7 +42,7 @@ def telling_lost_pictures(dataset: Index | None = None) -> Iterator[None]:
         raise DataError(f"a picture that could be read before cannot be read now: {reason}") from error
     except tf.errors.InvalidArgumentError as error:
         changed = None if dataset is None else _first_changed(dataset)
-        if changed is None:
+        if dataset is None or changed is None:
             raise
         raise DataError(
             f"{dataset.path_of(changed)} has changed since it was read first, and is no picture any more: restore it, "

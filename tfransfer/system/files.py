@@ -6,6 +6,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -218,6 +219,16 @@ def write_text(path: Path, text: str, remedy: str = REMEDY) -> None:
     """Write a UTF-8 text file whole or not at all; `remedy` as for `telling_write_failures`."""
     with whole(path, remedy) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+# A Path has one slash where the URL had two.
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:/{1,2}[^/]", re.IGNORECASE)
+DOWNLOAD_FIRST = "Nothing is downloaded here: download the files first, and give their paths."
+
+
+def is_url(value: Any) -> bool:
+    """Whether this is a URL, such as https://example.org/photo.jpg or gs://bucket/photos."""
+    return isinstance(value, str | os.PathLike) and bool(_URL.match(os.fspath(value)))
 
 
 def user_path(given: str | os.PathLike[str]) -> Path:

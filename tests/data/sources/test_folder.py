@@ -308,3 +308,14 @@ def test_labelled_folder_takes_the_order_of_the_known_classes(animals):
 def test_labelled_folder_with_an_unknown_class_is_refused(animals):
     with pytest.raises(DataError, match=r"class 'dog', which the model does not know.*Did you mean dogs\?"):
         load_labelled(animals, ("cat", "dogs"))
+
+
+@pytest.mark.parametrize("place", ["images", "."])
+def test_a_table_beside_pictures_without_class_folders_is_pointed_out(solid_folder, place):
+    root = solid_folder("data", {"images": 8})
+    for file in (root / "images").iterdir():
+        file.rename(root / place / file.name)
+    (root / "labels.csv").write_text("path,label\n" + "".join(f"{n:03}.png,{n % 2}\n" for n in range(8)))
+    with pytest.raises(DataError, match=r"If labels\.csv has their labels, give that table: .*labels\.csv"):
+        load_data(root)
+    assert len(load_data(root / "labels.csv").examples) == 8

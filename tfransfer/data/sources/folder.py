@@ -21,7 +21,7 @@ from tfransfer.data.sources.picture_files import (
     unread_counts,
     why_unread,
 )
-from tfransfer.data.sources.table_files import read_lines
+from tfransfer.data.sources.table_files import TABLE_SUFFIXES, read_lines
 from tfransfer.display.progress import Progress, Say, quiet, silent
 from tfransfer.errors import DataError, DataNotFoundError, did_you_mean
 from tfransfer.system.interface import option
@@ -55,6 +55,7 @@ def folder_source(root: Path, group: GroupOf | None = None, group_column: str | 
     ]
     layout = read_layout(str(root), _pictures(files))
     rows = list(layout.rows)
+    _require_no_table(root, rows, files)
     _require_classes(root, rows, files)
     _require_plain_names(rows)
     empty = _empty_classes(root, layout, files)
@@ -244,6 +245,17 @@ def _require_plain_names(rows: list[Row]) -> None:
     if broken is not None:
         raise DataError(
             f"the class folder {broken!r} has a line break in its name: rename it, label files have a class per line."
+        )
+
+
+def _require_no_table(root: Path, rows: list[Row], files: list[str]) -> None:
+    """Check that pictures without class folders have no table beside them, which then has their labels."""
+    loose = len(_pictures(files))
+    tables = [name for name in files if "/" not in name and Path(name).suffix.lower() in TABLE_SUFFIXES]
+    if loose and tables and len({row.target for row in rows}) < 2:
+        raise DataError(
+            f"{root} has {loose} pictures but no two subfolders that are classes. If {tables[0]} has their labels, "
+            f"give that table: {root / tables[0]}."
         )
 
 

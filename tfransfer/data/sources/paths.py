@@ -1,27 +1,18 @@
 """Tell paths of pictures from texts: a text model that learns file names looks perfect, as these hold the labels."""
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tfransfer.data.sources.picture_files import is_picture, is_unread
 from tfransfer.errors import DataError
-from tfransfer.system.files import user_path
+from tfransfer.system.files import DOWNLOAD_FIRST, is_url, user_path
 
 # From this share of the strings on they are paths, and below the lower one they are texts; between, nobody can tell.
 _PATHS_FROM, _TEXTS_BELOW = 0.9, 0.1
 # No file system takes longer names, and asking it about a whole document would be slow.
 _LONGEST_PATH = 4096
-# A Path has one slash where the URL had two.
-_URL = re.compile(r"[a-z][a-z0-9+.-]+:/{1,2}[^/]", re.IGNORECASE)
-DOWNLOAD_FIRST = "Nothing is downloaded here: download the files first, and give their paths."
-
-
-def is_url(value: Any) -> bool:
-    """Whether this is a URL, such as https://example.org/photo.jpg or gs://bucket/photos."""
-    return isinstance(value, str | os.PathLike) and bool(_URL.match(os.fspath(value)))
 
 
 def is_picture_path(value: Any) -> bool:

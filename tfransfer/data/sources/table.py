@@ -19,9 +19,10 @@ from tfransfer.data.modality import IMAGE, MODALITIES, TEXT
 from tfransfer.data.sources import labels
 from tfransfer.data.sources.kinds import SPLIT_TABLES, split_tables
 from tfransfer.data.sources.listed import Located, locate, picture_column
-from tfransfer.data.sources.paths import DOWNLOAD_FIRST, are_paths, is_file, is_url
+from tfransfer.data.sources.paths import are_paths, is_file
 from tfransfer.data.sources.table_files import Line, read_lines
 from tfransfer.errors import DataError, DataNotFoundError, SettingError, did_you_mean
+from tfransfer.system.files import DOWNLOAD_FIRST, is_url
 from tfransfer.system.interface import option
 from tfransfer.tasks.labels import SEPARATOR, Unusable
 

@@ -14,7 +14,7 @@ interpreter.allocate_tensors()
 model_input, output = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
 
 
-def shown(name):
+def shown(name: str) -> str:
     """A name without sequences that would control the terminal."""
     return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in name)
 
