@@ -456,7 +456,7 @@ def test_only_commands_with_an_option_for_the_place_name_it(tmp_path):
     for write in (lambda path: files.write_json(path, {}), lambda path: files.write_text(path, ""), write_folder):
         with pytest.raises(WriteError) as caught:
             write(tmp_path / "file" / "a")
-        assert "--out" not in str(caught.value)
+        assert "writable folder with out" not in str(caught.value)
         assert "Make its folder writable" in str(caught.value)
 
 

@@ -24,6 +24,7 @@ from tfransfer.runs.resume import splits_of
 from tfransfer.runs.run import Run, load_run
 from tfransfer.runs.settings import lists_settings, make_recipe
 from tfransfer.system.allocator import keep_freed_memory
+from tfransfer.system.files import user_path
 from tfransfer.system.keywords import keywords_of, known_keywords
 from tfransfer.tasks.prediction import Prediction
 from tfransfer.training.devices import AUTO, Devices, choose_devices
@@ -272,7 +273,7 @@ def verify(path: str | Path, trust: bool = False) -> list[Verdict]:
         DataNotFoundError: The file does not exist.
         ExportError: It is not a bundle, holds no models, or is damaged.
     """
-    return verify_bundle(Path(path), trust)
+    return verify_bundle(user_path(path), trust)
 
 
 @known_keywords

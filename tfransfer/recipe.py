@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 import tomli_w
 
 from tfransfer.errors import DataNotFoundError, SettingError, did_you_mean
-from tfransfer.system.files import write_text
+from tfransfer.system.files import regular, user_path, write_text
 
 Section = TypeVar("Section")
 LINEAR_PROBE = "linear-probe"
@@ -373,7 +373,7 @@ def read_recipe(path: Path) -> Recipe:
         SettingError: It is not valid TOML, or a setting is wrong.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(regular(user_path(path)).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataNotFoundError(f"recipe file {path} does not exist.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

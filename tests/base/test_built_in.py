@@ -71,7 +71,7 @@ def test_it_steps_in_where_the_weights_of_the_default_cannot_be_had(no_network):
     (warning,) = said
     assert "warning" in warning
     assert "Network is unreachable" in warning
-    assert "--weights FILE" in warning
+    assert "weights=FILE" in warning
     assert len(warning.splitlines()) == 1
 
 

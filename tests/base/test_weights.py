@@ -50,7 +50,7 @@ def test_failed_download_names_the_file_its_source_and_two_ways_on(asked):
     message = str(caught.value)
     assert "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5" in message
     assert "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/" in message
-    assert "--weights FILE" in message
+    assert "weights=FILE" in message
     assert ".keras/models" in message
 
 
@@ -110,3 +110,10 @@ def test_own_model_of_another_kind_is_refused():
     words = keras.Sequential([keras.Input((16,)), keras.layers.Dense(4)])
     with pytest.raises(BaseModelError, match="square RGB pictures"):
         base_from_model(words, "none")
+
+
+def test_a_url_as_weights_is_refused_with_the_remedy():
+    with pytest.raises(
+        DataNotFoundError, match=r"does not exist\. Nothing is downloaded here: download the files first"
+    ):
+        build_base("mobilenet_v2", 32, "https://example.org/weights.h5")

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -9,12 +10,13 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 from sklearn.utils.class_weight import compute_class_weight
-from small_world import read_picture
+from small_world import colour_dataset, read_picture, tiny_model
 
+import tfransfer as tr
 from tfransfer.data import augment, flow
 from tfransfer.data.index import labels_of
 from tfransfer.data.loading import load_data
-from tfransfer.errors import SettingError
+from tfransfer.errors import DataError, SettingError
 from tfransfer.evaluation.predictions import predict_examples
 from tfransfer.recipe import Augmentation
 
@@ -300,3 +302,29 @@ def test_a_flow_is_closed_at_once(dataset):
     """An autotuned iterator of TensorFlow 2.21 takes seconds to close, in each epoch's validation."""
     made = flow.evaluation_flow(dataset, dataset.examples, np.zeros((COUNT, 1), np.float32), SIZE, BATCH)
     assert not made.batches.options().autotune.enabled
+
+
+@pytest.mark.parametrize("garbage", [b"garbage", b"\x89PNG\r\n\x1a\n but no picture", b""])
+def test_a_picture_that_turned_to_garbage_is_named(tmp_path, garbage):
+    dataset = colour_dataset(tmp_path / "data", per_class=4)
+    (tmp_path / "data" / "green" / "002.png").write_bytes(garbage)
+    made = flow.evaluation_flow(dataset, dataset.examples, np.zeros((12, 1)), 16, 4)
+    message = r"green/002\.png has changed since it was read first, and is no picture"
+    with pytest.raises(DataError, match=message), flow.telling_lost_pictures(dataset):
+        list(made.batches)
+
+
+def test_training_names_a_picture_that_turned_to_garbage(tmp_path):
+    dataset = colour_dataset(tmp_path / "data", per_class=10)
+    changed = dataset.path_of(dataset.split("train")[0])
+    Path(changed).write_bytes(b"garbage")
+    with pytest.raises(DataError, match=f"{changed} has changed"):
+        tr.train(
+            dataset, tiny_model(), preprocessing="tf", cache=False, head_epochs=1, fine_tune_epochs=0,
+            out=tmp_path / "run", exports=[],
+        )  # fmt: skip
+
+
+def test_an_error_of_another_kind_stays_as_it_is(dataset):
+    with pytest.raises(tf.errors.InvalidArgumentError), flow.telling_lost_pictures(dataset):
+        tf.debugging.assert_equal(tf.constant(1), 2)

@@ -1,6 +1,8 @@
 """Who is in train, validation and test."""
 
 import csv
+import os
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -249,8 +251,8 @@ def test_content_on_two_sides_is_removed_from_train_named_and_counted(arrange):
     assert "is in test" in leaks["train/cat/b.png"].detail
     assert "is in validation" in leaks["train/cat/c.png"].detail
     assert sorted(dataset.notes) == [
-        "removed 1 pictures from train that are also in test",
-        "removed 2 pictures from train that are also in validation",
+        "removed 1 picture from train: the same content is in test",
+        "removed 2 pictures from train: the same content is in validation",
     ]
     assert (root / "train/cat/b.png").is_file()
 
@@ -261,7 +263,7 @@ def test_content_in_validation_and_test_is_kept_in_test_only(decide, fakes):
     given += in_split(cats[6:] + dogs[6:], "test") + [replace(cats[6], path="leak.jpg", split="validation")]
     decided = decide(given)
     assert "leak.jpg" not in sides(decided)
-    assert decided.notes == ("removed 1 pictures from validation that are also in test",)
+    assert decided.notes == ("removed 1 picture from validation: the same content is in test",)
 
 
 def test_a_group_on_two_sides_is_removed_from_train(decide, fakes):
@@ -415,3 +417,24 @@ def test_splits_file_that_is_no_csv_is_refused_by_name(data, tmp_path):
 def test_splits_file_that_does_not_exist_is_named(data, tmp_path):
     with pytest.raises(DataNotFoundError, match=r"absent\.csv does not exist"):
         load_data(data, splits_file=tmp_path / "absent.csv")
+
+
+def test_texts_are_called_texts(decide, fakes):
+    texts = [[replace(e, text=f"text {e.path}") for e in fakes(label, 40)] for label in (0, 1)]
+    train, test = texts[0] + texts[1], in_split([texts[0][0]], "test")
+    decided = decide([*in_split(train, "train"), *test])
+    assert "removed 1 text from train: the same content is in test" in decided.notes
+    for examples, message in (
+        (texts[0] + texts[1][:1], r"class 'dog' has 1 different text; .*: add texts, .* a column of the table"),
+        ([*in_split(texts[0], "train"), *in_split(texts[1], "test")], "no text of 'dog' is in the train split"),
+    ):
+        with pytest.raises(DataError, match=message) as refused:
+            decide(examples)
+        assert not re.search("picture|folder|photo|image", str(refused.value).replace("splits file", ""))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_a_splits_file_that_is_a_pipe_is_refused(tmp_path, data):
+    os.mkfifo(tmp_path / "splits.csv")
+    with pytest.raises(DataError, match="it is a named pipe"):
+        load_data(data, splits_file=tmp_path / "splits.csv")

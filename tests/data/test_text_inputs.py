@@ -71,7 +71,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00")
     os.mkfifo(tmp_path / "pipe.txt")
     for name, words in {
-        "a.txt": "cannot be read as text in UTF-8",
+        "a.txt": "cannot be read in UTF-16",
         "pipe.txt": "pipe.txt is a file; texts are",
     }.items():
         with pytest.raises(DataError, match=words):

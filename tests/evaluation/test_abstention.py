@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from tfransfer.cli.tables import show_metrics
+from tfransfer.display.terminal import Terminal
 from tfransfer.errors import DataError, SettingError
-from tfransfer.evaluation.abstention import choose_threshold, selective
+from tfransfer.evaluation.abstention import choose_threshold, in_words, selective
 
 # Confidence and whether the answer is right: sure ones are right, one in the middle is wrong.
 CONFIDENCE = np.array([0.99, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.55])
@@ -44,3 +46,25 @@ def test_accuracy_rises_as_coverage_falls():
     found = [selective(LABELS, PROBABILITIES, float(np.quantile(CONFIDENCE, 1 - share))) for share in (1.0, 0.5)]
     assert [one.coverage for one in found] == [1, 0.5]
     assert found[1].top1 > found[0].top1
+
+
+def test_what_a_threshold_means_is_said_plainly():
+    some = {"validation": {"coverage": 0.5}, "test": {"coverage": 0.4}}
+    assert in_words(0.875, some) == ["not sure below 0.875"]
+    (line,) = in_words(0.0, some)
+    assert "without a threshold" in line and "0.000" not in line
+    assert in_words(0.99997, some) == ["not sure below 0.99997"], "1.000 would say that nothing is answered"
+    assert in_words(0.0001, some) == ["not sure below 0.0001"]
+    _, line = in_words(0.99997, {"validation": {"coverage": 0.1}, "test": {"coverage": 0.0}})
+    assert line == "nothing is answered on test: no prediction there is that sure"
+
+
+def test_the_terminal_says_it(capsys):
+    covered = {"n": 10, "top1": 0.9, "abstention": {"threshold": 0.0, "coverage": 1.0, "top1": 0.9}}
+    show_metrics(Terminal(), "single-label", {"test": covered})
+    out = capsys.readouterr().out
+    assert "never not sure" in out and "below 0.000" not in out
+    covered["abstention"] = {"threshold": 0.99999, "coverage": 0.0, "top1": None}
+    show_metrics(Terminal(), "single-label", {"test": covered})
+    out = capsys.readouterr().out
+    assert "not sure below 0.99999" in out and "nothing is answered on test" in out

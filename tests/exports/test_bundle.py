@@ -1,6 +1,7 @@
 """A bundle is used by somebody who has only the zip; and what a hostile or damaged one can do."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -75,6 +76,22 @@ def test_the_loader_names_the_examples(unpacked, run):
     named = [line.split("  ")[1].split(" ")[0] for line in ran.stdout.splitlines()]
     outputs = np.array(json.loads((unpacked / "expected.json").read_text())["outputs"]["tflite"])
     assert named == [run.classes[i] for i in outputs.argmax(axis=1)]
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_the_loader_prints_no_sequences_that_control_the_terminal(unpacked, run, tmp_path):
+    model = tmp_path / "model.tflite"
+    shutil.copy(unpacked / "model.tflite", model)
+    with zipfile.ZipFile(model, "a") as archive:
+        archive.writestr("labels.txt", "".join(f"\x1b[31m{name}\u2028é\n" for name in run.classes))
+    photos = sorted((unpacked / "examples").iterdir())[:2]
+    ran = subprocess.run(
+        [sys.executable, unpacked / "load_model.py", model, *photos], capture_output=True, check=True,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+    )  # fmt: skip
+    lines = ran.stdout.decode().split("\n")
+    assert len(lines) == 3 and not lines[2]
+    assert all("\\x1b[31m" in line and "\\u2028é" in line and "\x1b" not in line for line in lines[:2])
 
 
 def test_the_card_says_data_classes_metrics_files_and_limits(unpacked, run):

@@ -6,10 +6,12 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from PIL import Image
 from small_world import colour_folder
 
 import tfransfer as tr
-from tfransfer.errors import RunError
+from tfransfer.errors import DataError, RunError
 from tfransfer.runs import job
 
 OLD = Path(__file__).parent / "old_run"
@@ -65,7 +67,7 @@ def test_a_finished_run_is_exported(old_run):
 def test_a_stopped_run_resumes_to_the_end_that_an_undisturbed_one_had(old_run, data, monkeypatch):
     monkeypatch.setattr(job, "require_saving", lambda *arguments: None)
     folder = old_run("stopped")
-    with pytest.raises(RunError, match="--resume"):
+    with pytest.raises(RunError, match="resume=True"):
         tr.load_run(folder)
     base = keras.models.load_model(OLD / "base.keras")
     run = tr.train(data, base, preprocessing="tf", out=folder, resume=True, exports=[])
@@ -74,3 +76,38 @@ def test_a_stopped_run_resumes_to_the_end_that_an_undisturbed_one_had(old_run, d
     for row, other in zip(run.history, undisturbed.history, strict=True):
         assert (row["phase"], row["epoch"]) == (other["phase"], other["epoch"])
         assert float(row["val_loss"]) == pytest.approx(float(other["val_loss"]), rel=0.02, abs=0.01)
+
+
+def test_a_url_is_no_picture_and_the_home_folder_is_expanded(old_run, data, monkeypatch):
+    run = tr.load_run(old_run("finished"))
+    for call in (run.predict, run.explain):
+        with pytest.raises(DataError, match=r"https://x\.org/a\.jpg is a URL\. Nothing is downloaded here"):
+            call("https://x.org/a.jpg")
+    monkeypatch.setenv("HOME", str(data))
+    monkeypatch.setenv("USERPROFILE", str(data))
+    assert run.predict("~/blue/000.bmp").label in run.classes
+    assert len(run.predict(["~/blue/000.bmp", data / "red" / "001.bmp"])) == 2
+
+
+def test_pairs_are_scored_in_every_form_that_training_takes(old_run, data):
+    run = tr.load_run(old_run("finished"))
+    files = sorted(data.rglob("*.bmp"))
+    names = [file.parent.name for file in files]
+    numbers = np.array([run.classes.index(name) for name in names])
+    pixels = np.stack([np.asarray(Image.open(file)) for file in files])
+    expected = run.evaluate((files, names))["all"]
+    assert expected["n"] == len(files)
+    forms = [
+        (files, numbers), (tuple(map(str, files)), tuple(names)), (pixels, numbers.tolist()),
+        (pixels, np.eye(3)[numbers]), (pixels, numbers.astype(np.float32)),
+        tf.data.Dataset.from_tensor_slices((pixels, numbers)),
+    ]  # fmt: skip
+    for form in forms:
+        assert run.evaluate(form)["all"]["top1"] == expected["top1"]
+    with pytest.raises(DataError, match="class numbers that are 0 to 2 for the 3 classes; got 0 to 3"):
+        run.evaluate((files, [3, *numbers[1:]]))
+
+
+def test_texts_are_not_scored_by_a_run_on_pictures(old_run):
+    with pytest.raises(DataError, match="holds texts; the run reads pictures"):
+        tr.load_run(old_run("finished")).evaluate((["a text", "another one"], ["blue", "red"]))

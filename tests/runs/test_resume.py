@@ -230,7 +230,7 @@ def test_two_processes_do_not_train_into_one_folder(halfway, colour_photos):
 
 def test_a_stopped_replacement_is_not_thrown_away_unasked(halfway, colour_photos, tmp_path):
     halfway.rename(run_folder.aside_of(tmp_path / "new"))
-    with pytest.raises(FileExistsError, match=r"unfinished run that was to replace .*: use --resume"):
+    with pytest.raises(FileExistsError, match=r"unfinished run that was to replace .*: use resume=True"):
         pipeline.train(colour_photos, tiny_model(), out=tmp_path / "new", **TINY)
     assert (run_folder.aside_of(tmp_path / "new") / run_folder.STATE).exists()
 
@@ -271,9 +271,9 @@ def test_manifest_says_where_a_stopped_run_stands(halfway):
 
 
 def test_unfinished_run_is_refused_with_what_to_do(halfway, colour_photos):
-    with pytest.raises(RunError, match="--resume"):
+    with pytest.raises(RunError, match="resume=True"):
         pipeline.evaluate(halfway)
-    with pytest.raises(FileExistsError, match="is not finished: use --resume"):
+    with pytest.raises(FileExistsError, match="is not finished: use resume=True"):
         pipeline.train(colour_photos, tiny_model(), out=halfway, **TINY)
 
 

@@ -127,7 +127,7 @@ def test_a_run_whose_replacement_is_killed_between_the_renames_is_brought_back(t
     old = (place / run_folder.MANIFEST).read_text()
     killed_between_renames(lambda: write_run(place, overwrite=True), monkeypatch)
     assert not place.exists()
-    with pytest.raises(RunExistsError, match="--resume"):
+    with pytest.raises(RunExistsError, match="resume=True"):
         write_run(place)
     fail_early(place, overwrite=True)
     assert (place / run_folder.MANIFEST).read_text() == old
@@ -141,7 +141,7 @@ def test_a_locked_folder_is_named_with_an_option_only_where_the_command_has_it(t
         waiting = pytest.raises(RunExistsError, match=r"another process is writing to .*: wait until it is done\.$")
         with waiting, run_folder.alone_in(place):
             pass
-        with pytest.raises(RunExistsError, match=r"another process is writing to .*: wait, or .* --out\.$"):
+        with pytest.raises(RunExistsError, match=r"another process is writing to .*: wait, or .* out\.$"):
             write_run(place)
     assert not place.exists(), "an empty folder is not left behind"
 

@@ -94,7 +94,7 @@ def test_a_sweep_that_goes_on_may_be_larger_and_keeps_its_settings(dataset, tmp_
 
     monkeypatch.setattr(trial.Trial, "_train", noted)
     swept(dataset, place, unfreeze=[0])
-    with pytest.raises(RunExistsError, match="Pass --resume to resume it"):
+    with pytest.raises(RunExistsError, match="Give resume=True to resume it"):
         swept(dataset, place)
     with pytest.raises(SettingError, match="has other settings"):
         swept(dataset, place, resume=True, head_epochs=3)

@@ -26,6 +26,14 @@ def test_what_looks_like_a_formula_gets_an_apostrophe(text):
     assert escaped(text) == "'" + text
 
 
+@pytest.mark.parametrize(
+    ("text", "written"), [("a;=cmd", "a;'=cmd"), ("=a;b;@c", "'=a;b;'@c"), ("a;-1;b", "a;-1;b"), (";=1", ";'=1")]
+)
+def test_behind_a_semicolon_a_cell_begins_where_the_decimal_sign_is_a_comma(text, written):
+    assert escaped(text) == written
+    assert unescaped(written) == text
+
+
 @pytest.mark.parametrize("value", ["cat", "", "'", "'tis", "-1.5", "+1", "-1e-05", "-.5", "1-2", -1.5, None, 7])
 def test_numbers_and_words_stay_as_they_are(value):
     assert escaped(value) == value
@@ -34,9 +42,11 @@ def test_numbers_and_words_stay_as_they_are(value):
 def test_whatever_is_written_is_read_back():
     draw = random.Random(5)
     for _ in range(20_000):
-        text = "".join(draw.choice(["'", *STARTS, "1", ".", "e", "a", " ", ","]) for _ in range(draw.randint(0, 5)))
+        signs = ["'", *STARTS, "1", ".", "e", "a", " ", ",", ";"]
+        text = "".join(draw.choice(signs) for _ in range(draw.randint(0, 5)))
         assert unescaped(escaped(text)) == text
-        assert not escaped(text).startswith(STARTS) or float(text) is not None
+        for part in escaped(text).split(";"):
+            assert not part.startswith(STARTS) or float(part) is not None
 
 
 def cells(file):

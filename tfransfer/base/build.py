@@ -13,6 +13,8 @@ from tfransfer.base.records import BUILT_IN, DEFAULT, DEFAULT_SIZE, find_base, r
 from tfransfer.display.progress import Say, silent
 from tfransfer.errors import BaseModelError, SettingError, WeightsNotFoundError
 from tfransfer.hyperrules import FULL, SMALL
+from tfransfer.system.files import user_path
+from tfransfer.system.interface import option
 
 RANDOM, BUILT_IN_WEIGHTS = "random", "built-in"
 # Prefix of a base's name in a recipe when it is the user's own model.
@@ -76,7 +78,7 @@ def build_base(
     elif weights == RANDOM:
         model, source = base_weights.build_random(record, size, seed), RANDOM
     else:
-        model, source = base_weights.build_with_file(record, size, Path(weights)), Path(weights).name
+        model, source = base_weights.build_with_file(record, size, user_path(weights)), Path(weights).name
         if record.family.module == "efficientnet":
             preprocessing = "efficientnet_file"
     blocks = blocks_of(model, record.family.block)
@@ -105,7 +107,8 @@ def build_default_base(
         reason = str(error).splitlines()[0]
         say(
             f"warning: {reason}. Using the built-in base {BUILT_IN} instead, which is smaller and less accurate. "
-            f"Pass --base {BUILT_IN} to choose it explicitly, or --weights FILE to load the weights of {DEFAULT}."
+            f"Give {option('base', BUILT_IN)} to choose it explicitly, or "
+            f"{option('weights', stand_in='FILE')} to load the weights of {DEFAULT}."
         )
         return replace(build_base(BUILT_IN, image_size), instead_of=DEFAULT)
 

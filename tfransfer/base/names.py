@@ -4,6 +4,7 @@ from tfransfer.base.hub.files import is_handle
 from tfransfer.base.records import DEFAULT, NGRAMS, find_base, require_size
 from tfransfer.errors import SettingError
 from tfransfer.recipe import Recipe
+from tfransfer.system.interface import option
 
 # Of KerasHub's presets.
 PREFIX = "kerashub:"
@@ -22,7 +23,9 @@ def require_base(recipe: Recipe) -> None:
     """
     if recipe.base == NGRAMS or (recipe.base and (is_preset(recipe.base) or is_handle(recipe.base))):
         if recipe.weights:
-            raise SettingError(f"the base {recipe.base} brings its own weights; --weights is for Keras Applications.")
+            raise SettingError(
+                f"the base {recipe.base} brings its own weights; {option('weights')} is for Keras Applications."
+            )
         return
     record = find_base(recipe.base or DEFAULT)
     require_size(record, recipe.image_size or record.image_size)

@@ -20,6 +20,7 @@ import h5py
 import keras
 
 from tfransfer.errors import BaseModelError
+from tfransfer.system.interface import option
 
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 # No model of Keras Applications or KerasHub has a config of more than 1 MB.
@@ -92,7 +93,7 @@ def _dicts(value: Any) -> Iterator[dict[str, Any]]:
 def _refuse(name: str, reason: str) -> NoReturn:
     raise BaseModelError(
         f"{name} {reason}. It could run a program that does anything on this machine. If you trust its author, load it "
-        "with trust=True or --trust; a layer of your own must be registered first "
+        f"with {option('trust', True)}; a layer of your own must be registered first "
         "(@keras.saving.register_keras_serializable)."
     )
 

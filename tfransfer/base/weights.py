@@ -13,6 +13,8 @@ import numpy as np
 
 from tfransfer.base.records import Base
 from tfransfer.errors import BaseModelError, DataNotFoundError, WeightsNotFoundError
+from tfransfer.system.files import DOWNLOAD_FIRST, is_url
+from tfransfer.system.interface import option
 
 _ASSETS = Path(__file__).parent.parent / "assets"
 _NETWORK_TIMEOUT_SECONDS = 30.0
@@ -54,15 +56,15 @@ def build_with_download(base: Base, image_size: int) -> Any:
         if isinstance(error, ValueError) and "shape" in str(error):
             raise BaseModelError(
                 f"Keras loads the ImageNet weights of {base.name} at {base.image_size} pixels only; "
-                f"the image size is {image_size}. Leave it out, or pass --weights FILE."
+                f"the image size is {image_size}. Leave it out, or give {option('weights', stand_in='FILE')}."
             ) from error
         file = base.weights_file_at(image_size)
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsNotFoundError(
             f"the ImageNet weights of {base.name} ({file}) are not on this machine, and downloading them from "
             f"{base.weights_url_at(image_size)} failed: {reason}\n"
-            f"Download that file on a machine with network access, then pass --weights FILE or put it into "
-            f"{keras_home() / 'models'} under that name."
+            f"Download that file on a machine with network access, then give "
+            f"{option('weights', stand_in='FILE')} or put it into {keras_home() / 'models'} under that name."
         ) from error
 
 
@@ -85,7 +87,7 @@ def build_with_file(base: Base, image_size: int, file: Path) -> Any:
         BaseModelError: It does not hold the weights of this base.
     """
     if not file.is_file():
-        raise DataNotFoundError(f"weights file {file} does not exist.")
+        raise DataNotFoundError(f"weights file {file} does not exist.{f' {DOWNLOAD_FIRST}' if is_url(file) else ''}")
     from tfransfer.base.untrusted import require_plain_weights  # here, as in builder_of
 
     model = build_random(base, image_size)
@@ -96,7 +98,7 @@ def build_with_file(base: Base, image_size: int, file: Path) -> Any:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise BaseModelError(
             f"{file} does not hold the weights of {base.name} without its top ({model.count_params():,} numbers in "
-            f"{len(model.weights)} arrays): {reason} Pass the base that the file was written for with --base."
+            f"{len(model.weights)} arrays): {reason} Give the base that the file was written for with {option('base')}."
         ) from error
     return model
 

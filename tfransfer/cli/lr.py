@@ -22,7 +22,7 @@ from tfransfer.cli.options import (
 )
 from tfransfer.display.terminal import Terminal
 from tfransfer.recipe import Recipe, parse_setting, read_recipe
-from tfransfer.system.files import OUT_REMEDY
+from tfransfer.system.files import out_remedy
 
 
 @click.command()
@@ -72,7 +72,7 @@ def lr(
         **settings,
     )  # fmt: skip
     show_rates(terminal, result)
-    plots.write_plot(result.plot(), out, OUT_REMEDY)
+    plots.write_plot(result.plot(), out, out_remedy())
     terminal.say(f"plot: {out}")
     terminal.emit(result.to_dict() | {"plot": str(out)})
 

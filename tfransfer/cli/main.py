@@ -19,6 +19,7 @@ from tfransfer.cli.sweep import sweep
 from tfransfer.cli.train import train
 from tfransfer.display.terminal import visible
 from tfransfer.errors import SettingError, TransferError
+from tfransfer.system.interface import command_line
 from tfransfer.system.signals import Stopped
 
 
@@ -37,7 +38,8 @@ def main() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # class names may hold what the terminal cannot show
     try:
-        cli.main(prog_name="tfransfer", standalone_mode=False)
+        with command_line():
+            cli.main(prog_name="tfransfer", standalone_mode=False)
     except SettingError as error:
         _fail(error, 2)
     except TransferError as error:

@@ -1,5 +1,6 @@
 """Options that several commands share, and the settings of `train`."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,18 @@ import click
 
 from tfransfer.base.records import DEFAULT
 from tfransfer.errors import SettingError
+from tfransfer.system.files import user_path
 from tfransfer.tasks.task import TASKS
 
-PATH = click.Path(path_type=Path)
+
+class _UserPath(click.Path):
+    """A path in which `~` is the home folder, also where the shell leaves it, as in `--out=~/run`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return user_path(Path(os.fsdecode(super().convert(value, param, ctx))))
+
+
+PATH = _UserPath(path_type=Path)
 TRUST = click.option("--trust", is_flag=True, help="Load a model that contains a TF-Hub module, which is a program.")
 BASE = click.option("--base", help=f"Pretrained base; `tfransfer bases` lists them. [default: {DEFAULT}]")
 WEIGHTS = click.option("--weights", metavar="FILE|random", help="The base's weights, instead of Keras's download.")

@@ -6,6 +6,7 @@ from typing import Any
 
 from tfransfer.display.numbers import number_text, percent, value_text
 from tfransfer.display.terminal import Terminal
+from tfransfer.evaluation.abstention import in_words
 from tfransfer.exports import signature
 from tfransfer.exports.signature import signature_table
 from tfransfer.exports.table import TITLE, export_rows
@@ -62,7 +63,10 @@ def _show_abstention(terminal: Terminal, abstention: dict[str, dict[str, Any]]) 
     if abstention:
         threshold = next(iter(abstention.values()))["threshold"]
         rows = [[name, percent(one["coverage"]), one["top1"]] for name, one in abstention.items()]
-        terminal.table(f"not sure below {number_text(threshold)}", ["split", "answered", "top-1 of these"], rows)
+        title, *more = in_words(threshold, abstention)
+        terminal.table(title, ["split", "answered", "top-1 of these"], rows)
+        for line in more:
+            terminal.say(line)
 
 
 def show_predictions(terminal: Terminal, predictions: list[Any], what: str) -> None:

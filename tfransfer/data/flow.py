@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -24,8 +25,11 @@ from tfransfer.recipe import Augmentation
 
 
 @contextmanager
-def telling_lost_pictures() -> Iterator[None]:
+def telling_lost_pictures(dataset: Index | None = None) -> Iterator[None]:
     """Turn TensorFlow's error for a picture that has disappeared or is no longer readable into a DataError.
+
+    Args:
+        dataset: What is read: to name a file with another content, which TensorFlow's error does not.
 
     Raises:
         DataError: A picture that was readable when the data was indexed cannot be read now.
@@ -36,6 +40,28 @@ def telling_lost_pictures() -> Iterator[None]:
         lines = re.sub(r"\{\{.*?\}\}\s*", "", str(error)).splitlines()
         reason = next((line.strip() for line in lines if "; " in line), lines[0])
         raise DataError(f"a picture that could be read before cannot be read now: {reason}") from error
+    except tf.errors.InvalidArgumentError as error:
+        changed = None if dataset is None else _first_changed(dataset)
+        if dataset is None or changed is None:
+            raise
+        raise DataError(
+            f"{dataset.path_of(changed)} has changed since it was read first, and is no picture any more: restore it, "
+            "or remove it, and start again."
+        ) from error
+
+
+def _first_changed(dataset: Index) -> Example | None:
+    """The first picture whose file has another content than when it was indexed."""
+    if not dataset.modality.has_pixels:
+        return None
+    return next((e for e in dataset.examples if not _same_content(dataset.path_of(e), e)), None)
+
+
+def _same_content(path: str, example: Example) -> bool:
+    try:
+        return pictures.content_hash(Path(path).read_bytes()) == example.content
+    except OSError:
+        return False
 
 
 # One picture per core. TensorFlow could tune this itself, but a tuned iterator takes seconds to close (TensorFlow

@@ -15,7 +15,7 @@ from tfransfer.data.modality import IMAGE, MODALITIES, Modality
 from tfransfer.data.sources.picture_files import unread_counts
 from tfransfer.display.progress import Progress, Say, quiet, silent
 from tfransfer.errors import DataError, did_you_mean
-from tfransfer.tasks.labels import Target, names_in
+from tfransfer.tasks.labels import Target, has_line_break, names_in
 from tfransfer.tasks.task import SINGLE_LABEL, Task, find_task
 
 
@@ -32,6 +32,7 @@ class Source:
         classes: In the order of the model's outputs; empty takes those of the rows, sorted.
         issues: What the source has already skipped.
         notes: What the user should know.
+        separator: Tables: between the classes of a cell, as inferred or requested.
     """
 
     root: Path
@@ -43,6 +44,7 @@ class Source:
     _: KW_ONLY
     issues: list[Issue] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    separator: str = ""
 
     @property
     def modality(self) -> Modality:
@@ -78,6 +80,8 @@ def index(
     source = _composed(source)
     used = {name for row in source.rows for name in names_in(row.target)}
     classes = _present(source, used) if find_task(source.task).has_classes else source.classes
+    if broken := next((name for name in classes if has_line_break(name)), None):
+        raise DataError(f"the class {broken!r} has a line break in its name: labels.txt has one label per line.")
     examples, issues = examined(source, classes, max_pixels, progress)
     refusal = ""
     try:
@@ -157,6 +161,8 @@ def index_known(
             f"{source.name} has the class {unknown[0]!r}, which the model does not know; it knows "
             f"{', '.join(map(repr, classes[:10]))}.{did_you_mean(unknown[0], classes)}"
         )
+    for note in source.notes:
+        say(f"note: {note}")
     examples, issues = examined(source, classes, max_pixels, progress)
     _require_readable(source, issues)
     say_issues(issues, say)

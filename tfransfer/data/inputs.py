@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from tfransfer.data import pictures
 from tfransfer.data.health import audit
 from tfransfer.data.index import Issue
+from tfransfer.data.pixel_range import pixel_range_error
 from tfransfer.data.sources.arrays import examples_of, is_tf_dataset
 from tfransfer.data.sources.folder import list_pictures
 from tfransfer.data.sources.kinds import TABLE_SUFFIXES, is_frame
@@ -237,8 +238,5 @@ def _from_array(array: np.ndarray, size: int) -> np.ndarray:
         array = array.astype(np.float32)
         low, high = float(array.min()), float(array.max())
         if not (np.isfinite(low) and np.isfinite(high)) or low < 0 or high > 255 or 0 < high <= 1:
-            raise DataError(
-                f"pixels are expected in [0, 255]; this array holds {low:g} to {high:g}. "
-                "Multiply by 255 if it was scaled to [0, 1]."
-            )
+            raise pixel_range_error(low, high)
     return pictures.resize(tf.constant(array), size).numpy()

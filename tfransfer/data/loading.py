@@ -12,6 +12,7 @@ from tfransfer.data.sources.table import Columns
 from tfransfer.display.listeners import listeners
 from tfransfer.display.progress import Progress, Say
 from tfransfer.errors import DataError, SettingError
+from tfransfer.system.files import user_path
 from tfransfer.system.keywords import keywords_of, known_keywords, require_known
 from tfransfer.tasks.labels import SEPARATOR
 
@@ -62,7 +63,7 @@ def load_data(
         path_column, text_column, label_column, split_column, separator=separator, task=task, missing=missing_labels,
     )  # fmt: skip
     names = tuple(classes) if classes else None
-    prepared, file = (Path(given) if given else None for given in (data_dir, splits_file))
+    prepared, file = (user_path(given) if given else None for given in (data_dir, splits_file))
     reading = Reading(columns, names, prepared, tfds_splits, group, group_column, read_as=read_as)
     return load(
         source, reading, split_seed=split_seed, splits_file=file, max_pixels=max_pixels, progress=progress, say=say,

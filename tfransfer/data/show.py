@@ -28,7 +28,7 @@ def gallery(dataset: Index, count: int, split: str, seed: int) -> Gallery:
         return Gallery(
             title, tuple(Card(lines, (), example.text or "") for lines, example in zip(captions, examples, strict=True))
         )
-    with telling_lost_pictures():
+    with telling_lost_pictures(dataset):
         pixels = pixels_of(dataset, examples, _SIDE)
     cards = [
         Card(lines, ((picture_data(picture), f"{lines[1]}, labelled {lines[0]}."),))

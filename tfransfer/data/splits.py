@@ -17,8 +17,10 @@ from scipy.cluster.hierarchy import DisjointSet
 
 from tfransfer.data.dataset import Dataset
 from tfransfer.data.index import SPLITS, Example, Issue
+from tfransfer.data.split_words import class_text, inseparable, item_of, own_splits, too_few
 from tfransfer.errors import DataError, DataNotFoundError
-from tfransfer.system.files import write_text
+from tfransfer.system.files import regular, write_text
+from tfransfer.system.interface import option
 from tfransfer.system.spreadsheet import csv_text, unescaped
 from tfransfer.tasks.task import SINGLE_LABEL, find_task
 
@@ -59,9 +61,10 @@ def decide(
         task: Only single-label data is checked to have every class in every split.
 
     Raises:
-        DataError: A class has too few pictures, or the file does not fit the folder.
+        DataError: A class has too few examples, or the file does not fit the data.
     """
     strata = find_task(task).strata(classes)
+    item = item_of(examples)
     notes: list[str] = []
     issues: list[Issue] = []
     if file is not None:
@@ -73,7 +76,7 @@ def decide(
         examples = _without_leaks(examples, issues, notes)
         missing = [s for s in SPLITS if s not in given]
         examples = _assign_missing(examples, missing, seed, strata, notes)
-    _require_every_split(root, strata, examples)
+    _require_every_split(root, strata, examples, item)
     return SplitDecision(tuple(sorted(examples, key=lambda e: e.path)), issues, tuple(notes))
 
 
@@ -153,16 +156,16 @@ def _assign(
             own[label].append(cluster)
     for label, name in enumerate(classes):
         if len(own[label]) < len(splits):
-            raise DataError(_too_few(name, own[label], splits, any(e.group for e in examples)))
+            raise DataError(too_few(name, own[label], splits, examples))
         placement.give_share(label, own[label])
     for label, name in enumerate(classes):
         for lacking in [s for s in splits if not placement.counts[s][label]]:
             moved, before = placement.give_one(own[label], lacking)
             if moved is None:
-                raise DataError(_inseparable(name))
+                raise DataError(inseparable(name, item_of(examples)))
             notes.append(
-                f"{_class_text(name)} had no picture in {lacking}: the {sum(members[moved].values())} nearest the "
-                f"threshold moved there from {before}"
+                f"{class_text(name)} had no {item_of(examples)} in {lacking}: the {sum(members[moved].values())} "
+                f"nearest the threshold moved there from {before}"
             )
     return [replace(e, split=placement.splits[cluster_of[e.content]]) for e in examples]
 
@@ -247,27 +250,6 @@ class _Placement:
         self.splits[cluster] = split
 
 
-def _inseparable(name: str) -> str:
-    return (
-        f"{_class_text(name)} cannot be in train, validation and test without separating a group or identical files: "
-        "add pictures, or decide the splits yourself with train, validation and test folders."
-    )
-
-
-def _class_text(name: str) -> str:
-    return f"class {name!r}" if name else "the data"
-
-
-def _too_few(name: str, clusters: Sequence[str], splits: Sequence[str], grouped: bool) -> str:
-    what = "groups of pictures" if grouped else "different pictures"
-    what = what if len(clusters) != 1 else what.replace("pictures", "picture")
-    return (
-        f"{_class_text(name)} has {len(clusters)} {what}; a split into "
-        f"{', '.join(splits)} needs at least {len(splits)}: add pictures, or remove the folder, or decide the splits "
-        "yourself with train, validation and test folders."
-    )
-
-
 def _assign_missing(
     examples: list[Example], missing: list[str], seed: int, classes: Sequence[str], notes: list[str]
 ) -> list[Example]:
@@ -303,23 +285,24 @@ def _without_leaks(examples: Sequence[Example], issues: list[Issue], notes: list
                     f"the same content (or its group) is in {held_out}; not used in {example.split}",
                 )
             )
-            removed[f"{example.split} that are also in {held_out}"] += 1
+            removed[f"{example.split}: the same content is in {held_out}"] += 1
         else:
             remaining.append(example)
-    notes += [f"removed {n} pictures from {where}" for where, n in removed.items()]
+    item = item_of(examples)
+    notes += [f"removed {n} {item}{'s' if n > 1 else ''} from {where}" for where, n in removed.items()]
     return remaining
 
 
-def _require_every_split(root: Path | str, classes: Sequence[str], examples: Iterable[Example]) -> None:
+def _require_every_split(root: Path | str, classes: Sequence[str], examples: Iterable[Example], item: str) -> None:
     counts = Counter((e.split, e.label) for e in examples)
     for split in SPLITS:
         if not any(counts[split, label] for label in range(len(classes))):
-            raise DataError(f"no picture below {root} is in the {split} split; add some, or remove its folder.")
+            raise DataError(f"no {item} of {root} is in the {split} split: add some, or {own_splits(item)}.")
     untrained = [name for label, name in enumerate(classes) if not counts["train", label]]
     if untrained:
         raise DataError(
-            f"no picture of {', '.join(map(repr, untrained))} is in the train split: the model could not learn it. "
-            "Add pictures to train or remove the class."
+            f"no {item} of {', '.join(map(repr, untrained))} is in the train split: the model could not learn it. "
+            f"Add {item}s to train or leave the class out."
         )
 
 
@@ -337,12 +320,12 @@ def read_splits(path: Path) -> dict[str, tuple[str, str]]:
         DataError: A column is missing, or a split is not train, validation or test.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
+        with regular(path).open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream)
             columns, rows = reader.fieldnames or [], list(reader)
     except FileNotFoundError as error:
         raise DataNotFoundError(f"splits file {path} does not exist.") from error
-    except (UnicodeDecodeError, csv.Error, IsADirectoryError) as error:
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
         raise DataError(f"splits file {path} is not a CSV file: {error}.") from error
     expected = f"expected the columns {', '.join(COLUMNS)}"
     if not set(COLUMNS) <= set(columns):
@@ -382,13 +365,14 @@ def _apply_file(
     absent = set(listed) - {e.path for e in examples}
     issues += [Issue(path, "listed but not usable", f"in {file}, but absent or unreadable") for path in sorted(absent)]
     if not assigned:
-        raise DataError(f"none of the {len(listed)} paths in {file} is a readable picture below the folder.")
+        raise DataError(f"none of the {len(listed)} paths in {file} is one of the {item_of(examples)}s of the data.")
     added = [name for name in classes if name not in {label for label, _ in listed.values()}]
     if added and tuple(classes) != _ONE_STRATUM:
         raise DataError(
             f"the data has changed since splits file {file} was written: {', '.join(map(repr, added[:5]))} is new. "
-            "Remove that class, or start over with new splits; a run that was stopped starts over with --overwrite."
+            "Remove that class, or start over with new splits; a run that was stopped starts over with "
+            f"{option('overwrite', True)}."
         )
     if absent:
-        notes.append(f"{len(absent)} pictures listed in {file} are absent or unreadable")
+        notes.append(f"{len(absent)} {item_of(examples)}s listed in {file} are absent or unreadable")
     return assigned

@@ -14,7 +14,9 @@ from tfransfer.data.sources.kinds import TABLE_SUFFIXES, is_frame
 from tfransfer.data.sources.paths import are_paths, is_file, is_picture_path
 from tfransfer.data.sources.picture_files import is_picture, is_unread
 from tfransfer.data.sources.table import TEXTS, Columns, Line, frame_lines, read_lines
+from tfransfer.data.sources.table_files import read_text
 from tfransfer.errors import DataError, DataNotFoundError
+from tfransfer.system.files import user_path
 
 _LINES = ".txt"
 _FILES = f"{_LINES} (a text in each line), {' or '.join(TABLE_SUFFIXES)}"
@@ -55,6 +57,8 @@ def read_texts(given: Any, columns: Columns) -> list[str]:
         DataNotFoundError: A path does not exist.
         DataError: It is no text and no file of texts, or paths of pictures.
     """
+    if isinstance(given, str | Path) and str(given).startswith("~") and is_file(user_path(given)):
+        given = user_path(given)
     if names_file(given):
         return _of_file(Path(given), columns)
     if isinstance(given, str):
@@ -112,11 +116,7 @@ def _of_file(path: Path, columns: Columns) -> list[str]:
     if suffix != _LINES:
         numbered = bool(columns.text and columns.text.isdigit())
         return _in_table(read_lines(path, numbered), columns, str(path))
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (UnicodeDecodeError, OSError) as error:
-        raise DataError(f"{path} cannot be read as text in UTF-8: {error}.") from error
-    texts = [line for line in text.split("\n") if line.strip()]
+    texts = [line for line in read_text(path).split("\n") if line.strip()]
     if not texts:
         raise DataError(f"{path} has no texts; expected one in each line.")
     if are_paths(texts):

@@ -3,10 +3,13 @@
 Source: Y. Geifman and R. El-Yaniv, "Selective Classification for Deep Neural Networks", NeurIPS 2017.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from tfransfer.display.numbers import number_text
 from tfransfer.errors import DataError, SettingError
 
 
@@ -21,6 +24,16 @@ class Selective:
 
     coverage: float
     top1: float | None
+
+
+def require_precision(precision: float) -> None:
+    """Check that a precision is in (0, 1), before minutes of predictions.
+
+    Raises:
+        SettingError: It is out of range.
+    """
+    if not 0 < precision < 1:
+        raise SettingError(f"precision must be between 0 and 1, for example 0.98; it is {precision!r}.")
 
 
 def choose_threshold(labels: np.ndarray, probabilities: np.ndarray, precision: float) -> float:
@@ -38,8 +51,7 @@ def choose_threshold(labels: np.ndarray, probabilities: np.ndarray, precision: f
         SettingError: The precision is out of range.
         DataError: No threshold reaches the precision.
     """
-    if not 0 < precision < 1:
-        raise SettingError(f"precision must be between 0 and 1, for example 0.98; it is {precision!r}.")
+    require_precision(precision)
     confidence = probabilities.max(axis=1)
     order = np.argsort(-confidence, kind="stable")
     correct = (probabilities.argmax(axis=1) == labels)[order]
@@ -61,3 +73,21 @@ def selective(labels: np.ndarray, probabilities: np.ndarray, threshold: float) -
     covered = probabilities.max(axis=1) >= threshold
     correct = (probabilities.argmax(axis=1) == labels)[covered]
     return Selective(float(covered.mean()), float(correct.mean()) if len(correct) else None)
+
+
+def in_words(threshold: float, splits: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What a threshold means, one phrase each.
+
+    Args:
+        threshold: From `choose_threshold`.
+        splits: The coverage at the threshold for each split.
+    """
+    if threshold == 0:
+        return ["never not sure: the predictions on validation reach this precision without a threshold"]
+    # Of a threshold very near to 0 or 1, three digits would say that all or nothing is answered.
+    text = number_text(threshold) if 0.0005 <= threshold < 0.9995 else f"{threshold:.9g}"
+    nothing = [name for name, one in splits.items() if not one["coverage"]]
+    return [
+        f"not sure below {text}",
+        *(f"nothing is answered on {name}: no prediction there is that sure" for name in nothing),
+    ]

@@ -67,7 +67,7 @@ def predict_examples(
     flow = evaluation_flow(dataset, examples, np.zeros((len(examples), 1), np.float32), size, batch)
     compiled, wanted = _compiled(model), np.zeros(0, np.int64) if keep is None else keep
     outputs, features, done = [], [], 0
-    with telling_lost_pictures(), progress(title, len(examples), dataset.modality.unit) as advance:
+    with telling_lost_pictures(dataset), progress(title, len(examples), dataset.modality.unit) as advance:
         for pixels, _, _ in flow.batches:
             *of_head, output = compiled(as_model_input(pixels))
             inside = (wanted >= done) & (wanted < done + len(pixels))

@@ -37,11 +37,11 @@ class Budget:
             exceeded.append(f"it takes {size_text(export.size)}, over {size_text(self.size)}")
         fastest = export.latency
         if self.latency is not None and (fastest is None or fastest > self.latency):
-            measured = "its latency is unknown" if fastest is None else f"a picture takes {fastest:.3g} ms"
+            measured = "its latency is unknown" if fastest is None else f"one example takes {fastest:.3g} ms"
             exceeded.append(f"{measured}, over {self.latency:g} ms")
         if self.drop is not None:
             if export.accuracy is None:
-                exceeded.append("its accuracy drop is unknown without the validation pictures")
+                exceeded.append("its accuracy drop is unknown without the validation data")
             elif 100 * export.accuracy.drop > self.drop + 1e-9:
                 exceeded.append(f"it loses {100 * export.accuracy.drop:.2g} points, over {self.drop:g}")
         return exceeded

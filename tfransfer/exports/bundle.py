@@ -25,6 +25,7 @@ from tfransfer.exports.formats import FORMATS, Format, find_format
 from tfransfer.exports.metadata import LABELS_FILE
 from tfransfer.system import trust as trusted
 from tfransfer.system.files import file_hash, lines, read_json, whole
+from tfransfer.system.interface import option
 from tfransfer.tasks.task import Task, find_task
 
 SCHEMA = 1
@@ -139,9 +140,7 @@ def verify_bundle(path: Path, trust: bool = False) -> list[Verdict]:
         except Exception as error:  # zipfile, Pillow and NumPy raise many types for damaged files
             raise ExportError(f"{path} is no bundle, or a damaged one: {error}") from error
         if not models:
-            raise ExportError(
-                f"{path} holds no models: there is nothing to check. Write it again with export --bundle."
-            )
+            raise ExportError(f"{path} holds no models: there is nothing to check. Export it again.")
         return [_judge(Path(folder), model, examples, trust) for model in models]
 
 
@@ -182,7 +181,7 @@ def _read(folder: Path) -> tuple[list[_Model], _Examples]:
     expected = read_json(folder / _EXPECTED, _LARGEST_JSON)
     if content["schema"] != SCHEMA:
         raise ExportError(f"the bundle has schema {content['schema']}; this version reads {SCHEMA}. Update tfransfer.")
-    classes = (folder / LABELS_FILE).read_text(encoding="utf-8").splitlines()
+    classes = (folder / LABELS_FILE).read_text(encoding="utf-8").removesuffix("\n").split("\n")
     examples = _Examples(_read_examples(folder, expected), classes, find_task(content["task"]))
     models = []
     for name, model in content["models"].items():
@@ -228,7 +227,7 @@ def _objection(folder: Path, model: _Model, trust: bool) -> str:
         return f"{changed[0]} is not the file that was bundled"
     reader = find_format(model.format).reader
     if reader in _PROGRAMS and not trust:
-        return "not checked: it is a program; if you trust its author, verify with --trust (trust=True in Python)"
+        return f"not checked: it is a program; if you trust its author, give {option('trust', True)}"
     if reader == "keras":
         try:
             untrusted.require_known_parts(folder / model.file)

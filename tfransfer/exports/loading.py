@@ -16,6 +16,7 @@ from tfransfer.exports import metadata, replay
 from tfransfer.exports.formats import PIXELS_SIGNATURE
 from tfransfer.exports.metadata import LABELS_FILE
 from tfransfer.exports.signature import Signature, read_signatures
+from tfransfer.system.interface import option
 from tfransfer.system.native_output import hidden_native_output
 from tfransfer.tasks.task import TASKS, VALUES, Task
 
@@ -105,7 +106,7 @@ def _saved_model(path: Path, trust: bool) -> LoadedFile:
     if not (path / "saved_model.pb").is_file():
         raise ExportError(f"{path} is a folder without a SavedModel.")
     if not trust:
-        raise ExportError(f"{path} is a SavedModel, which is a program: it is run only with --trust.")
+        raise ExportError(f"{path} is a SavedModel, which is a program: it is run only with {option('trust', True)}.")
     loaded = tf.saved_model.load(str(path))
     signature = next(
         one for one in read_signatures(replay.saved_model_signatures(loaded)) if one.name == PIXELS_SIGNATURE

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tfransfer.display.numbers import number_text
+from tfransfer.evaluation.abstention import in_words
 from tfransfer.system.files import size_text
 from tfransfer.tasks.figure import EXAMPLES
 from tfransfer.tasks.task import Task, task_of
@@ -93,7 +94,7 @@ def _files(measured: dict[str, dict[str, Any]], task: Task) -> str:
         "size",
         f"{task.main.title} on validation",
         "drop from the model",
-        "ms per picture, 1 / 2 cores, as measured",
+        "ms per example, 1 / 2 cores, as measured",
     ]
     return table(head, rows)
 
@@ -108,10 +109,11 @@ def _limits(manifest: dict[str, Any], task: Task) -> str:
     abstention = manifest.get("abstention")
     if abstention:
         on_test = abstention.get("splits", {}).get("test", {})
+        of_these = "" if on_test.get("top1") is None else f", with an accuracy of {number_text(on_test['top1'])}"
         lines.append(
-            f"Below a probability of {number_text(abstention['threshold'])} it should abstain: it then answers "
-            f"{on_test.get('coverage', 0):.0%} of the test examples, with an accuracy of "
-            f"{number_text(on_test.get('top1'))}."
+            f"For a precision of {number_text(abstention['precision'])} it is "
+            f"{'; '.join(in_words(abstention['threshold'], abstention.get('splits', {})))}. It then answers "
+            f"{on_test.get('coverage', 0):.0%} of the test examples{of_these}."
         )
     return "\n".join(f"- {line}" for line in lines)
 

@@ -170,7 +170,7 @@ def compare(
     if not np.isfinite(first).all():
         raise ExportError(_refused(name, "some of its outputs are not finite"))
     if np.abs(first[: len(second)] - second[: len(first)]).max() > kind.tolerance * size:
-        raise ExportError(_refused(name, "two calls on the same picture disagree: its graph contains something random"))
+        raise ExportError(_refused(name, "two calls on the same example disagree: its graph contains something random"))
     for outputs in (first, answers.get("bytes")):
         if outputs is not None:
             require = _require_rounding if kind.exact else _require_agreement

@@ -18,7 +18,6 @@ picture, on one core and on two; NaN if unknown), `peak_memory` (bytes taken by 
 """
 
 import importlib
-import io
 import json
 import os
 import sys
@@ -75,7 +74,12 @@ def replay_saved_model(request: dict[str, Any], pictures: np.ndarray) -> Answers
         files = tf.constant([tf.io.encode_png(picture).numpy() for picture in pictures[:_REPEATED]])
         answers["bytes"] = _only(loaded.signatures["serve_bytes"](files))
     labels = Path(request["path"]) / "assets.extra" / "labels.txt"
-    return answers | {"labels": np.array(labels.read_text(encoding="utf-8").splitlines())} | cost.answers()
+    return answers | {"labels": np.array(_labels_in(labels.read_text(encoding="utf-8")))} | cost.answers()
+
+
+def _labels_in(text: str) -> list[str]:
+    """The lines of labels.txt; str.splitlines would end one at U+2028, too."""
+    return text.removesuffix("\n").split("\n")
 
 
 def _only(answer: dict[str, Any]) -> np.ndarray:
@@ -93,7 +97,7 @@ def replay_tflite(request: dict[str, Any], pictures: np.ndarray) -> Answers:
     cost.call(lambda: two.predict(pictures[:1]))
     first = in_batches(two.predict, pictures, request["seconds"], batch=1)
     with zipfile.ZipFile(request["path"]) as packed:
-        labels = io.TextIOWrapper(packed.open("labels.txt"), encoding="utf-8").read().splitlines()
+        labels = _labels_in(packed.read("labels.txt").decode())
     answers = {"first": first, "second": two.predict(pictures[:_REPEATED]), "labels": np.array(labels)}
     return answers | {"signatures": _json(two.signatures())} | cost.answers()
 
@@ -114,7 +118,7 @@ def replay_onnx(request: dict[str, Any], pictures: np.ndarray) -> Answers:
     two = session(2)
     cost.call(lambda: two.run(None, {"images": pictures[:1]}))
     predict: Predict = lambda part: two.run(None, {"images": part})[0]  # noqa: E731
-    labels = two.get_modelmeta().custom_metadata_map["labels.txt"].splitlines()
+    labels = _labels_in(two.get_modelmeta().custom_metadata_map["labels.txt"])
     first = in_batches(predict, pictures, request["seconds"])
     answers = {"first": first, "second": predict(pictures[:_REPEATED]), "labels": np.array(labels)}
     return answers | {"signatures": _json(onnx_signatures(two))} | cost.answers()

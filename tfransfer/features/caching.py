@@ -24,6 +24,7 @@ from tfransfer.features.plan import CachePlan
 from tfransfer.features.source import FeatureSource, Wanted
 from tfransfer.recipe import Recipe
 from tfransfer.system.files import size_text
+from tfransfer.system.interface import option
 
 # Cached features also serve later runs, so training without them has to be this much faster to be chosen.
 _PLAIN_WINS = 0.8
@@ -219,7 +220,7 @@ def _require_engine(engine: Engine, decided: CachePlan) -> None:
     if engine.name != decided.engine:
         raise RunError(
             f"the run started with features from the {decided.engine} engine, which cannot run this base here: start "
-            "over with --overwrite."
+            f"over with {option('overwrite', True)}."
         )
 
 

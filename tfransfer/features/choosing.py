@@ -84,7 +84,7 @@ def open_engine(
     if reads_text(model):
         return Choice(compiled, rates, None, "LiteRT does not support texts")
     if setting == AUTO and memory.converted() is None and rows / rates[KERAS] < _CONVERSION_SECONDS:
-        return Choice(compiled, rates, None, f"{rows} pictures are too few to be worth a conversion")
+        return Choice(compiled, rates, None, f"{rows} examples are too few to be worth a conversion")
     return _litert_or_keras(_KerasRun(model, compiled, pictures, expected, rates), memory, setting, say)
 
 

@@ -22,12 +22,17 @@ import numpy as np
 
 from tfransfer.system.cache_home import REMEDY
 from tfransfer.system.files import file_hash, read_json, telling_write_failures, whole, write_json
+from tfransfer.system.interface import option
 
 FACTS = "collection.json"
 FLOAT16, FLOAT32 = "float16", "float32"
 UNFINISHED = ".writing-"
 _STALE_SECONDS = 3600.0
-_REMEDY = f"{REMEDY} Or train with --no-cache."
+
+
+def _remedy() -> str:
+    """What to do where the cache cannot be written."""
+    return f"{REMEDY} Or train with {option('cache', False)}."
 
 
 @dataclass(frozen=True)
@@ -133,7 +138,7 @@ class Collection:
             WriteError: The disk is full or not writable.
         """
         stored = self._narrowed(values)
-        with telling_write_failures(self.folder, _REMEDY):
+        with telling_write_failures(self.folder, _remedy()):
             try:
                 shard = self._write(names, stored)
             except FileNotFoundError:  # another process has just cleared the cache
@@ -144,15 +149,15 @@ class Collection:
         place = self.folder / f"{uuid4().hex}.npy"
         header = place.with_suffix(".json")
         if not (self.folder / FACTS).exists():
-            write_json(self.folder / FACTS, self.facts, _REMEDY)
-        with whole(place, _REMEDY) as temporary:
+            write_json(self.folder / FACTS, self.facts, _remedy())
+        with whole(place, _remedy()) as temporary:
             with temporary.open("wb") as stream:
                 # np.save can miss that the disk is full: it writes its last bytes through a stream of its own.
                 np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(stored))
                 stream.write(np.ascontiguousarray(stored).data.cast("B"))
             size, total = temporary.stat().st_size, _sum(names, file_hash(temporary))
         try:
-            write_json(header, {"rows": list(names), "bytes": size, "blake2b": total}, _REMEDY)
+            write_json(header, {"rows": list(names), "bytes": size, "blake2b": total}, _remedy())
         except BaseException:
             place.unlink(missing_ok=True)
             raise

@@ -24,7 +24,7 @@ from tfransfer.errors import SettingError, WriteError
 from tfransfer.features.pooled import pooled_features
 from tfransfer.recipe import Recipe
 from tfransfer.runs.suspects import Suspects, condensed, judge, text_features
-from tfransfer.system.files import telling_write_failures, write_text
+from tfransfer.system.files import telling_write_failures, user_path, write_text
 from tfransfer.system.keywords import known_keywords
 from tfransfer.system.spreadsheet import csv_text
 from tfransfer.tasks.task import find_task
@@ -112,9 +112,9 @@ class Diagnosis:
             WriteError: The file cannot be written, or is not a splits file.
         """
         own = self.dataset.origin.get("file")
-        require_replaceable(Path(file), SPLITS_COLUMNS, Path(own) if own else None)
+        require_replaceable(user_path(file), SPLITS_COLUMNS, Path(own) if own else None)
         cleaned = cleaning.cleaned(self.dataset, self.findings, self.groups)
-        write_splits(Path(file), cleaned.dataset)
+        write_splits(user_path(file), cleaned.dataset)
         return cleaned
 
     def write_csv(self, file: str | Path) -> None:
@@ -128,7 +128,7 @@ class Diagnosis:
         Raises:
             WriteError: The file cannot be written, or is not a table of issues.
         """
-        require_replaceable(Path(file), ISSUE_COLUMNS)
+        require_replaceable(user_path(file), ISSUE_COLUMNS)
         rows: list[Sequence[Any]] = [ISSUE_COLUMNS]
         for number, finding in enumerate(self.findings, start=1):
             for path in finding.paths or ("",):
@@ -138,7 +138,7 @@ class Diagnosis:
             detail = f"labelled {suspect.given} ({suspect.given_probability:.3f}), looks like {suspect.likely} "
             detail += f"({suspect.likely_probability:.3f})"
             rows.append([suspect.path, "suspect-label", "suspect", number, detail, "false"])
-        write_text(Path(file), csv_text(rows))
+        write_text(user_path(file), csv_text(rows))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -218,7 +218,7 @@ def check(
     if suspects:
         require_base(recipe)
     dataset = open_data(data, reading, splits_file=splits_file, strict=False, progress=progress, say=say)
-    findings, groups = _findings(dataset, Path(splits_file) if splits_file else None, progress)
+    findings, groups = _findings(dataset, user_path(splits_file) if splits_file else None, progress)
     diagnosis = Diagnosis(dataset, ordered(findings), groups=tuple(groups))
     reason = _no_labels(dataset) if suspects else "labels were not judged: not requested"
     return replace(diagnosis, not_judged=reason) if reason else _with_suspects(diagnosis, recipe, progress, say)

@@ -4,6 +4,7 @@ from typing import Any
 
 from tfransfer.display.progress import Progress, Say
 from tfransfer.errors import SettingError, WriteError
+from tfransfer.evaluation import abstention
 from tfransfer.evaluation.predictions import predict_examples
 from tfransfer.recipe import fits
 from tfransfer.runs import run_folder, scoring
@@ -20,6 +21,8 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Evaluate a run's model; see `pipeline.evaluate` for arguments, result and errors."""
     keep_freed_memory()
+    if precision is not None:
+        abstention.require_precision(precision)
     if data is None or scoring.is_own_data(run, data):
         dataset = run.data or scoring.recorded_data(run, progress, say)
         scored = scoring.score_splits(run, run.model, dataset, progress)

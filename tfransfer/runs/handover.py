@@ -28,6 +28,7 @@ from tfransfer.runs import run_folder, scoring
 from tfransfer.runs.manifest import read_manifest, update_manifest
 from tfransfer.runs.record import Record
 from tfransfer.system.files import read_arrays, whole, write_json
+from tfransfer.system.interface import option
 from tfransfer.system.plain_paths import is_plain
 from tfransfer.system.signals import stoppable
 from tfransfer.tasks.task import SINGLE_LABEL
@@ -175,7 +176,7 @@ def bundle_run(run: Record, formats: Sequence[str], say: Say, progress: Progress
     existing = [name for name in wanted if name in recorded and (run.folder / recorded[name]["file"]).exists()]
     export_run(run, [name for name in wanted if name not in existing], say, progress=progress)
     if not wanted:
-        raise ExportError(f"nothing was exported from {run.folder} yet: give formats with --to.")
+        raise ExportError(f"nothing was exported from {run.folder} yet: give {option('formats')}.")
     files = [(name, run.folder / find_format(name).file) for name in wanted]
     measured = {name: run.manifest.exports[name] for name in wanted}
     path = run.folder / run_folder.BUNDLE

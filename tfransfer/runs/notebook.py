@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tfransfer.data.inputs import is_single, read_inputs
+from tfransfer.data.sources.paths import local
 from tfransfer.display.html import Card, Gallery, picture_data, table
 from tfransfer.display.numbers import percent, value_text
 from tfransfer.display.progress import quiet, silent
@@ -85,6 +86,7 @@ def explain(run: Record, picture: Any, label: str | None = None) -> Explanation:
         raise SettingError("explain shows where a model looked on an image, but this run takes texts.")
     if label is not None and label not in run.classes:
         raise SettingError(f"the run has no class {label!r}; it has {', '.join(run.classes)}.")
+    picture = local(picture)
     if not is_single(picture):
         raise DataError("explain takes one image: a path, a PIL image or an array (height, width, 3).")
     read = next(read_inputs(picture, run.image_size))

@@ -9,6 +9,7 @@ import numpy as np
 
 from tfransfer.data.inputs import files_at, is_single, read_inputs
 from tfransfer.data.modality import IMAGE, MODALITIES, TEXT, Modality
+from tfransfer.data.sources.paths import local
 from tfransfer.data.sources.table import Columns
 from tfransfer.data.text_inputs import names_file, read_texts, why_no_text
 from tfransfer.errors import DataError, DataNotFoundError, ExportError, RunError, SettingError, did_you_mean
@@ -50,7 +51,7 @@ class Predictor:
     def inputs(self, given: Any) -> Iterator[Input]:
         """The pictures or texts in whatever a user gave."""
         if self.size:
-            for picture in read_inputs(given, self.size, self.columns):
+            for picture in read_inputs(local(given), self.size, self.columns):
                 yield Input(picture.name, picture.pixels, picture.issue.detail if picture.issue else "")
         else:
             for text in read_texts(given, self.columns):
@@ -58,7 +59,7 @@ class Predictor:
 
     def is_one(self, given: Any) -> bool:
         """Whether this is a single picture or text."""
-        return is_single(given) if self.size else isinstance(given, str) and not names_file(given)
+        return is_single(local(given)) if self.size else isinstance(given, str) and not names_file(given)
 
     def rows(self, given: Any, batch: int = 32) -> Iterator[Row]:
         """The model's row for each input, in order."""
@@ -71,7 +72,7 @@ class Predictor:
     def listed(self, words: Sequence[str]) -> list[Any]:
         """What a command line's words stand for: the files of pictures, in folders and tables too, or the texts."""
         if self.size:
-            return [file for word in words for file in files_at(Path(word), self.columns)]
+            return [file for word in words for file in files_at(Path(local(word)), self.columns)]
         given = [Path(word) if names_file(word) else word for word in words]
         return [one.value for one in self.inputs(given)]
 

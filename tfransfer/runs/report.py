@@ -128,7 +128,7 @@ def _shown(
     if not run.modality.has_pixels:
         return [Shown(one.mistake, one.name, e.text) for one, e in zip(plain, examples, strict=True)], "", ""
     try:
-        with flow.telling_lost_pictures():
+        with flow.telling_lost_pictures(dataset):
             pixels = flow.pixels_of(dataset, examples, run.image_size)
     except TransferError as error:
         return plain, "", f"No photos are shown: {error}"

@@ -16,6 +16,7 @@ from tfransfer.errors import BaseModelError, DataError, RunError, SettingError, 
 from tfransfer.recipe import Recipe, read_recipe
 from tfransfer.runs import run_folder
 from tfransfer.runs.manifest import Manifest, RunProgress, parse_manifest, read_values, versions
+from tfransfer.system.interface import option
 from tfransfer.training.checkpoint import Checkpoint
 from tfransfer.training.devices import Devices
 from tfransfer.training.session import Session
@@ -62,7 +63,8 @@ def _read(folder: Path) -> Earlier:
         recipe = read_recipe(folder / run_folder.RECIPE)
     except (TransferError, OSError) as error:
         raise RunError(
-            f"{folder} cannot be resumed: {error} Start over with --overwrite, or choose another folder."
+            f"{folder} cannot be resumed: {error} Start over with {option('overwrite', True)}, or choose "
+            "another folder."
         ) from error
     return Earlier(folder, manifest, recipe)
 
@@ -88,7 +90,7 @@ def require_same_recipe(earlier: Earlier, given: Recipe) -> None:
     if different:
         raise SettingError(
             f"{earlier.folder} can only be resumed with its own settings, but these differ: {', '.join(different)}. "
-            "Leave them out, or start over with --overwrite."
+            f"Leave them out, or start over with {option('overwrite', True)}."
         )
 
 
@@ -122,7 +124,7 @@ def require_same_data(earlier: Earlier, dataset: Dataset) -> None:
         now = ", ".join(f"{name} {len(dataset.split(name))}" for name in SPLITS)
         raise DataError(
             f"the data has changed since {earlier.folder} was started (it was {was}; now it is {now}): restore it, or "
-            "start over with --overwrite."
+            f"start over with {option('overwrite', True)}."
         )
 
 
@@ -135,7 +137,7 @@ def require_same_base(earlier: Earlier, base: BuiltBase) -> None:
     if earlier.manifest.base_print != fingerprint(base.model):
         raise BaseModelError(
             f"the base {base.name} is not the one that {earlier.folder} was started with: its weights or layers "
-            "differ. Use the same base, or start over with --overwrite."
+            f"differ. Use the same base, or start over with {option('overwrite', True)}."
         )
 
 
@@ -159,7 +161,7 @@ def require_same_measures(earlier: Earlier, session: Session) -> None:
     if was is not None and was != now:
         raise SettingError(
             f"{earlier.folder} was started with loss and metrics {was}, now they are {now}: use the same ones, or "
-            "start over with --overwrite."
+            f"start over with {option('overwrite', True)}."
         )
 
 
@@ -173,7 +175,7 @@ def require_same_devices(earlier: Earlier, devices: Devices) -> None:
     if replicas != devices.replicas:
         raise SettingError(
             f"{earlier.folder} was started on {replicas} devices, now there are {devices.replicas}: use the same "
-            "number with --devices, or start over with --overwrite."
+            f"number with {option('devices')}, or start over with {option('overwrite', True)}."
         )
 
 

@@ -12,6 +12,8 @@ from tfransfer.errors import RunError, SettingError
 from tfransfer.runs.manifest import parse_manifest, read_values
 from tfransfer.runs.record import Record
 from tfransfer.runs.run_folder import MANIFEST, METRICS, MODEL
+from tfransfer.system.files import user_path
+from tfransfer.system.interface import option
 from tfransfer.system.keywords import known_keywords
 
 __all__ = ["Run", "load_run"]
@@ -144,11 +146,11 @@ def load_run(folder: str | Path, trust: bool = False) -> Run:
         DataNotFoundError: The folder does not exist.
         RunError: It holds no finished run, or one of a newer version.
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     values = read_values(folder)
     if not (folder / MODEL).is_file():
         raise RunError(
-            f"{folder} holds no finished run: {MODEL} is missing. Rerun the original command with --resume, or start "
-            "over with --overwrite."
+            f"{folder} holds no finished run: {MODEL} is missing. Rerun the original training with "
+            f"{option('resume', True)}, or start over with {option('overwrite', True)}."
         )
     return Run(folder, parse_manifest(values, folder / MANIFEST), trust=trust)

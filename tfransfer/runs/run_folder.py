@@ -15,18 +15,20 @@ from filelock import FileLock, Timeout
 from tfransfer.data.index import Issue
 from tfransfer.errors import RunExistsError, WriteError
 from tfransfer.system.files import (
-    OUT_REMEDY,
     REMEDY,
     is_half,
+    out_remedy,
     read_json,
     remove_halves,
     replace_folder,
     replaced_name,
     restore,
     telling_write_failures,
+    user_path,
     whole,
     write_text,
 )
+from tfransfer.system.interface import option
 from tfransfer.system.plain_paths import plain_path
 from tfransfer.system.spreadsheet import csv_text
 
@@ -42,11 +44,15 @@ STATE = "state.npz"
 _LOCK, _PROBE = ".lock", ".tfransfer-"
 # How often to try where another process keeps removing the folder.
 _TRIES = 20
-_ELSEWHERE = "wait, or choose another folder with --out."
 # Windows cannot move a folder that has an open file in it, such as the lock.
 _MOVES_LOCKED = os.name != "nt"
 # Errors of file systems without locks, where two processes in one folder go unnoticed.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+def _elsewhere() -> str:
+    """What to do where another process writes to a folder."""
+    return f"wait, or choose another folder with {option('out')}."
 
 
 def require_free(folder: Path, overwrite: bool) -> None:
@@ -57,7 +63,7 @@ def require_free(folder: Path, overwrite: bool) -> None:
         WriteError: The folder cannot be created or written to, or TensorFlow cannot load models from it.
     """
     plain_path(folder)
-    with telling_write_failures(folder, OUT_REMEDY):
+    with telling_write_failures(folder, out_remedy()):
         _require_replaceable(folder, overwrite)
         name = f"{_PROBE}{hashlib.sha1(str(folder).encode()).hexdigest()[:8]}"
         for existing in (folder, *folder.parents):
@@ -69,24 +75,25 @@ def require_free(folder: Path, overwrite: bool) -> None:
 
 def _require_replaceable(folder: Path, overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
-        raise RunExistsError(f"{folder} is a file: choose another folder with --out.")
+        raise RunExistsError(f"{folder} is a file: choose another folder with {option('out')}.")
     unfinished = aside_of(folder)
     if not overwrite and (unfinished / MANIFEST).is_file():
         raise RunExistsError(
-            f"{unfinished} holds an unfinished run that was to replace {folder}: use --resume to resume it, or "
-            "--overwrite to start over."
+            f"{unfinished} holds an unfinished run that was to replace {folder}: use {option('resume', True)} to "
+            f"resume it, or {option('overwrite', True)} to start over."
         )
     if not folder.exists() or _is_hardly_begun(folder):
         return
     if not overwrite:
-        hint = " and is not finished: use --resume to resume it" if is_unfinished(folder) else ""
+        hint = f" and is not finished: use {option('resume', True)} to resume it" if is_unfinished(folder) else ""
         raise RunExistsError(
-            f"{folder} already exists{hint}. Choose another folder with --out, or use --overwrite to replace it."
+            f"{folder} already exists{hint}. Choose another folder with {option('out')}, or use "
+            f"{option('overwrite', True)} to replace it."
         )
     if not (folder / MANIFEST).is_file():
         raise RunExistsError(
             f"{folder} holds files but no run ({MANIFEST} is missing); it will not be replaced. "
-            "Choose another folder with --out."
+            f"Choose another folder with {option('out')}."
         )
 
 
@@ -118,7 +125,7 @@ def is_empty(folder: Path) -> bool:
 
 def place_for(name: str, out: str | Path | None, parent: Path = RUNS_FOLDER) -> Path:
     """The folder for a run or a sweep: `out`, or one named after the data in `saved_models` or another parent."""
-    return Path(out) if out else parent / name
+    return user_path(out) if out else parent / name
 
 
 def aside_of(place: Path) -> Path:
@@ -148,7 +155,9 @@ def growing_folder(place: Path, overwrite: bool, data_root: Path, earlier: Path 
     if earlier is None:
         require_free(place, overwrite)
     if place.resolve() in (data_root.resolve(), *data_root.resolve().parents):
-        raise RunExistsError(f"the images are in {place}: choose another folder with --out, so that none is replaced.")
+        raise RunExistsError(
+            f"the data is in {place}: choose another folder with {option('out')}, so that none of it is replaced."
+        )
     folder = earlier or _fresh(place)
     _require_unlocked(place if folder != place else aside_of(place))
     with alone_until_placed(folder, place, create=earlier is None):
@@ -167,7 +176,7 @@ def growing_folder(place: Path, overwrite: bool, data_root: Path, earlier: Path 
 def _fresh(place: Path) -> Path:
     """The folder that a new run grows in: its place, or one beside it if a run is there."""
     if replaced_name(place.absolute()).exists():  # a process was killed as it put another run into this place
-        with alone_in(aside_of(place), create=True, remedy=_ELSEWHERE):
+        with alone_in(aside_of(place), create=True, remedy=_elsewhere()):
             restore(place.absolute())
     return aside_of(place) if place.exists() and not _is_hardly_begun(place) else place
 
@@ -175,11 +184,13 @@ def _fresh(place: Path) -> Path:
 def _begin_anew(folder: Path, place: Path) -> None:
     """Empty a locked folder of what is left of an earlier start, and remove one that lies aside in vain."""
     if folder == place and not _is_hardly_begun(folder):
-        raise RunExistsError(f"another process has just written to {folder}: choose another folder with --out.")
-    with telling_write_failures(place, OUT_REMEDY):
+        raise RunExistsError(
+            f"another process has just written to {folder}: choose another folder with {option('out')}."
+        )
+    with telling_write_failures(place, out_remedy()):
         _empty(folder)
         if folder == place and aside_of(place).exists():
-            with alone_in(aside_of(place), remedy=_ELSEWHERE):
+            with alone_in(aside_of(place), remedy=_elsewhere()):
                 _empty(aside_of(place))
 
 
@@ -232,7 +243,7 @@ def alone_until_placed(folder: Path, place: Path, create: bool = False) -> Itera
         RunExistsError: Another process writes to the folder.
         WriteError: The folder is not writable.
     """
-    with alone_in(folder, create, _ELSEWHERE):
+    with alone_in(folder, create, _elsewhere()):
         yield
         if _MOVES_LOCKED:
             put_in_place(folder, place)
@@ -243,7 +254,7 @@ def alone_until_placed(folder: Path, place: Path, create: bool = False) -> Itera
 def _require_unlocked(folder: Path) -> None:
     if (folder / _LOCK).is_file():
         with suppress(FileNotFoundError):  # the other process has just finished
-            _acquired(folder, False, _ELSEWHERE).release()
+            _acquired(folder, False, _elsewhere()).release()
 
 
 def _acquired(folder: Path, create: bool, remedy: str) -> FileLock:
@@ -251,7 +262,7 @@ def _acquired(folder: Path, create: bool, remedy: str) -> FileLock:
     for attempt in range(_TRIES if create else 1):
         lock = FileLock(folder / _LOCK)
         try:
-            with telling_write_failures(folder, OUT_REMEDY if create else REMEDY):
+            with telling_write_failures(folder, out_remedy() if create else REMEDY):
                 if create:
                     folder.mkdir(parents=True, exist_ok=True)
                 lock.acquire(timeout=0)
@@ -273,7 +284,7 @@ def put_in_place(folder: Path, place: Path) -> None:
     folder, place = folder.absolute(), place.absolute()
     if folder == place:
         return
-    with telling_write_failures(place, OUT_REMEDY):
+    with telling_write_failures(place, out_remedy()):
         replace_folder(folder, place)
         with suppress(PermissionError):
             (place / _LOCK).unlink(missing_ok=True)

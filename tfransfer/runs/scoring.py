@@ -13,6 +13,7 @@ from tfransfer.evaluation.predictions import OutputReading, Predictions, predict
 from tfransfer.runs import run_folder
 from tfransfer.runs.manifest import Abstention
 from tfransfer.runs.record import Record
+from tfransfer.system.interface import option
 from tfransfer.tasks.task import find_task
 
 
@@ -110,7 +111,9 @@ def known_data(run: Record, data: Any, progress: Progress, say: Say) -> Dataset:
         DataError: It has other classes.
     """
     if not isinstance(data, Dataset):
-        return load_known(data, run.classes, run.task, run.manifest.data.origin, progress, say)
+        data = load_known(data, run.classes, run.task, run.manifest.data.origin, progress, say)
+    if data.modality != run.modality:
+        raise DataError(f"the data holds {data.modality.item}s; the run reads {run.modality.item}s.")
     if data.classes != run.classes:
         raise DataError(f"the data has the classes {', '.join(data.classes)}; the run has {', '.join(run.classes)}.")
     return data
@@ -131,7 +134,7 @@ def choose_abstention(
         DataError: The precision is not reached on validation.
     """
     if not find_task(run.task).one_class or "validation" not in scored:
-        raise SettingError("--precision is for single-label runs, scored on their own validation split.")
+        raise SettingError(f"{option('precision')} is for single-label runs, scored on their own validation split.")
     labelled = {name: (split.targets.argmax(axis=1), split.outputs) for name, (_, split) in scored.items()}
     threshold = abstention.choose_threshold(*labelled["validation"], precision)
     selective = {name: abstention.selective(*of_split, threshold) for name, of_split in labelled.items()}

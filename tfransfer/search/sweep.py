@@ -29,6 +29,7 @@ from tfransfer.runs import run_folder
 from tfransfer.runs.settings import lists_settings, make_recipe
 from tfransfer.search.learning_rates import require_rates
 from tfransfer.search.trial import Combination, Trial, row_of
+from tfransfer.system.interface import option
 from tfransfer.system.keywords import keywords_of
 from tfransfer.system.signals import Stopped
 from tfransfer.tasks.task import find_task, metric_name
@@ -128,7 +129,7 @@ def sweep(
     names = [name or common.base for name in names]
     files = {name or common.base: file for name, file in files.items()}
     combinations = _combinations(dataset, common, {name: files.get(name) for name in names}, unfreeze, rates, say)
-    with run_folder.alone_in(place, create=True, remedy="wait, or choose another folder with --out."):
+    with run_folder.alone_in(place, create=True, remedy=f"wait, or choose another folder with {option('out')}."):
         _require_place(place, resume)  # another sweep may have come first
         _require_same_settings(place, common)
         write_recipe(place / COMMON, common, command or "made in Python with tfransfer.sweep")
@@ -156,8 +157,8 @@ def _files(weights: str | dict[str, str] | None, names: Sequence[str | None]) ->
 def _require_place(place: Path, resume: bool) -> None:
     """Check that a new sweep has a new folder, before any work is done."""
     if not resume and place.exists() and not (place.is_dir() and run_folder.is_empty(place)):
-        hint = "Pass --resume to resume it, or c" if (place / COMMON).is_file() else "C"
-        raise RunExistsError(f"{place} exists already. {hint}hoose another folder with --out.")
+        hint = f"Give {option('resume', True)} to resume it, or c" if (place / COMMON).is_file() else "C"
+        raise RunExistsError(f"{place} exists already. {hint}hoose another folder with {option('out')}.")
 
 
 def _require_same_settings(place: Path, common: Recipe) -> None:
@@ -167,7 +168,7 @@ def _require_same_settings(place: Path, common: Recipe) -> None:
         if earlier != now:
             raise SettingError(
                 f"the sweep in {place} has other settings (see {place / COMMON}): use the same ones, or choose another "
-                "folder with --out."
+                f"folder with {option('out')}."
             )
 
 

@@ -13,6 +13,7 @@ from tfransfer.display.progress import Say, silent
 from tfransfer.errors import ServeError, SettingError
 from tfransfer.runs.run import Run, load_run
 from tfransfer.serving.limits import HOST, PORT, Limits
+from tfransfer.system.interface import option
 from tfransfer.system.keywords import known_keywords
 
 # Older versions of Starlette read "[" as the host of "[::1]:8501"; no other site can have that name.
@@ -91,7 +92,9 @@ def _listen(host: str, port: int) -> socket.socket:
         number = error.errno if isinstance(error, OSError) else None
         # The system's message alone, as Python's repeats the address. The resolver's errors have negative numbers.
         reason = os.strerror(number) if number and number > 0 else str(error)
-        raise ServeError(f"cannot listen on {host}, port {port}: {reason}. Choose another --host or --port.") from error
+        raise ServeError(
+            f"cannot listen on {host}, port {port}: {reason}. Choose another {option('host')} or {option('port')}."
+        ) from error
 
 
 def _announce(run: Run, name: str, address: str, local: bool, say: Say) -> None:

@@ -6,7 +6,9 @@ import io
 import json
 import math
 import os
+import re
 import shutil
+import stat
 import tempfile
 import zipfile
 import zlib
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from tfransfer.errors import WriteError
+from tfransfer.system.interface import option
 
 
 def size_text(size: float) -> str:
@@ -58,7 +61,11 @@ _OUT_OF_SPACE_WORDS = (
 
 _WRITING, _REPLACED = ".writing-", ".replaced"
 REMEDY = "Make its folder writable."
-OUT_REMEDY = "Give a writable folder with --out."
+
+
+def out_remedy() -> str:
+    """What to do where a run's folder or a result cannot be written."""
+    return f"Give a writable folder with {option('out')}."
 
 
 @contextmanager
@@ -212,6 +219,46 @@ def write_text(path: Path, text: str, remedy: str = REMEDY) -> None:
     """Write a UTF-8 text file whole or not at all; `remedy` as for `telling_write_failures`."""
     with whole(path, remedy) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+# A Path has one slash where the URL had two.
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:/{1,2}[^/]", re.IGNORECASE)
+DOWNLOAD_FIRST = "Nothing is downloaded here: download the files first, and give their paths."
+
+
+def is_url(value: Any) -> bool:
+    """Whether this is a URL, such as https://example.org/photo.jpg or gs://bucket/photos."""
+    return isinstance(value, str | os.PathLike) and bool(_URL.match(os.fspath(value)))
+
+
+def user_path(given: str | os.PathLike[str]) -> Path:
+    """A path as a user writes it, with `~` for the home folder unless there is a folder of that name."""
+    path = Path(given)
+    try:
+        return path if os.path.lexists(path.parts[0] if path.parts else path) else path.expanduser()
+    except RuntimeError:  # the home folder of somebody unknown
+        return path
+
+
+def special_kind(path: Path) -> str:
+    """What a path is if reading it might never end: "a named pipe", "a socket" or "a device"; else ""."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return ""
+    kinds = {"a named pipe": stat.S_ISFIFO, "a socket": stat.S_ISSOCK, "a device": stat.S_ISCHR}
+    return next((name for name, is_kind in kinds.items() if is_kind(mode)), "")
+
+
+def regular(path: Path) -> Path:
+    """The same path, if it is no pipe, socket or device, which could be read for ever.
+
+    Raises:
+        OSError: It is one.
+    """
+    if kind := special_kind(path):
+        raise OSError(errno.EINVAL, f"it is {kind}; write its content to a file first", str(path))
+    return path
 
 
 # No JSON file of a run is larger: 1,000 classes with their metrics take 0.3 MB.

@@ -16,13 +16,18 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def escaped(value: Any) -> Any:
-    """A cell's value, with an apostrophe before what a spreadsheet would take for a formula, other than numbers."""
-    return f"'{value}" if isinstance(value, str) and _is_formula(value) else value
+    """A cell's value, with an apostrophe before what a spreadsheet would take for a formula, other than numbers.
+
+    Where the decimal sign is a comma, spreadsheets divide at semicolons: behind each of these a cell begins, too.
+    """
+    if not isinstance(value, str):
+        return value
+    return ";".join(f"'{part}" if _is_formula(part) else part for part in value.split(";"))
 
 
 def unescaped(cell: str) -> str:
     """The text that `escaped` was given."""
-    return cell[1:] if cell.startswith("'") and _is_formula(cell) else cell
+    return ";".join(part[1:] if part.startswith("'") and _is_formula(part) else part for part in cell.split(";"))
 
 
 def _is_formula(text: str) -> bool:

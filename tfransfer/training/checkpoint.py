@@ -15,6 +15,7 @@ import numpy as np
 
 from tfransfer.errors import RunError, SettingError
 from tfransfer.system.files import whole
+from tfransfer.system.interface import option
 from tfransfer.system.signals import Stopping
 from tfransfer.training.keeping import Keeping
 from tfransfer.training.loop import LoopState
@@ -73,13 +74,15 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
             arrays = {name: archive[name] for name in archive.files}
         plain = json.loads(str(arrays.pop(_PLAIN)))
         if plain.pop("schema") != _SCHEMA:
-            raise RunError(f"{path} was written by another version of tfransfer: start over with --overwrite.")
+            raise RunError(
+                f"{path} was written by another version of tfransfer: start over with {option('overwrite', True)}."
+            )
         values = _with_arrays(plain, arrays)
         values["loop"] = LoopState(**values["loop"])
         values["done"] = tuple(PhaseResult(**one) for one in values["done"])
         return Checkpoint(**values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        raise RunError(f"{path} is damaged ({error}): start over with --overwrite.") from error
+        raise RunError(f"{path} is damaged ({error}): start over with {option('overwrite', True)}.") from error
 
 
 def _without_arrays(value: Any, arrays: list[np.ndarray]) -> Any:

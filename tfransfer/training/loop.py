@@ -21,6 +21,7 @@ from tfransfer.data.flow import as_model_input, telling_lost_pictures
 from tfransfer.display.progress import Progress, quiet
 from tfransfer.errors import RunError, SettingError, TransferError
 from tfransfer.methods.objective import Objective, Step
+from tfransfer.system.interface import option
 from tfransfer.training import optimizers
 from tfransfer.training.averaging import Averaging
 from tfransfer.training.batches import Batches
@@ -340,7 +341,9 @@ class Loop:
         variables = self._named_variables()
         shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
         if {name: array.shape for name, array in state.arrays.items()} != shapes:
-            raise RunError("the saved state belongs to another model or optimizer: start over with --overwrite.")
+            raise RunError(
+                f"the saved state belongs to another model or optimizer: start over with {option('overwrite', True)}."
+            )
         for name, variable in variables.items():
             variable.assign(state.arrays[name])
         self.state = replace(state, arrays={}, history=[dict(row) for row in state.history])

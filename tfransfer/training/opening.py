@@ -16,6 +16,7 @@ from tfransfer.errors import SettingError
 from tfransfer.methods.heads.registry import head_method
 from tfransfer.methods.losses import as_loss
 from tfransfer.recipe import Augmentation, Recipe
+from tfransfer.system.interface import option
 from tfransfer.tasks.task import find_task
 from tfransfer.training import planning
 from tfransfer.training.devices import Devices
@@ -104,7 +105,7 @@ def _warn_of_classes(model: Any, say: Say) -> None:
 
 def _require_fit(base: BuiltBase, dataset: Dataset, recipe: Recipe, say: Say) -> None:
     if base.kind != dataset.kind:
-        hint = f"choose another with --base, for example {DEFAULT if dataset.modality.has_pixels else NGRAMS}."
+        hint = f"choose another, for example {option('base', DEFAULT if dataset.modality.has_pixels else NGRAMS)}."
         raise SettingError(f"the base {base.name} takes {base.kind}s, the data holds {dataset.kind}s: {hint}")
     settings = {"head.method": recipe.head.method, "class_weights": recipe.class_weights}
     single_label = [head_method(recipe.head.method).single_label, recipe.class_weights != "none"]

@@ -9,10 +9,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfransfer.data.flow import telling_lost_pictures
 from tfransfer.display.progress import Progress, Say, quiet, silent
 from tfransfer.errors import OutOfMemoryError
 from tfransfer.methods.heads.method import HeadMethod
 from tfransfer.methods.heads.registry import head_method
+from tfransfer.system.interface import option
 from tfransfer.tasks.head import require_head
 from tfransfer.tasks.task import Task
 from tfransfer.training import optimizers
@@ -168,17 +170,18 @@ def run_phase(
                 raise
             if replicas > 1:
                 raise OutOfMemoryError(
-                    f"out of memory with {start.batch} images per step on {replicas} devices: use --batch-size "
-                    f"{half}, or --set accumulate=2."
+                    f"out of memory with {start.batch} {session.unit} per step on {replicas} devices: use "
+                    f"{option('batch_size', half)}, or {option('accumulate', 2)}."
                 ) from error
-            hooks.say(f"out of memory with {start.batch} images per step: trying again with {half}")
+            hooks.say(f"out of memory with {start.batch} {session.unit} per step: trying again with {half}")
         # Outside the except block: the error's traceback would keep the failed attempt's tensors in memory.
         put_back(parts.trained.weights, before)
         try:
             return _attempt(session, phase, parts, hooks, optimizer, Checkpoint(phase.name, half))
         except tf.errors.ResourceExhaustedError as error:
             raise OutOfMemoryError(
-                f"out of memory with {half} images per step, too: set a smaller batch size or image size."
+                f"out of memory with {half} {session.unit} per step, too: set a smaller batch size"
+                f"{' or image size' if session.dataset.modality.has_pixels else ''}."
             ) from error
 
 
@@ -199,7 +202,8 @@ def _attempt(
         loop.restore(start.loop)
     keeping, diverged = hooks.checkpoints.keeping(phase.name, start.batch), ""
     try:
-        loop.run(batches, phase.epochs, [best, *hooks.callbacks(phase.name)], hooks.progress, keeping)
+        with telling_lost_pictures(session.dataset):
+            loop.run(batches, phase.epochs, [best, *hooks.callbacks(phase.name)], hooks.progress, keeping)
     except DivergedError as error:
         if not best.weights and phase.name == HEAD:
             raise

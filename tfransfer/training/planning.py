@@ -10,6 +10,7 @@ from tfransfer.base.blocks import ALL, NONE, top_blocks
 from tfransfer.base.build import BuiltBase
 from tfransfer.errors import SettingError
 from tfransfer.recipe import Recipe
+from tfransfer.system.interface import option
 from tfransfer.training.devices import Devices
 from tfransfer.training.plan import Plan
 
@@ -67,7 +68,9 @@ def make_plan(
 def _shared_batch(requested: int | None, images: int, devices: Devices) -> int:
     """The global batch size, a multiple of the number of devices."""
     if images < devices.replicas:
-        raise SettingError(f"{images} training examples are too few for {devices.name}: use fewer with --devices.")
+        raise SettingError(
+            f"{images} training examples are too few for {devices.name}: use fewer with {option('devices')}."
+        )
     if requested and requested % devices.replicas:
         lower = requested - requested % devices.replicas
         fitting = [str(size) for size in (lower, lower + devices.replicas) if size]

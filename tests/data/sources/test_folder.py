@@ -292,7 +292,7 @@ def test_metadata_that_fits_no_picture_is_refused(animals):
 
 def test_metadata_that_is_no_text_is_refused(animals):
     (animals / "metadata.csv").write_bytes(b"file_name,patient\n\xff\xfe\x00")
-    with pytest.raises(DataError, match=r"metadata\.csv is not a CSV file in UTF-8"):
+    with pytest.raises(DataError, match=r"metadata\.csv cannot be read in UTF-8"):
         load_data(animals, group_column="patient")
 
 
@@ -308,3 +308,14 @@ def test_labelled_folder_takes_the_order_of_the_known_classes(animals):
 def test_labelled_folder_with_an_unknown_class_is_refused(animals):
     with pytest.raises(DataError, match=r"class 'dog', which the model does not know.*Did you mean dogs\?"):
         load_labelled(animals, ("cat", "dogs"))
+
+
+@pytest.mark.parametrize("place", ["images", "."])
+def test_a_table_beside_pictures_without_class_folders_is_pointed_out(solid_folder, place):
+    root = solid_folder("data", {"images": 8})
+    for file in (root / "images").iterdir():
+        file.rename(root / place / file.name)
+    (root / "labels.csv").write_text("path,label\n" + "".join(f"{n:03}.png,{n % 2}\n" for n in range(8)))
+    with pytest.raises(DataError, match=r"If labels\.csv has their labels, give that table: .*labels\.csv"):
+        load_data(root)
+    assert len(load_data(root / "labels.csv").examples) == 8

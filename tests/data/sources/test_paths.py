@@ -91,7 +91,7 @@ def test_a_few_paths_among_texts_are_texts_and_counted():
 def test_a_column_of_texts_that_holds_paths_is_refused(photos):
     table = photos[0].parent.parent / "t.csv"
     table.write_text("text,label\n" + "".join(f"{p.parent.name}/{p.name},{p.parent.name}\n" for p in photos))
-    with pytest.raises(DataError, match=r"'text' of .* holds paths of pictures: say --path-column text"):
+    with pytest.raises(DataError, match=r"'text' of .* holds paths of pictures: give path_column='text'"):
         load_data(table)
     assert load_data(table, path_column="text").kind == "image"
 

@@ -1,12 +1,14 @@
 """Tables of pictures and texts: what is read, what is set aside, and what each bad table is told."""
 
 import csv
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 
 from tfransfer import load_data
-from tfransfer.data.sources.table import read_lines
+from tfransfer.data.sources.table_files import read_lines
 from tfransfer.data.splits import write_splits
 from tfransfer.errors import DataError, DataNotFoundError, SettingError
 
@@ -187,8 +189,8 @@ def test_pandas_frames_are_tables(photos, monkeypatch):
     [
         (lambda rows: [r | {"label": ""} for r in rows], {}, "the label column 'label' is empty in all 40 lines"),
         (lambda rows: rows, {"label_column": "labl"}, r"no column 'labl'; it has path, label. Did you mean label\?"),
-        (lambda rows: [{"a": r["path"], "label": r["label"]} for r in rows], {}, "--path-column or --text-column"),
-        (lambda rows: [{"path": r["path"], "word": "x"} for r in rows], {}, "Give it with --label-column"),
+        (lambda rows: [{"a": "x", "label": r["label"]} for r in rows], {}, "Give it with path_column or text_column"),
+        (lambda rows: [{"path": r["path"], "word": "x"} for r in rows], {}, "Give it with label_column"),
         (lambda rows: [r | {"split": "holdout"} for r in rows], {}, "line 2: split 'holdout' is not one of train"),
         (lambda rows: [r | {"path": "no/" + r["path"]} for r in rows], {}, "40 of the 40 pictures in .* do not exist"),
         (lambda rows: [r | {"label": "red"} for r in rows], {}, "only one class, 'red'"),
@@ -217,7 +219,7 @@ def test_whole_numbers_that_may_be_measurements_are_asked_about(table):
         (b"path,label\n", "no lines below its header"),
         (b"path,path\na,b\n", "two columns 'path'"),
         (b"path,label\na\n", "line 2: expected 2 cells, got 1"),
-        (b"\xff\xfe\x00", "cannot be read as a table in UTF-8"),
+        (b"\xff\xfe\x00", "cannot be read in UTF-16"),
         (b'path,label\n"a,b\nc\n', "cannot be read as a table"),
     ],
 )
@@ -299,7 +301,7 @@ def test_class_folders_are_preferred_to_a_stray_table_and_that_is_said(table, ph
     table([{"path": "red/000.png", "label": "other"}, {"path": "blue/001.png", "label": "more"}], "train.csv")
     dataset = load_data(photos)
     assert (dataset.source, dataset.classes, len(dataset.examples)) == ("folder", ("blue", "red"), 40)
-    assert any("train.csv beside them is not used: --source table" in note for note in dataset.notes)
+    assert any("train.csv beside them is not used: read_as='table'" in note for note in dataset.notes)
 
 
 def test_the_table_is_read_where_the_user_says_so(table, photos):
@@ -321,3 +323,174 @@ def test_tables_of_a_competition_are_read_although_there_are_folders_of_pictures
     dataset = load_data(photos)
     assert (dataset.source, dataset.classes, len(dataset.examples)) == ("table", ("dark", "light"), 20)
     assert any("test.csv has no column 'label', so its 20 rows are left out" in note for note in dataset.notes)
+
+
+# Encodings, delimiters and signs of other programs.
+
+
+def texts_of(tmp_path, content, name="t.csv"):
+    (tmp_path / name).write_bytes(content)
+    notes = []
+    return [list(line.cells.values()) for line in read_lines(tmp_path / name, notes=notes)], notes
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_a_byte_order_mark_says_the_encoding(tmp_path, encoding):
+    rows, notes = texts_of(tmp_path, "text,label\ncafé 猫,кот\n".encode(encoding))
+    assert rows == [["café 猫", "кот"]]
+    assert notes == [f"t.csv is read as {encoding.upper()}"]
+
+
+@pytest.mark.parametrize("text", ["Käse für 3 €", "garçon – l’été", "¿Qué? ¡Sí!", "50 µm², Nº 3"])
+def test_windows_1252_and_latin_1_are_read_and_that_is_said(tmp_path, text):
+    rows, (note,) = texts_of(tmp_path, f"text;label\n{text};a\n".encode("cp1252"))
+    assert rows == [[text, "a"]]
+    assert "is read as Windows-1252" in note and "save it as UTF-8" in note
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [("кот и собака", "cp1251"), ("кот", "koi8-r"), ("γάτα", "cp1253"), ("狗 和 猫", "gbk"), ("犬と猫", "shift-jis"),
+     ("łódka", "cp1250"), ("été", "mac-roman"), ("grün", "cp850"), ("ağaç", "cp1254")],
+)  # fmt: skip
+def test_other_encodings_are_refused_with_the_remedy(tmp_path, text, encoding):
+    with pytest.raises(DataError, match=r"cannot be read in UTF-8: .* Save it as UTF-8: in Excel as 'CSV UTF-8'"):
+        texts_of(tmp_path, f"text,label\n{text},a\n".encode(encoding))
+
+
+def test_null_characters_are_refused(tmp_path):
+    with pytest.raises(DataError, match="UTF-16 without a byte order mark"):
+        texts_of(tmp_path, "text,label\none,a\n".encode("utf-16-le"))
+
+
+def test_the_line_of_excel_that_names_the_delimiter_is_no_header(tmp_path):
+    for first, sign in (("sep=;", ";"), ('"sep=,"', ","), ("sep=\t", "\t"), ("SEP=|", "|")):
+        (tmp_path / "t.csv").write_text(f"{first}\ntext{sign}label\none{sign}a\n")
+        (line,) = read_lines(tmp_path / "t.csv")
+        assert (line.cells, line.place) == ({"text": "one", "label": "a"}, "t.csv, line 3")
+
+
+def test_tabs_in_a_csv_file_are_read(tmp_path):
+    assert rows_of(tmp_path, "text\tlabel\none, two; three\ta\n", "t.csv") == [["one, two; three", "a"]]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_a_named_pipe_is_refused_before_it_is_opened(tmp_path):
+    os.mkfifo(tmp_path / "x.csv")
+    (tmp_path / "zero.csv").symlink_to("/dev/zero")
+    with pytest.raises(DataError, match=r"x\.csv cannot be read: it is a named pipe"):
+        load_data(tmp_path / "x.csv")
+    with pytest.raises(DataError, match=r"zero\.csv cannot be read: it is a device"):
+        load_data(tmp_path / "zero.csv")
+
+
+# Where a table's pictures are.
+
+
+def test_ids_without_a_suffix_are_pictures(table, photos):
+    rows = [{"id": row["path"].removesuffix(".png"), "label": row["label"]} for row in every()]
+    data = load_data(table(rows))
+    assert {e.path for e in data.examples} == {row["path"] for row in every()}
+    assert any("'red/000' is read as 'red/000.png'" in note for note in data.notes)
+    assert any("the column 'id' names the pictures" in note for note in data.notes)
+
+
+def test_an_id_of_two_pictures_is_skipped_and_that_is_said(table, photos):
+    shutil.copy(photos / "red" / "000.png", photos / "red" / "000.jpg")
+    rows = [row | {"path": row["path"].removesuffix(".png")} for row in every()]
+    (issue,) = load_data(table(rows)).issues
+    assert (issue.path, issue.kind) == ("red/000", "missing")
+    assert "it has no suffix, and there are 000.jpg, 000.png" in issue.detail
+
+
+@pytest.mark.parametrize("folder", ["images", "IMG", "photos", "train"])
+@pytest.mark.parametrize("suffix", [".png", ""])
+def test_pictures_in_a_folder_beside_the_table_are_found(table, photos, folder, suffix):
+    (photos / "red").rename(photos / folder)
+    rows = [{"file": f"{n:03}{suffix}", "label": "odd" if n % 2 else "even"} for n in range(20)]
+    data = load_data(table(rows, "labels.csv"))
+    assert {e.path for e in data.examples} == {f"{folder}/{n:03}.png" for n in range(20)}
+    assert any(f"from the folder '{folder}'" in note for note in data.notes)
+
+
+def test_pictures_in_two_folders_beside_the_table_are_asked_about(table, photos):
+    (photos / "red").rename(photos / "images")
+    (photos / "blue").rename(photos / "train")
+    rows = [{"path": f"{n:03}.png", "label": "odd" if n % 2 else "even"} for n in range(20)]
+    with pytest.raises(DataError, match=r"'000.png', are in 'images' and in 'train': write the folder before"):
+        load_data(table(rows, "labels.csv"))
+
+
+def test_each_split_table_prefers_its_own_folder(photos):
+    (photos / "red").rename(photos / "train")
+    (photos / "blue").rename(photos / "test")
+    for name in ("train", "test"):
+        rows = "".join(f"{n:03}.png,{'dark' if n < 10 else 'light'}\n" for n in range(20))
+        (photos / f"{name}.csv").write_text(f"path,label\n{rows}")
+    data = load_data(photos, read_as="table")
+    assert {e.path.split("/")[0] for e in data.split("test")} == {"test"}
+    assert {e.path.split("/")[0] for e in data.split("train") + data.split("validation")} == {"train"}
+
+
+# What is no table and no folder.
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("photos.zip", "an archive: unpack it, and give the folder"),
+        ("photos.tar.gz", "an archive"),
+        ("labels.xlsx", "a spreadsheet: save it as CSV"),
+        ("labels.parquet", "read it with pandas and give the DataFrame"),
+        ("photo.jpg", r"expected a folder .*, or a table \(.csv, .tsv\)"),
+    ],
+)
+def test_other_files_are_refused_with_the_remedy(tmp_path, name, message):
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(DataError, match=message):
+        load_data(tmp_path / name)
+
+
+@pytest.mark.parametrize("url", ["https://example.org/flowers.zip", "gs://bucket/photos"])
+def test_urls_are_refused_with_the_remedy(url):
+    for given in (url, Path(url)):
+        with pytest.raises(DataError, match=r"is a URL\. Nothing is downloaded here: download the files first"):
+            load_data(given)
+    with pytest.raises(DataError, match="is a URL"):
+        load_data(([f"{url}/{n}.jpg" for n in range(10)], ["a", "b"] * 5))
+
+
+def test_urls_in_a_column_of_pictures_are_refused_with_the_remedy(table):
+    with pytest.raises(DataError, match=r"40 of the 40 pictures .* download the files first"):
+        load_data(table([row | {"path": f"https://x.org/{row['path']}"} for row in every()]))
+
+
+def test_the_home_folder_is_expanded(table, photos, monkeypatch):
+    monkeypatch.setenv("HOME", str(photos.parent))
+    monkeypatch.setenv("USERPROFILE", str(photos.parent))
+    table(every(), "labels.csv")
+    assert len(load_data("~/photos").examples) == len(load_data("~/photos/labels.csv").examples) == 40
+    paths = [f"~/photos/{row['path']}" for row in every()]
+    assert len(load_data((paths, [row["label"] for row in every()])).examples) == 40
+
+
+# How columns are named.
+
+
+def test_columns_are_numbers_too(table):
+    path = table(every(who="me"), "plain.csv", header=False)
+    assert len(load_data(path, path_column=1, label_column=2).examples) == 40
+    path = table(SENTENCES, "plain.tsv", "\t", header=False)
+    assert load_data(path, text_column=1, label_column=2).kind == "text"
+
+
+def test_several_label_columns_may_be_a_list(table):
+    rows = [{"path": r["path"], "warm": int(r["label"] == "red"), "even": n % 2} for n, r in enumerate(every())]
+    assert load_data(table(rows), label_column=["even", "warm"]).classes == ("even", "warm")
+
+
+@pytest.mark.parametrize("option", ["path_column", "text_column", "label_column", "split_column", "group_column"])
+@pytest.mark.parametrize("given", [True, 1.5, {"a": 1}])
+def test_columns_that_are_no_names_are_refused_in_words(table, option, given):
+    with pytest.raises(SettingError, match=f"{option} takes the name of a column, or its number"):
+        load_data(table(every()), **{option: given})

@@ -257,7 +257,7 @@ def no_network(monkeypatch):
     monkeypatch.setattr("urllib.request.getproxies", dict)
 
 
-HOW = r"`tfds build mnist --data_dir DIR`.* pass --data-dir DIR; or put the archives \(t10k-.*downloads/manual"
+HOW = r"`tfds build mnist --data_dir DIR`.* give data_dir=DIR; or put the archives \(t10k-.*downloads/manual"
 
 
 def test_without_network_what_to_do_is_said_at_once(tmp_path, no_network, monkeypatch):

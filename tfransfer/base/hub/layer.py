@@ -16,6 +16,7 @@ from tfransfer.base.hub.facts import FROZEN, TRAINED, ModuleFacts
 from tfransfer.base.hub.files import cache_module, copy_module, find_module, module_hash
 from tfransfer.base.hub.reading import load_saved_model, read_facts, run_module, variables_of
 from tfransfer.errors import BaseModelError, SettingError
+from tfransfer.system.interface import option
 
 # Folders of the modules that this process has loaded, by hash: a cloned layer (clone_model) loads its module again.
 _LOADED: dict[str, Path] = {}
@@ -262,7 +263,7 @@ class HubLayer(keras.layers.Layer):
             raise BaseModelError(
                 f"this file embeds a SavedModel (layer {config.get('name')!r}), which is a program that could do "
                 "anything on this machine. If you trust its author, load it with safe_mode=False (Keras) or "
-                "trust=True or --trust (tfransfer)."
+                f"{option('trust', True)} (tfransfer)."
             )
         folder = _LOADED.get(config["module"]["hash"])
         known = folder is not None and module_hash(folder) == config["module"]["hash"]

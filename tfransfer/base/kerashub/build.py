@@ -18,6 +18,7 @@ from tfransfer.base.records import DEFAULT_SIZE
 from tfransfer.base.untrusted import require_known_config, require_plain_weights
 from tfransfer.display.progress import Say, silent
 from tfransfer.errors import BaseModelError, SettingError, WeightsNotFoundError, did_you_mean
+from tfransfer.system.interface import option
 
 _REMOTE = ("kaggle://", "hf://")
 _SEQUENCE_LENGTH = 128
@@ -232,7 +233,7 @@ def _load(preset: str, read: Callable[[], Any]) -> Any:
         raise WeightsNotFoundError(
             f"the preset {preset} is not on this machine and could not be downloaded: {reason} Download it "
             "with keras_hub.models.Backbone.from_preset on a machine with network access, copy the folder here, and "
-            f"pass --base {PREFIX}FOLDER."
+            f"give {option('base', stand_in=f'{PREFIX}FOLDER')}."
         ) from error
 
 

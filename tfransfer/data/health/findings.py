@@ -43,7 +43,7 @@ KINDS = {
     "listed-but-not-usable": FindingKind(HARD, "restore it, or remove it from the splits file"),
     "leak": FindingKind(HARD, "delete the copy in train; until then, training skips it"),
     "contradiction": FindingKind(HARD, "decide which label is correct, delete the others"),
-    "near-leak": FindingKind(HARD, "put them into one split: --fix writes such splits"),
+    "near-leak": FindingKind(HARD, "put them into one split, as the splits file that check can write does"),
     "near-contradiction": FindingKind(HARD, "decide which label is correct, delete the others"),
     "class-too-small": FindingKind(HARD, "add examples, or remove the class"),
     "not-trainable": FindingKind(HARD, "see the message"),
@@ -62,7 +62,7 @@ KINDS = {
     "elongated": FindingKind(SOFT, "crop it: it is squeezed into a square"),
     "near-uniform": FindingKind(SOFT, "look at it: it shows hardly anything"),
     "near-empty": FindingKind(SOFT, "look at it: it has no words"),
-    "imbalance": FindingKind(SOFT, "add examples of the rare classes, or train with --class-weights balanced"),
+    "imbalance": FindingKind(SOFT, "add examples of the rare classes, or train with balanced class weights"),
     "small-class": FindingKind(SOFT, "add examples"),
 }
 

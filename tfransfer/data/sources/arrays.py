@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfransfer.data.index import SPLITS, Row
-from tfransfer.data.sources.paths import are_paths, is_file, is_picture_path, paths_among_texts
+from tfransfer.data.sources.paths import are_paths, is_file, is_picture_path, local, paths_among_texts
 from tfransfer.data.sources.unpacked import Contents, PixelEncoder, Unpacked, Writer, unpack, unpack_by_content
 from tfransfer.errors import DataError, did_you_mean
 from tfransfer.tasks.labels import has_line_break
@@ -26,7 +26,7 @@ def is_arrays(value: Any) -> bool:
 
 
 def _is_array_or_list(value: Any) -> bool:
-    return isinstance(value, list) or (hasattr(value, "__array__") and hasattr(value, "__len__"))
+    return isinstance(value, list | tuple) or (hasattr(value, "__array__") and hasattr(value, "__len__"))
 
 
 def is_tf_dataset(value: Any) -> bool:
@@ -166,6 +166,8 @@ def _with_files(records: list[Any]) -> tuple[list[Any], list[str]]:
         return records, []
     if not are_paths(values):
         return records, paths_among_texts(values)
+    values = local(values)
+    records = [(value, *rest) for value, (_, *rest) in zip(values, records, strict=True)]
     there = [is_picture_path(value) and is_file(value) for value in values]
     absent = [str(value) for value, found in zip(values, there, strict=True) if not found]
     if 2 * len(absent) > len(values):

@@ -1,6 +1,5 @@
 """A folder of pictures as a Dataset: one folder per class, with or without train/validation/test above the classes."""
 
-import csv
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,11 +21,16 @@ from tfransfer.data.sources.picture_files import (
     unread_counts,
     why_unread,
 )
+from tfransfer.data.sources.table_files import TABLE_SUFFIXES, read_lines
 from tfransfer.display.progress import Progress, Say, quiet, silent
 from tfransfer.errors import DataError, DataNotFoundError, did_you_mean
+from tfransfer.system.interface import option
 from tfransfer.tasks.labels import has_line_break
 
 METADATA = "metadata.csv"
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+_SPREADSHEETS = (".xlsx", ".xlsm", ".xls", ".ods", ".numbers")
+_FRAMES = (".parquet", ".feather", ".arrow", ".json", ".jsonl", ".ndjson")
 
 GroupOf = Callable[[str], str | None]
 
@@ -51,6 +55,7 @@ def folder_source(root: Path, group: GroupOf | None = None, group_column: str | 
     ]
     layout = read_layout(str(root), _pictures(files))
     rows = list(layout.rows)
+    _require_no_table(root, rows, files)
     _require_classes(root, rows, files)
     _require_plain_names(rows)
     empty = _empty_classes(root, layout, files)
@@ -189,15 +194,11 @@ def _groups_from_metadata(root: Path, column: str, rows: list[Row], notes: list[
     file = root / METADATA
     if not file.is_file():
         raise DataNotFoundError(
-            f"--group-column {column} needs {file}, which does not exist: "
+            f"{option('group_column', column)} needs {file}, which does not exist: "
             "write a CSV file with the columns file_name (relative to the folder) and " + column + "."
         )
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            columns, table = reader.fieldnames or [], list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{file} is not a CSV file in UTF-8: {error}.") from error
+    table = [line.cells for line in read_lines(file, notes=notes)]
+    columns = list(table[0]) if table else []
     name = next((c for c in ("file_name", "path") if c in columns), None)
     if name is None or column not in columns:
         raise DataError(
@@ -224,7 +225,19 @@ def _require_folder(root: Path) -> None:
         hint = did_you_mean(root.name, _folders(parent))
         raise DataNotFoundError(f"the folder {root} does not exist.{hint}")
     if not root.is_dir():
-        raise DataError(f"{root} is a file; expected a folder with one subfolder of pictures per class.")
+        raise DataError(f"{root} is {_file_in_words(root)}")
+
+
+def _file_in_words(file: Path) -> str:
+    """What a file is that was given as data, and what to give in its place."""
+    suffix = file.suffix.lower()
+    if suffix in _ARCHIVES:
+        return "an archive: unpack it, and give the folder."
+    if suffix in _SPREADSHEETS:
+        return "a spreadsheet: save it as CSV (in Excel: CSV UTF-8), and give that file."
+    if suffix in _FRAMES:
+        return "not read here: save it as CSV, or read it with pandas and give the DataFrame in Python."
+    return "a file; expected a folder with one subfolder of pictures per class, or a table (.csv, .tsv)."
 
 
 def _require_plain_names(rows: list[Row]) -> None:
@@ -232,6 +245,17 @@ def _require_plain_names(rows: list[Row]) -> None:
     if broken is not None:
         raise DataError(
             f"the class folder {broken!r} has a line break in its name: rename it, label files have a class per line."
+        )
+
+
+def _require_no_table(root: Path, rows: list[Row], files: list[str]) -> None:
+    """Check that pictures without class folders have no table beside them, which then has their labels."""
+    loose = len(_pictures(files))
+    tables = [name for name in files if "/" not in name and Path(name).suffix.lower() in TABLE_SUFFIXES]
+    if loose and tables and len({row.target for row in rows}) < 2:
+        raise DataError(
+            f"{root} has {loose} pictures but no two subfolders that are classes. If {tables[0]} has their labels, "
+            f"give that table: {root / tables[0]}."
         )
 
 

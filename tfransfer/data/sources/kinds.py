@@ -1,8 +1,6 @@
 """Recognise the kind of a source by its name alone, without reading it or importing TensorFlow."""
 
 import contextlib
-import csv
-import io
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,12 +8,14 @@ from typing import Any
 
 from tfransfer.data.dataset import Dataset
 from tfransfer.data.sources.layout import is_generic
+from tfransfer.data.sources.paths import local
 from tfransfer.data.sources.picture_files import holds_pictures, is_litter, is_picture
-from tfransfer.errors import SettingError
+from tfransfer.data.sources.table_files import TABLE_SUFFIXES, read_rows
+from tfransfer.errors import DataError, SettingError
+from tfransfer.system.files import user_path
 
 DIGITS, FOLDER, TABLE, TFDS, MEMORY = "digits", "folder", "table", "tfds", "memory"
 TFDS_PREFIX = "tfds:"
-TABLE_SUFFIXES = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 # Of the pictures in a folder, so many must be listed in its tables for these to describe it.
 _MOST = 0.9
 SPLIT_TABLES = {
@@ -29,6 +29,17 @@ SPLIT_TABLES = {
     "dev": "validation",
     "eval": "validation",
 }
+
+
+def as_given(data: Any) -> Any:
+    """Data as a user gives it, with `~` in a path expanded.
+
+    Raises:
+        DataError: It is a URL.
+    """
+    if not isinstance(data, str | Path) or _kind_without_file(data):
+        return data
+    return local(data)
 
 
 def source_of(data: Any, read_as: str | None = None) -> str:
@@ -47,7 +58,7 @@ def source_of(data: Any, read_as: str | None = None) -> str:
         raise SettingError(f"a folder is read as {FOLDER!r} or {TABLE!r}; got {read_as!r}.")
     if kind := _kind_without_file(data):
         return kind
-    path = Path(data)
+    path = user_path(data)
     if not path.is_dir():
         return TABLE if path.suffix.lower() in TABLE_SUFFIXES else FOLDER
     if read_as:
@@ -74,10 +85,9 @@ def _list_pictures(tables: Iterable[Path], folder: Path) -> bool:
     """Whether tables list nearly all pictures of a folder, so that they belong to these and are no stray ones."""
     cells: set[str] = set()
     for table in tables:
-        text = table.read_text(encoding="utf-8-sig", errors="replace")
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=TABLE_SUFFIXES[table.suffix.lower()])
-        with contextlib.suppress(csv.Error):
-            cells.update(cell.strip().replace("\\", "/").removeprefix("./") for row in rows for cell in row)
+        with contextlib.suppress(DataError):  # it is read again, with its message
+            rows = read_rows(table)
+            cells.update(cell.strip().replace("\\", "/").removeprefix("./") for _, row in rows for cell in row)
     pictures = [
         Path(place, name).relative_to(folder).as_posix()
         for place, _, names in os.walk(folder) for name in names if is_picture(name)
@@ -111,5 +121,5 @@ def name_of(data: Any) -> str:
         return str(data).removeprefix(TFDS_PREFIX).partition(":")[0].replace("/", "-")
     if kind == MEMORY:
         return "arrays"
-    path = Path(data).resolve()
+    path = user_path(data).resolve()
     return path.stem if path.suffix.lower() in TABLE_SUFFIXES else path.name

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tfransfer.errors import DataError, SettingError
-from tfransfer.tasks.labels import MISSING_WORDS, Target, Unusable, empty_cell, float_of, is_missing
+from tfransfer.system.interface import option
+from tfransfer.tasks.labels import MISSING_WORDS, SEPARATOR, Target, Unusable, empty_cell, float_of, is_missing
 from tfransfer.tasks.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL, find_task
 
 _TRUE = {"1", "1.0", "true", "yes", "y", "t", "x"}
@@ -23,6 +24,9 @@ _MOST_NUMBERED_CLASSES = 20
 # A word for a missing value is a class if it is as frequent as one: three, and half as many as the rarest class.
 _FEWEST_OF_A_CLASS = 3
 _PLAIN_INTEGER = re.compile(r"-?[0-9]+")
+_NUMERIC = re.compile(r"[+-]?[0-9.,]*[0-9]([eE][+-]?[0-9]+)?")
+_DECIMAL_COMMA = re.compile(r"[+-]?([0-9]{1,3}(\.[0-9]{3})+|[0-9]*),[0-9]+([eE][+-]?[0-9]+)?")
+_COMMA_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]+)?")
 
 
 class Cells(Protocol):
@@ -46,12 +50,14 @@ class Labels:
         classes: In the order of the model's outputs; for a regression, the column's name.
         targets: One per line.
         notes: Choices that were made in reading, and the option that changes each.
+        separator: Between the classes of a cell, as inferred or requested.
     """
 
     task: str
     classes: tuple[str, ...]
     targets: tuple[Target | Unusable, ...]
     notes: tuple[str, ...] = ()
+    separator: str = ""
 
 
 def read(
@@ -86,14 +92,19 @@ def read(
     present = [cell for cell in cells if cell]
     if not present:
         raise DataError(f"the label column {column!r} is empty in all {len(lines)} lines.")
+    if requested is None or requested.several:
+        separator = _separator_of(present, column, separator, requested is not None, notes)
     chosen = requested or find_task(_task_of(present, column, separator, notes))
+    if not chosen.has_classes:
+        points = with_points(present, column, notes)
+        cells = [points.get(cell, cell) for cell in cells]
     if chosen.one_class:
         spellings = _one_spelling(present, column, notes)
         cells = [spellings.get(cell, cell) for cell in cells]
     targets = tuple(
         chosen.read_cell(cell, line.place, column, separator) for line, cell in zip(lines, cells, strict=True)
     )
-    return Labels(chosen.name, chosen.output_names(targets, column), targets, tuple(notes))
+    return Labels(chosen.name, chosen.output_names(targets, column), targets, tuple(notes), separator)
 
 
 def is_switch(cells: Iterable[str]) -> bool:
@@ -110,17 +121,18 @@ def _without_missing(cells: list[str], column: str, words: Iterable[str] | None,
         return ["" if cell.lower() in chosen else cell for cell in cells]
     doubtful = Counter(cell for cell in cells if cell.lower() in MISSING_WORDS)
     others = Counter(cell for cell in cells if cell and cell not in doubtful)
-    if all(float_of(cell) is not None for cell in others):
+    if all(float_of(cell) is not None or _NUMERIC.fullmatch(cell) for cell in others):
         return ["" if cell in doubtful else cell for cell in cells]
     for word, count in doubtful.items():
         if count >= _FEWEST_OF_A_CLASS and 2 * count >= min(others.values()):
             notes.append(
-                f"{count} labels {word!r} in {column!r} are taken as a class; --missing-labels {word} leaves their "
-                "rows out"
+                f"{count} labels {word!r} in {column!r} are taken as a class; {option('missing_labels', word)} "
+                "leaves their rows out"
             )
         else:
             notes.append(
-                f"{count} labels {word!r} in {column!r} are taken as missing; --missing-labels '' makes them a class"
+                f"{count} labels {word!r} in {column!r} are taken as missing; {option('missing_labels', '')} "
+                "makes them a class"
             )
             cells = ["" if cell == word else cell for cell in cells]
     return cells
@@ -129,7 +141,8 @@ def _without_missing(cells: list[str], column: str, words: Iterable[str] | None,
 def _task_of(present: Sequence[str], column: str, separator: str, notes: list[str]) -> str:
     if _has_several(present, column, separator, notes):
         return MULTI_LABEL
-    numbers = [float_of(cell) for cell in present]
+    points = with_points(present, column, [])
+    numbers = [float_of(points.get(cell, cell)) for cell in present]
     if any(number is None for number in numbers):
         return SINGLE_LABEL
     if any(number != int(number) for number in numbers if number is not None and math.isfinite(number)):
@@ -138,7 +151,7 @@ def _task_of(present: Sequence[str], column: str, separator: str, notes: list[st
     if different > _MOST_NUMBERED_CLASSES:
         raise SettingError(
             f"the label column {column!r} has {different} different whole numbers: are they classes, or values to "
-            f"predict? Give --task {SINGLE_LABEL} or --task {REGRESSION}."
+            f"predict? Give {option('task', SINGLE_LABEL)} or {option('task', REGRESSION)}."
         )
     return SINGLE_LABEL
 
@@ -160,14 +173,80 @@ def _has_several(present: Sequence[str], column: str, separator: str, notes: lis
     if several:
         notes.append(
             f"labels with {separator!r} in {column!r}, such as {example!r}, are several classes (multi-label); "
-            f"--task {SINGLE_LABEL} takes each as one"
+            f"{option('task', SINGLE_LABEL)} takes each as one"
         )
     else:
         notes.append(
             f"labels with {separator!r} in {column!r}, such as {example!r}, are each one class, because no part of "
-            f"them stands elsewhere; --task {MULTI_LABEL} splits them"
+            f"them stands elsewhere; {option('task', MULTI_LABEL)} splits them"
         )
     return several
+
+
+def _separator_of(present: Sequence[str], column: str, separator: str, requested: bool, notes: list[str]) -> str:
+    """The separator of a column in which `;` never occurs: another, if its cells clearly have several classes.
+
+    A bar is taken as `;` would be. Names have commas and blanks, too: these separate tags if each part stands in
+    several cells, cells have one part or more, and there are more different cells than parts.
+    """
+    if separator != SEPARATOR or any(SEPARATOR in cell for cell in present):
+        return separator
+    if any("|" in cell for cell in present) and (requested or _has_several(present, column, "|", [])):
+        notes.append(_separated_by("|", column, present))
+        return "|"
+    for sign in (",", " "):
+        different = {cell: {part.strip() for part in cell.split(sign)} - {""} for cell in set(present)}
+        counts = Counter(part for parts in different.values() for part in parts)
+        recurring = sum(count > 1 for count in counts.values())
+        varied = len({len(parts) for parts in different.values()}) > 1 and len(different) > len(counts)
+        if not any(len(parts) > 1 for parts in different.values()) or 2 * recurring < len(counts):
+            continue
+        if recurring == len(counts) and (varied or requested):
+            notes.append(_separated_by(sign, column, present))
+            return sign
+        notes.append(
+            f"labels such as {next(cell for cell in present if sign in cell)!r} in {column!r} are each one class; "
+            f"{option('separator', sign)} makes several of them"
+        )
+    return separator
+
+
+def _separated_by(sign: str, column: str, present: Sequence[str]) -> str:
+    example = next(cell for cell in present if sign in cell)
+    return f"classes in {column!r}, such as {example!r}, have {sign!r} between them; {option('separator')} changes that"
+
+
+def with_points(cells: Iterable[str], column: str, notes: list[str]) -> dict[str, str]:
+    """From each number with a comma to the same with a decimal point; empty if the cells are no numbers.
+
+    Args:
+        cells: Those of a column that are not empty.
+        column: Its name.
+        notes: Receives how commas were read.
+
+    Raises:
+        DataError: A comma may be a decimal sign or between thousands.
+    """
+    different = list(dict.fromkeys(cells))
+    commas = [cell for cell in different if "," in cell]
+    if not commas or not all(map(_NUMERIC.fullmatch, different)):
+        return {}
+    decimal = all(map(_DECIMAL_COMMA.fullmatch, commas)) and not any("." in c for c in different if "," not in c)
+    thousands = all(map(_COMMA_THOUSANDS.fullmatch, commas))
+    if decimal == thousands:
+        if not decimal and any(cell.count(",") > 1 for cell in commas):
+            return {}  # several numbers
+        raise DataError(
+            f"the column {column!r} has {commas[0]!r}: is the comma a decimal sign, or between thousands? Write the "
+            f"numbers with decimal points only; if they are classes, give {option('task', SINGLE_LABEL)}."
+        )
+    if decimal:
+        points = {cell: cell.replace(".", "").replace(",", ".") for cell in commas}
+    else:
+        points = {cell: cell.replace(",", "") for cell in commas}
+    role = "decimal signs" if decimal else "between thousands"
+    notes.append(f"commas in {column!r} are {role}: {commas[0]!r} is {points[commas[0]]}")
+    return points
 
 
 def _one_spelling(present: Sequence[str], column: str, notes: list[str]) -> dict[str, str]:

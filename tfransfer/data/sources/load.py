@@ -5,6 +5,8 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tfransfer.data import indexing
 from tfransfer.data.dataset import Dataset
 from tfransfer.data.indexing import Source
@@ -19,6 +21,7 @@ from tfransfer.data.sources.kinds import (
     TABLE,
     TFDS,
     TFDS_PREFIX,
+    as_given,
     class_folders,
     is_frame,
     name_of,
@@ -31,6 +34,7 @@ from tfransfer.errors import DataError, SettingError
 from tfransfer.recipe import read_section
 from tfransfer.system.cache_home import REMEDY, cache_home
 from tfransfer.system.files import write_text
+from tfransfer.system.interface import option
 from tfransfer.tasks.task import find_task
 
 
@@ -60,6 +64,7 @@ class Reading:
 
 def is_same(data: Any, source: str, root: str, origin: dict[str, Any]) -> bool:
     """Whether this is the data of an earlier run, whose training split must not be scored."""
+    data = as_given(data)
     if isinstance(data, Dataset):
         return str(data.root.absolute()) == root and data.origin == origin
     kind = source_of(data)
@@ -95,7 +100,7 @@ def load(
         DataError: It has no usable classes or pictures.
         SettingError: The kind of data is not supported, or it is not clear how to read it.
     """
-    reading = reading or Reading()
+    reading, data = reading or Reading(), as_given(data)
     kind = source_of(data, reading.read_as)
     opened, origin = _open(data, kind, reading, progress, say)
     dataset = indexing.index(opened, progress=progress, say=say, **options)
@@ -114,14 +119,15 @@ def _open(data: Any, kind: str, reading: Reading, progress: Progress, say: Say) 
         source = folder.folder_source(place, reading.group, reading.group_column)
         if tables := split_tables(place):
             names = ", ".join(file.name for file in tables.values())
-            source.notes.append(f"read as class folders; {names} beside them is not used: --source table reads it")
+            instead = f"{option('read_as', TABLE)} reads it"
+            source.notes.append(f"read as class folders; {names} beside them is not used: {instead}")
         return source, {}
     if kind == TABLE:
         file = Path(data).absolute()
         source = table.table_source(Path(data), columns)
         if file.is_dir() and (folders := class_folders(file)):
             source.notes.append(f"read as tables; the folders {', '.join(folders[:4])} are not taken as classes")
-        return source, {"file": str(file), "columns": columns.to_dict()}
+        return source, {"file": str(file), "columns": _taken(columns, source).to_dict()}
     if kind == TFDS:
         opened = tfds.open_tfds(
             str(data).removeprefix(TFDS_PREFIX), reading.data_dir, reading.splits, progress=progress, say=say
@@ -140,7 +146,12 @@ def _frame(frame: Any, columns: Columns) -> tuple[Source, dict[str, Any]]:
     text = table.write_lines(lines)
     file = cache_home() / "data" / "frames" / f"{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}.csv"
     write_text(file, text, REMEDY)
-    return source, {"file": str(file), "columns": columns.to_dict(), "frame": True}
+    return source, {"file": str(file), "columns": _taken(columns, source).to_dict(), "frame": True}
+
+
+def _taken(columns: Columns, source: Source) -> Columns:
+    """The columns with the separator that was inferred, so that other tables of the run's data are read alike."""
+    return replace(columns, separator=source.separator or columns.separator)
 
 
 def _in_memory(data: Any, reading: Reading, progress: Progress) -> Source:
@@ -212,13 +223,39 @@ def load_known(
     Raises:
         DataError: A class is unknown, or the labels are for another task.
     """
+    data = as_given(data)
     kind = source_of(data)
     if kind == FOLDER:
         if not find_task(task).one_class:
             raise DataError(f"the model's task is {task}: score it on a table with labels, not on a folder.")
         return folder.load_labelled(Path(data), classes, progress=progress, say=say)
-    columns = replace(_recorded_columns(origin), task=task)
-    opened, _ = _open(data, kind, Reading(columns if kind in (TABLE, MEMORY) else Columns()), progress, say)
+    columns = replace(_recorded_columns(origin), task=task, split=None, group=None, fixed=True)
+    names = _by_number(classes) if find_task(task).has_classes else None
+    if names is None and is_arrays(data):
+        data = (data[0], _as_numbers(data[1]))
+    reading = Reading(columns if kind in (TABLE, MEMORY) else Columns(), names)
+    opened, _ = _open(data, kind, reading, progress, say)
     if opened.task != task:
         raise DataError(f"the labels of {opened.name} are {opened.task}; the model's task is {task}.")
     return indexing.index_known(opened, classes, progress=progress, say=say)
+
+
+# More than any data set has: names with larger numbers are none that somebody counted.
+_MOST_CLASSES = 100_000
+
+
+def _by_number(classes: tuple[str, ...]) -> tuple[str, ...]:
+    """The class of each class number in arrays: its place, or the class whose name is that number."""
+    if not all(name.isascii() and name.isdigit() and int(name) < _MOST_CLASSES for name in classes):
+        return classes
+    named = {int(name): name for name in classes}
+    if len(named) < len(classes):
+        return classes
+    # The numbers between are no classes of the model, which is then said.
+    return tuple(named.get(number, str(number)) for number in range(max(named) + 1))
+
+
+def _as_numbers(targets: Any) -> Any:
+    """Whole numbers as floats, which stand for a regression."""
+    array = np.asarray(targets)
+    return array.astype(np.float64) if array.dtype.kind in "iu" else targets

@@ -7,6 +7,7 @@ from typing import Any
 
 from tfransfer.data.sources.picture_files import is_picture, is_unread
 from tfransfer.errors import DataError
+from tfransfer.system.files import DOWNLOAD_FIRST, is_url, user_path
 
 # From this share of the strings on they are paths, and below the lower one they are texts; between, nobody can tell.
 _PATHS_FROM, _TEXTS_BELOW = 0.9, 0.1
@@ -22,6 +23,19 @@ def is_picture_path(value: Any) -> bool:
         return False
     name = Path(value).name
     return is_picture(name) or is_unread(name) or is_file(value)
+
+
+def local(given: Any) -> Any:
+    """Paths of pictures as a user gives them, one or several, with `~` expanded; anything else as it is.
+
+    Raises:
+        DataError: One is a URL.
+    """
+    if isinstance(given, list | tuple):
+        return [local(one) for one in given]
+    if is_url(given):
+        raise DataError(f"{given} is a URL. {DOWNLOAD_FIRST}")
+    return user_path(given) if isinstance(given, str | Path) and str(given).startswith("~") else given
 
 
 def is_file(path: str | os.PathLike[str]) -> bool:

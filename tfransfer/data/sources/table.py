@@ -6,10 +6,10 @@ separated by `;` or as 0/1 columns, or a number.
 
 import csv
 import io
-import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,13 @@ from tfransfer.data.index import Issue, Row
 from tfransfer.data.indexing import Source, text_hash
 from tfransfer.data.modality import IMAGE, MODALITIES, TEXT
 from tfransfer.data.sources import labels
-from tfransfer.data.sources.kinds import SPLIT_TABLES, TABLE_SUFFIXES, split_tables
+from tfransfer.data.sources.kinds import SPLIT_TABLES, split_tables
+from tfransfer.data.sources.listed import Located, locate, picture_column
 from tfransfer.data.sources.paths import are_paths, is_file
+from tfransfer.data.sources.table_files import Line, read_lines
 from tfransfer.errors import DataError, DataNotFoundError, SettingError, did_you_mean
+from tfransfer.system.files import DOWNLOAD_FIRST, is_url
+from tfransfer.system.interface import option
 from tfransfer.tasks.labels import SEPARATOR, Unusable
 
 # Default column names, in this order.
@@ -27,7 +31,17 @@ PATHS = ("path", "file_name", "filename", "file", "image_path", "image", "img", 
 TEXTS = ("text", "sentence", "review", "comment", "document", "content")
 _LABELS = ("label", "labels", "class", "classes", "category", "target", "tags", "value", "y")
 _SPLITS = ("split", "subset")
-_WHOLLY_QUOTED = re.compile(r'"(?:[^"]|"")*"', re.DOTALL)
+
+
+def _column_name(given: Any, keyword: str) -> str | None:
+    """A column as a user names it: a name, a number from 1, or several of these for the labels."""
+    if given is None or isinstance(given, str):
+        return given
+    if isinstance(given, int) and not isinstance(given, bool):
+        return str(given)
+    if keyword == "label_column" and isinstance(given, list | tuple) and given:
+        return ",".join(str(_column_name(one, keyword)) for one in given)
+    raise SettingError(f"{keyword} takes the name of a column, or its number from 1; got {given!r}.")
 
 
 @dataclass(frozen=True)
@@ -45,6 +59,7 @@ class Columns:
         separator: Separates the classes of a multi-label cell.
         task: "single-label", "multi-label" or "regression"; None infers it from the labels.
         missing: Words that mean "no label"; None decides by how often "none", "NA" and the like occur.
+        fixed: Whether these are the columns of a model's training data, so that the table is what must change.
     """
 
     path: str | None = None
@@ -56,30 +71,32 @@ class Columns:
     _: KW_ONLY
     task: str | None = None
     missing: str | Sequence[str] | None = None
+    fixed: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("path", "text", "label", "split", "group"):
+            object.__setattr__(self, name, _column_name(getattr(self, name), f"{name}_column"))
         words = self.missing.split(",") if isinstance(self.missing, str) else self.missing
         if words is not None:
             object.__setattr__(self, "missing", tuple(word.strip() for word in words if word.strip()))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, without None."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        return {key: value for key, value in asdict(self).items() if value is not None and key != "fixed"}
 
+    def remedy(self, *keywords: str) -> str:
+        """What to do about a column that is not found: a sentence.
 
-@dataclass(frozen=True)
-class Line:
-    """A line of a table.
+        Args:
+            *keywords: The options that give it.
+        """
+        if self.fixed:
+            return "Name it as in the table that the model was trained on."
+        return f"Give it with {' or '.join(map(option, keywords))}."
 
-    Attributes:
-        place: File name and line number, for messages.
-        cells: The cells by column.
-        split: The split that the whole file is for; empty if the table decides.
-    """
-
-    place: str
-    cells: dict[str, str]
-    split: str = ""
+    def prefix(self, keyword: str) -> str:
+        """The beginning of a message about a requested column: the option that requested it, if there is one."""
+        return "" if self.fixed else f"{option(keyword)}: "
 
 
 def table_source(path: Path, columns: Columns, root: Path | None = None) -> Source:
@@ -100,11 +117,13 @@ def table_source(path: Path, columns: Columns, root: Path | None = None) -> Sour
         raise DataNotFoundError(f"the table {path} does not exist.{did_you_mean(path.name, siblings)}")
     numbered = any(name and name.isdigit() for name in (columns.path, columns.text, columns.label))
     place = root or (path if path.is_dir() else path.parent)
+    notes: list[str] = []
     if not path.is_dir():
-        return lines_source(read_lines(path, numbered), columns, str(path), place)
-    tables = {split: read_lines(file, numbered, split) for split, file in split_tables(path).items()}
-    notes = _without_labels(tables, columns, path)
-    source = lines_source([line for lines in tables.values() for line in lines], columns, str(path), place)
+        source = lines_source(read_lines(path, numbered, notes=notes), columns, str(path), place)
+    else:
+        tables = {split: read_lines(file, numbered, split, notes) for split, file in split_tables(path).items()}
+        notes += _without_labels(tables, columns, path)
+        source = lines_source([line for lines in tables.values() for line in lines], columns, str(path), place)
     source.notes.extend(notes)
     return source
 
@@ -115,7 +134,7 @@ def _without_labels(tables: dict[str, list[Line]], columns: Columns, folder: Pat
     if not tables["train"]:
         return notes
     known = list(tables["train"][0].cells)
-    subject, _ = _subject(columns, tables["train"], str(folder))
+    subject, _ = _subject(columns, tables["train"], str(folder), folder)
     wanted = _label_columns(columns, known, subject, tables["train"], str(folder))
     for split, file in split_tables(folder).items():
         lines = tables[split]
@@ -158,84 +177,6 @@ def write_lines(lines: Sequence[Line]) -> str:
     return stream.getvalue()
 
 
-def read_lines(file: Path, numbered: bool = False, split: str = "") -> list[Line]:
-    """The lines of a .csv or .tsv file.
-
-    Args:
-        file: UTF-8; a .csv file may have semicolons instead of commas.
-        numbered: Whether the columns are numbered from "1" because the file has no header.
-        split: The split that the whole file is for.
-
-    Raises:
-        DataError: It is not such a file, or a line has another number of cells.
-    """
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (UnicodeDecodeError, OSError) as error:
-        raise DataError(f"{file} cannot be read as a table in UTF-8: {error}.") from error
-    delimiter = TABLE_SUFFIXES[file.suffix.lower()]
-    # Spreadsheets write semicolons if the decimal sign is a comma. The header decides, because column names rarely
-    # contain either; csv.Sniffer also looks at texts, whose commas mislead it.
-    first = text.partition("\n")[0]
-    if delimiter == "," and first.count(";") > first.count(","):
-        delimiter = ";"
-    try:
-        rows = _quoted_or_not(text, delimiter)
-    except csv.Error as error:
-        raise DataError(f"{file} cannot be read as a table: {error}.") from error
-    if not rows:
-        raise DataError(f"the table {file} is empty.")
-    names = [str(n + 1) for n in range(len(rows[0][1]))] if numbered else [name.strip() for name in rows.pop(0)[1]]
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise DataError(f"the table {file} has two columns {twice[0]!r}; rename one.")
-    for number, row in rows:
-        if len(row) != len(names):
-            raise DataError(f"{file}, line {number}: expected {len(names)} cells, got {len(row)}.")
-    return [Line(f"{file.name}, line {n}", dict(zip(names, row, strict=True)), split) for n, row in rows]
-
-
-def _quoted_or_not(text: str, delimiter: str) -> list[tuple[int, list[str]]]:
-    """The rows of a table, whether its cells are quoted or it has quotation marks in its texts.
-
-    A lone mark at the start of a cell opens a quotation, which then swallows all lines up to the next mark: rows are
-    merged, and what is left looks like a table. So a reading without quotation is preferred where it gives rows of one
-    length: always for tabs, which few programs quote; for commas only where the strict reading fails.
-    """
-    if delimiter == "\t" and (plain := _plain_rows(text, delimiter)):
-        return plain
-    try:
-        return _rows(text, delimiter, csv.QUOTE_MINIMAL)
-    except csv.Error:
-        if plain := _plain_rows(text, delimiter):
-            return plain
-        raise
-
-
-def _plain_rows(text: str, delimiter: str) -> list[tuple[int, list[str]]] | None:
-    """The rows without quotation, but for cells that are quoted as a whole; None if they differ in length."""
-    rows = _rows(text, delimiter, csv.QUOTE_NONE)
-    if len({len(row) for _, row in rows}) != 1:
-        return None
-    return [(number, [_unquoted(cell) for cell in row]) for number, row in rows]
-
-
-def _unquoted(cell: str) -> str:
-    """A cell without the marks around it, where it is quoted as a whole."""
-    return cell[1:-1].replace('""', '"') if _WHOLLY_QUOTED.fullmatch(cell) else cell
-
-
-def _rows(text: str, delimiter: str, quoting: int) -> list[tuple[int, list[str]]]:
-    # Iterating over a StringIO splits at newlines only; str.splitlines would split a cell at U+2028, too.
-    lines = io.StringIO(text, newline="")
-    limit = csv.field_size_limit(len(text) + 1)
-    try:
-        reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)  # type: ignore[arg-type]
-        return [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    finally:
-        csv.field_size_limit(limit)
-
-
 def lines_source(lines: Sequence[Line], columns: Columns, name: str, root: Path) -> Source:
     """Rows from lines; those without a label, without a file or listed twice are skipped.
 
@@ -255,40 +196,58 @@ def lines_source(lines: Sequence[Line], columns: Columns, name: str, root: Path)
         if line.cells.keys() != lines[0].cells.keys():
             raise DataError(f"{line.place}: its columns differ from those of {lines[0].place}.")
     known = list(lines[0].cells)
-    subject, kind = _subject(columns, lines, name)
+    subject, kind = _subject(columns, lines, name, root)
     is_file = MODALITIES[kind].has_pixels
     label_columns = _label_columns(columns, known, subject, lines, name)
-    split = _find_column(columns.split, _SPLITS, known, name, "--split-column")
-    group = _find_column(columns.group, (), known, name, "--group-column")
+    split = _find_column(columns.split, _SPLITS, known, name, columns.prefix("split_column"))
+    group = _find_column(columns.group, (), known, name, columns.prefix("group_column"))
     issues: list[Issue] = []
     parsed = labels.read(lines, label_columns, columns.separator, columns.task, columns.missing)
     usable = []
-    name_counts: Counter[str] = Counter()
-    for line, target in zip(lines, parsed.targets, strict=True):
-        cell = line.cells[subject]
-        path = Path(cell.strip()).as_posix() if is_file else _text_name(cell, name_counts)
+    located = _located(lines, subject, root) if is_file else Located(_text_names(lines, subject))
+    for line, target, path in zip(lines, parsed.targets, located.paths, strict=True):
         if isinstance(target, Unusable):
             issues.append(Issue(path, "no label", f"{line.place}: {target.reason}"))
             continue
         split_name = line.split or (_split_of(line, split) if split else "")
-        row = Row(path, target, split_name, (line.cells[group] or None) if group else None, None if is_file else cell)
+        text = None if is_file else line.cells[subject]
+        row = Row(path, target, split_name, (line.cells[group] or None) if group else None, text)
         usable.append((line, row))
-    _require_labels(issues, len(lines), label_columns, name)
+    _require_labels(issues, len(lines), label_columns, name, columns)
     usable = _with_split(usable, issues)
     if is_file:
-        usable = _usable_paths(usable, root, name, issues)
+        usable = _usable_paths(usable, root, name, issues, located.reasons)
     rows = tuple(row for _, row in usable)
-    notes = [*_choices(columns, label_columns), *parsed.notes]
-    return Source(root, rows, name, parsed.task, kind, parsed.classes, issues=issues, notes=notes)
+    # What was chosen for the training data holds for this table, too, and no option changes it.
+    notes = [*located.notes, *(() if columns.fixed else (*_choices(columns, label_columns), *parsed.notes))]
+    if is_file and not columns.path and subject.lower() not in PATHS:
+        notes.append(f"the column {subject!r} names the pictures")
+    return Source(
+        root, rows, name, parsed.task, kind, parsed.classes, issues=issues, notes=notes, separator=parsed.separator
+    )
 
 
-def _require_labels(issues: Sequence[Issue], lines: int, columns: Sequence[str], name: str) -> None:
+def _located(lines: Sequence[Line], column: str, root: Path) -> Located:
+    """The files of all lines; those of each split's table are looked up for themselves."""
+    paths: list[str] = []
+    reasons: dict[str, str] = {}
+    notes: list[str] = []
+    for split, group in groupby(lines, key=lambda line: line.split):
+        one = locate([line.cells[column] for line in group], root, split)
+        paths += one.paths
+        reasons |= one.reasons
+        notes += one.notes
+    return Located(tuple(paths), reasons, tuple(dict.fromkeys(notes)))
+
+
+def _require_labels(issues: Sequence[Issue], lines: int, names: Sequence[str], name: str, columns: Columns) -> None:
     without = [issue for issue in issues if issue.kind == "no label"]
+    other = "" if columns.fixed else f", or name another column with {option('label_column')}"
     if 2 * len(without) > lines:
         raise DataError(
-            f"{len(without)} of the {lines} rows of {name} have no label in {', '.join(map(repr, columns[:4]))}, which "
-            f"is more than half, for example {without[0].detail.split(':')[0]}. Name another column with "
-            "--label-column, or leave these rows out of the table."
+            f"{len(without)} of the {lines} rows of {name} have no label in {', '.join(map(repr, names[:4]))}, which "
+            f"is more than half, for example {without[0].detail.split(':')[0]}. Leave these rows out of the table"
+            f"{other}."
         )
 
 
@@ -296,33 +255,40 @@ def _choices(columns: Columns, label_columns: Sequence[str]) -> list[str]:
     """What was chosen without being said: several columns of 0 and 1."""
     if columns.label or len(label_columns) < 2:
         return []
-    return [f"labels are the 0/1 columns {', '.join(map(repr, label_columns[:8]))}; --label-column names others"]
+    names = ", ".join(map(repr, label_columns[:8]))
+    return [f"labels are the 0/1 columns {names}; {option('label_column')} names others"]
 
 
-def _text_name(text: str, counts: Counter[str]) -> str:
-    """A name derived from the content, so that it is stable when lines are added; identical texts are numbered."""
-    name = text_hash(text)[:16]
-    counts[name] += 1
-    return name if counts[name] == 1 else f"{name}-{counts[name]}"
+def _text_names(lines: Sequence[Line], column: str) -> tuple[str, ...]:
+    """Names derived from the content, so that they are stable when lines are added; identical texts are numbered."""
+    counts: Counter[str] = Counter()
+    names = []
+    for line in lines:
+        name = text_hash(line.cells[column])[:16]
+        counts[name] += 1
+        names.append(name if counts[name] == 1 else f"{name}-{counts[name]}")
+    return tuple(names)
 
 
-def _subject(columns: Columns, lines: Sequence[Line], name: str) -> tuple[str, str]:
+def _subject(columns: Columns, lines: Sequence[Line], name: str, root: Path) -> tuple[str, str]:
     """The column of pictures or texts, and the modality."""
     known = list(lines[0].cells)
     if columns.path and columns.text:
         raise SettingError("give either a path column or a text column: a row is a picture or a text.")
     if columns.text:
-        return str(_find_column(columns.text, (), known, name, "--text-column")), TEXT
+        return str(_find_column(columns.text, (), known, name, columns.prefix("text_column"))), TEXT
     if columns.path:
-        return str(_find_column(columns.path, (), known, name, "--path-column")), IMAGE
+        return str(_find_column(columns.path, (), known, name, columns.prefix("path_column"))), IMAGE
     path, text = (_find_column(None, names, known, name, "") for names in (PATHS, TEXTS))
+    if not path and not text:
+        path = picture_column([line.cells for line in lines], root)
     if not path and not text:
         raise DataError(
             f"{name} has the columns {', '.join(known)}: which has the pictures' paths or the texts? "
-            "Give it with --path-column or --text-column."
+            f"{columns.remedy('path_column', 'text_column')}"
         )
     if not path and are_paths([line.cells[str(text)].strip() for line in lines]):
-        raise DataError(f"the column {text!r} of {name} holds paths of pictures: say --path-column {text}.")
+        raise DataError(f"the column {text!r} of {name} holds paths of pictures: give {option('path_column', text)}.")
     return (path, IMAGE) if path else (str(text), TEXT)
 
 
@@ -331,8 +297,8 @@ def _label_columns(
 ) -> tuple[str, ...]:
     if columns.label and columns.label not in known and "," in columns.label:
         requested = [part.strip() for part in columns.label.split(",") if part.strip()]
-        return tuple(str(_find_column(part, (), known, name, "--label-column")) for part in requested)
-    column = _find_column(columns.label, _LABELS, known, name, "--label-column")
+        return tuple(str(_find_column(part, (), known, name, columns.prefix("label_column"))) for part in requested)
+    column = _find_column(columns.label, _LABELS, known, name, columns.prefix("label_column"))
     if column:
         return (column,)
     others = [column for column in known if column not in (subject, columns.split, columns.group, *_SPLITS)]
@@ -340,19 +306,19 @@ def _label_columns(
     if len(switches) > 1:
         return tuple(switches)
     raise DataError(
-        f"{name} has the columns {', '.join(known)}: which has the labels? Give it with --label-column; separate "
-        "several 0/1 columns by commas."
+        f"{name} has the columns {', '.join(known)}: which has the labels? {columns.remedy('label_column')} "
+        "Several 0/1 columns are separated by commas."
     )
 
 
-def _find_column(given: str | None, usual: Iterable[str], known: Sequence[str], name: str, option: str) -> str | None:
+def _find_column(given: str | None, usual: Iterable[str], known: Sequence[str], name: str, prefix: str) -> str | None:
     """The requested column, or the first with a usual name."""
     if given is None:
         lower = {column.lower(): column for column in reversed(known)}
         return next((lower[word] for word in usual if word in lower), None)
     if given not in known:
         raise DataError(
-            f"{option}: {name} has no column {given!r}; it has {', '.join(known)}.{did_you_mean(given, known)}"
+            f"{prefix}{name} has no column {given!r}; it has {', '.join(known)}.{did_you_mean(given, known)}"
         )
     return given
 
@@ -372,8 +338,10 @@ def _with_split(rows: list[tuple[Line, Row]], issues: list[Issue]) -> list[tuple
     return [(line, row) for line, row in rows if row.split]
 
 
-def _usable_paths(rows: list[tuple[Line, Row]], root: Path, name: str, issues: list[Issue]) -> list[tuple[Line, Row]]:
-    """Rows whose file exists and is not in an earlier row."""
+def _usable_paths(
+    rows: list[tuple[Line, Row]], root: Path, name: str, issues: list[Issue], reasons: Mapping[str, str]
+) -> list[tuple[Line, Row]]:
+    """Rows whose file exists and is not in an earlier row; `reasons` says why there is none, where that is unusual."""
     first: dict[str, tuple[Line, Row]] = {}
     missing = []
     for line, row in rows:
@@ -384,13 +352,15 @@ def _usable_paths(rows: list[tuple[Line, Row]], root: Path, name: str, issues: l
             detail = "listed" if same else "listed with another label or split"
             issues.append(Issue(row.path, kind, f"{line.place}: {detail} in {earlier.place} already"))
         elif row.path in ("", ".") or not is_file(root / row.path):
-            missing.append(Issue(row.path, "missing", f"{line.place}: the file does not exist"))
+            reason = reasons.get(row.path, "the file does not exist")
+            missing.append(Issue(row.path, "missing", f"{line.place}: {reason}"))
         else:
             first[row.path] = (line, row)
     if len(missing) * 2 > len(rows):
+        url = is_url(missing[0].path)
         raise DataError(
             f"{len(missing)} of the {len(rows)} pictures in {name} do not exist, for example {missing[0].path[:200]!r} "
-            f"({missing[0].detail.split(':')[0]}). Paths are relative to {root}."
+            f"({missing[0].detail}). {DOWNLOAD_FIRST if url else f'Paths are relative to {root}.'}"
         )
     issues += missing
     return list(first.values())

@@ -18,6 +18,7 @@ from tfransfer.data.sources.unpacked import Contents, PixelEncoder, Unpacked, Wr
 from tfransfer.display.progress import Advance, Progress, Say, quiet, silent
 from tfransfer.errors import DataError, DataNotFoundError, SettingError, WriteError, did_you_mean
 from tfransfer.system.files import telling_write_failures
+from tfransfer.system.interface import option
 from tfransfer.tasks.task import MULTI_LABEL, REGRESSION, SINGLE_LABEL, find_task
 
 _SPLIT_NAMES = {
@@ -164,7 +165,7 @@ def _download(builder: Any, name: str, say: Say) -> None:
         # Checked first, because TensorFlow Datasets retries each address for several minutes.
         raise _not_prepared(builder, name, f"{unreachable} cannot be reached")
     say(f"tfds:{name} is not prepared in {root}: downloading it")
-    with telling_write_failures(root, "Give another folder with --data-dir."):
+    with telling_write_failures(root, f"Give another folder with {option('data_dir')}."):
         try:
             with redirect_stdout(sys.stderr):
                 builder.download_and_prepare()
@@ -204,8 +205,9 @@ def _not_prepared(builder: Any, name: str, why: str) -> DataNotFoundError:
     return DataNotFoundError(
         f"tfds:{name} is not prepared in {root} and could not be downloaded: {why}. Prepare it where there is a "
         f"network with `tfds build {name} --data_dir DIR`, or in Python with "
-        f"tfds.builder({name!r}, data_dir=DIR).download_and_prepare(), copy DIR to this machine and pass "
-        f"--data-dir DIR; or put the archives{archives} into {root / 'downloads' / 'manual'} and run this again."
+        f"tfds.builder({name!r}, data_dir=DIR).download_and_prepare(), copy DIR to this machine and give "
+        f"{option('data_dir', stand_in='DIR')}; or put the archives{archives} into {root / 'downloads' / 'manual'} "
+        "and run this again."
     )
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from tfransfer.data.index import SPLITS, Row
+from tfransfer.data.pixel_range import pixel_range_error
 from tfransfer.errors import DataError, DataNotFoundError
 from tfransfer.system.cache_home import REMEDY, cache_home
 from tfransfer.system.files import read_json, temporary_folder, whole
@@ -149,7 +150,7 @@ class PixelEncoder:
             return array
         low, high = float(array.min()), float(array.max())
         if not (np.isfinite(low) and np.isfinite(high)) or low < 0 or high > 255:
-            raise _not_pixels(low, high)
+            raise pixel_range_error(low, high)
         self._high = max(self._high, high)
         return np.rint(array).astype(np.uint8)
 
@@ -166,14 +167,7 @@ class PixelEncoder:
             DataError: No picture that was not uint8 had a pixel above 1.
         """
         if 0 < self._high <= 1:
-            raise _not_pixels(0, self._high)
-
-
-def _not_pixels(low: float, high: float) -> DataError:
-    return DataError(
-        f"pixels are expected in [0, 255]; this array holds {low:g} to {high:g}. "
-        "Multiply by 255 if it was scaled to [0, 1]."
-    )
+            raise pixel_range_error(0, self._high)
 
 
 # Writes a source's examples and returns its contents.

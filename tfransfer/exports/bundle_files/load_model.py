@@ -8,10 +8,17 @@ from ai_edge_litert.interpreter import Interpreter
 from PIL import Image, ImageOps
 
 model, *photos = sys.argv[1:]
-labels = zipfile.ZipFile(model).read("labels.txt").decode().splitlines()
+labels = zipfile.ZipFile(model).read("labels.txt").decode().removesuffix("\n").split("\n")
 interpreter = Interpreter(model_path=model)
 interpreter.allocate_tensors()
 model_input, output = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+
+
+def shown(name: str) -> str:
+    """A name without sequences that would control the terminal."""
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in name)
+
+
 for photo in photos:
     upright = ImageOps.exif_transpose(Image.open(photo)).convert("RGB")
     pixels = np.asarray(upright.resize(model_input["shape"][2:0:-1], Image.Resampling.BILINEAR))  # raw, 0 to 255
@@ -19,4 +26,4 @@ for photo in photos:
     interpreter.invoke()
     scores = interpreter.get_tensor(output["index"])[0].astype(np.float32)
     scores = scores / 256 if output["dtype"] == np.uint8 else scores
-    print(photo, *(f"{labels[i]} {scores[i]:.3f}" for i in np.argsort(-scores)[:3]), sep="  ")
+    print(shown(photo), *(f"{shown(labels[i])} {scores[i]:.3f}" for i in np.argsort(-scores)[:3]), sep="  ")
