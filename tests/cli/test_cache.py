@@ -40,7 +40,7 @@ def values_file(folder):
 def test_show_of_an_empty_cache(command, fresh_cache):
     code, shown, elsewhere = command("cache")
     assert (code, elsewhere) == (0, "")
-    assert f"{fresh_cache}: 0 bytes, features 0 bytes; features may take " in shown
+    assert f"{fresh_cache}: 0 bytes, of which features take 0 bytes; features may take up to " in shown
     assert not fresh_cache.exists()
 
 
@@ -48,11 +48,20 @@ def test_show_lists_collections_from_the_one_used_last(command, kept):
     code, shown, _ = command("cache", "show")
     assert code == 0
     heading, varied, clean, total = shown.splitlines()
-    assert heading.split() == ["base", "pixels", "kind", "views", "engine", "images", "size", "last", "used"]
+    assert heading.split() == ["base", "pixels", "kind", "views", "engine", "outputs", "size", "last", "used"]
     assert varied.split()[:7] == ["mobilenet_v2", "224", "pooled", "features", "varied", "litert", "1,201"]
     assert clean.split()[:7] == ["mobilenet_v2", "224", "pooled", "features", "clean", "litert", "1,200"]
     assert varied.split()[-2].startswith("2001-09-")
     assert "features may take" in total
+
+
+def test_show_calls_no_text_an_image(command, fresh_cache):
+    collection = Collection(budget.store_home(), FACTS_OF_A_RUN | {"base": "bert", "image_size": 0})
+    collection.append(["a text"], np.ones((1, 4), np.float32))
+    code, shown, _ = command("cache", "show")
+    assert code == 0
+    assert shown.splitlines()[1].split()[:2] == ["bert", "texts"]
+    assert "image" not in shown
 
 
 def test_show_is_what_cache_does_by_itself(command, kept):
@@ -82,7 +91,7 @@ def test_show_of_a_collection_without_facts_does_not_fail(command, kept):
 def test_verify_exits_with_0_where_all_is_right(command, kept):
     code, shown, elsewhere = command("cache", "verify")
     assert (code, elsewhere) == (0, "")
-    assert shown == "2401 images cached, 0 damaged files: all sizes and checksums match\n"
+    assert shown == "2401 cached outputs, 0 damaged files: all sizes and checksums match\n"
 
 
 def test_verify_exits_with_1_and_names_what_is_damaged(command, kept):
@@ -91,7 +100,7 @@ def test_verify_exits_with_1_and_names_what_is_damaged(command, kept):
     code, shown, _ = command("cache", "verify")
     assert code == 1
     assert f"{damaged} has 200 bytes, 9728 were written" in shown
-    assert "1 damaged files: they are recomputed when needed" in shown
+    assert "1 damaged file: computed again when needed" in shown
 
 
 def test_verify_with_json_is_one_object_also_where_it_fails(command, kept):

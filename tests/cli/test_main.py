@@ -5,13 +5,38 @@ import sys
 
 import pytest
 
-from tfransfer import __version__
+from tfransfer import __version__, hyperrules
 from tfransfer.base.records import BASES
 from tfransfer.cli import main
 
 
 def test_version(command):
     assert command("--version") == (0, f"tfransfer, version {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        (hyperrules.batch_size, "[default: {} to {} per device,"),
+        (hyperrules.head_epochs, "trains the head. [default: {} to {},"),
+        (hyperrules.fine_tune_epochs, "0 skips it. [default: {} to {},"),
+        (hyperrules.views, "augmented. [default: {} to {},"),
+    ],
+)
+def test_help_gives_the_range_of_a_default_that_depends_on_the_data(command, rule, text):
+    with_base = rule in (hyperrules.fine_tune_epochs, hyperrules.views)
+    bases = [(kind,) for kind in (hyperrules.FULL, hyperrules.SMALL, hyperrules.UNTRAINED)] if with_base else [()]
+    defaults = [rule(2**power, *base) for power in range(24) for base in bases]
+    _, shown, _ = command("train", "--help")
+    assert text.format(min(defaults), max(defaults)) in " ".join(shown.split())
+
+
+def test_each_command_is_explained_in_one_line_of_80_characters(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    _, shown, _ = command("--help")
+    commands = shown.partition("Commands:\n")[2].splitlines()
+    assert len(commands) == len(main.cli.commands)
+    assert "..." not in shown.partition("Commands:\n")[2]
 
 
 def test_bases_lists_every_base_in_a_table(command):

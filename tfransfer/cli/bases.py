@@ -15,7 +15,11 @@ from tfransfer.recipe import Recipe
 @click.argument("name", required=False)
 @JSON
 def bases(name: str | None, as_json: bool) -> None:
-    """List the pretrained bases, or show the blocks of base NAME, which may be a TF-Hub module."""
+    """List the pretrained bases, or show the blocks of base NAME.
+
+    NAME may also be a TF-Hub module (a URL, folder or .tar.gz) or kerashub:PRESET. `train --base` takes the same. The
+    blocks are numbered from the top, as for `train --unfreeze`.
+    """
     terminal = Terminal(as_json)
     if name is None:
         list_bases(terminal)

@@ -33,20 +33,32 @@ from tfransfer.runs import run_folder
 @IMAGE_SIZE
 @SPLIT_SEED
 @SPLITS
-@click.option("--suspects/--no-suspects", default=True, help="Judge labels with a linear probe. [default: --suspects]")
-@click.option("--fix", type=PATH, metavar="FILE", help="Write a cleaned splits file, for `train --splits FILE`.")
+@click.option(
+    "--suspects/--no-suspects",
+    default=True,
+    help="List labels that are probably wrong: a linear classifier, trained on the other examples, contradicts them. "
+    "[default: --suspects]",
+)
+@click.option(
+    "--fix",
+    type=PATH,
+    metavar="FILE",
+    help="Write a splits file for `train --splits FILE`: contradictory labels left out, all copies in one split.",
+)
 @click.option(
     "--out",
     type=PATH,
     metavar="FILE",
     default=run_folder.DATA_ISSUES,
-    help="Table of all findings. [default: data_issues.csv]",
+    help="Write all findings to this CSV table. [default: data_issues.csv]",
 )
 @JSON
 def check(data: str, fix: Path | None, out: Path, as_json: bool, **options: Any) -> None:
-    """Find problems in DATA (as given to `train`): damaged files, duplicates, leaks, suspect labels.
+    """Find problems in DATA: damaged files, copies, wrong labels.
 
-    Nothing in DATA is changed. Exit 0 without hard findings, 1 with some, 2 for wrong usage.
+    DATA is what `train` takes; nothing in it is changed. Copies are found within a class, in two classes and in two
+    splits. Hard findings should be fixed before training, soft ones are worth a look. Exit code 1: there
+    are hard findings.
     """
     terminal = Terminal(as_json)
     require_base_given(Recipe(), options)

@@ -14,19 +14,24 @@ from tfransfer.runs.run import load_run
 @click.command()
 @click.argument("run", type=PATH)
 @click.argument("data", required=False)
-@click.option("--predictions", is_flag=True, help="Write predictions.csv to the run's folder.")
+@click.option("--predictions", is_flag=True, help="Write all predictions to predictions.csv in the run's folder.")
 @click.option(
     "--precision",
     type=float,
     metavar="SHARE",
-    help="Choose the probability below which to answer `not sure`, so that this share of the rest is correct.",
+    help="Mark later predictions as not sure below a probability, chosen on validation so that this share (e.g. 0.98) "
+    "of the others is correct. For single-label runs, without DATA.",
 )
 @TRUST
 @JSON
 def evaluate(
     run: Path, data: str | None, predictions: bool, precision: float | None, trust: bool, as_json: bool
 ) -> None:
-    """Score RUN on its recorded validation and test splits, or on all images of a folder DATA."""
+    """Score RUN on its own validation and test splits, or on DATA.
+
+    RUN is a run's folder. Without DATA, its training data must still be where it was. DATA is new data in any form that
+    `train` takes, with RUN's classes; all of it is scored. A table needs the columns of the training data.
+    """
     terminal = Terminal(as_json)
     pipeline = load_pipeline()
     loaded = load_run(run, trust)

@@ -21,15 +21,34 @@ from tfransfer.system.files import size_text
     "--to",
     "formats",
     metavar="FORMAT,...",
-    help="keras, savedmodel, onnx, tflite, or tflite-fp16, -dynamic, -int8, -int16x8.",
+    help="Formats: keras, savedmodel, onnx, tflite, tflite-fp16, tflite-dynamic, tflite-int8, tflite-int16x8; for "
+    "texts keras and savedmodel.",
 )
 @click.option(
-    "--budget", metavar="TEXT", help="Try LiteRT variants and save the best within, e.g., '4MB, 15ms, top1-drop 1'."
+    "--budget",
+    metavar="TEXT",
+    help="Try several LiteRT (.tflite) formats, or those of --to, and save only the most accurate file within these "
+    "limits, e.g. '4MB, 15ms, top1-drop 1'.",
 )
-@click.option("--max-drop", type=click.FloatRange(0), metavar="POINTS", help="Discard files that lose more top-1.")
-@click.option("--max-size", metavar="SIZE", help="Discard larger files, e.g. 4MB.")
-@click.option("--max-latency", type=click.FloatRange(0), metavar="MS", help="Discard files that take longer per image.")
-@click.option("--bundle", is_flag=True, help="Write bundle.zip: files, examples, loaders and a model card.")
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(0),
+    metavar="POINTS",
+    help="With --to: discard files that lose more points (hundredths) of top-1, or of the run's main metric.",
+)
+@click.option("--max-size", metavar="SIZE", help="With --to: discard larger files, e.g. 4MB.")
+@click.option(
+    "--max-latency",
+    type=click.FloatRange(0),
+    metavar="MS",
+    help="With --to: discard files that take longer, in milliseconds for one image or text on this machine.",
+)
+@click.option(
+    "--bundle",
+    is_flag=True,
+    help="Write bundle.zip for somebody else: the files exported before, or those of --to, with examples, loading code "
+    "and a model card.",
+)
 @TRUST
 @JSON
 def export(
@@ -41,10 +60,11 @@ def export(
     as_json: bool,
     **limits: Any,
 ) -> None:
-    """Export RUN's model; each file is loaded again, compared with the model and measured.
+    """Export RUN's model to other formats, and check each file.
 
-    Where the training data is available, accuracy on its validation split is measured too. With --budget, several RUNs
-    may compete.
+    RUN is a run's folder; the files are written to it. Give --to, --budget or --bundle. Each file is loaded again,
+    compared with the model and measured: size, time and memory, and accuracy on the validation split if the training
+    data is available. With --budget, several RUNs with the same classes may compete.
     """
     _require_compatible_options(folders, formats, budget, bundle, limits)
     terminal = Terminal(as_json)
@@ -93,12 +113,14 @@ def _require_compatible_options(
 
 @click.command()
 @click.argument("bundle", type=PATH)
-@click.option("--trust", is_flag=True, help="Run a SavedModel, which is a program, from a bundle of another machine.")
+@click.option("--trust", is_flag=True, help="Also run a SavedModel in a bundle from another "
+              "machine. It is a program: only if you trust its author.")  # fmt: skip
 @JSON
 def verify(bundle: Path, trust: bool, as_json: bool) -> None:
-    """Check that the models in BUNDLE, a zip from `export --bundle`, still give the outputs recorded in it.
+    """Check that the models in BUNDLE work on this machine.
 
-    Exit 0 if every file's outputs agree, else 1.
+    BUNDLE is a bundle.zip from `export --bundle`. Each model in it must give the outputs that are recorded in it for
+    the same examples. Exit code 1: one does not.
     """
     terminal = Terminal(as_json)
     pipeline = load_pipeline()

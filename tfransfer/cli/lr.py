@@ -35,8 +35,16 @@ from tfransfer.system.files import out_remedy
 @reading_options
 @SPLIT_SEED
 @SPLITS
-@click.option("--rates", metavar="RATE,...", help="Rates to try. [default: 13 from 1e-05 to 0.1]")
-@click.option("--out", type=PATH, default=Path("lr.png"), metavar="FILE", help="The plot. [default: lr.png]")
+@click.option(
+    "--rates", metavar="RATE,...", help="Learning rates to try, e.g. 1e-3,3e-3. [default: 13 from 1e-5 to 0.1]"
+)
+@click.option(
+    "--out",
+    type=PATH,
+    default=Path("lr.png"),
+    metavar="FILE",
+    help="Write the plot to this file: .png, .svg or .pdf. [default: lr.png]",
+)
 @JSON
 def lr(
     data: str,
@@ -50,9 +58,10 @@ def lr(
     as_json: bool,
     **reading: Any,
 ) -> None:
-    """Suggest a learning rate for the head phase on DATA (as given to `train`), by training 13 heads at once.
+    """Suggest a learning rate for training the head on DATA.
 
-    The base's features are cached, so `train` reuses them. Rates are compared on validation; test data is not read.
+    DATA is what `train` takes. A head is trained at each of several rates, all at once; the rate with the lowest loss
+    on validation is suggested. Test data is not read. The base's features are cached, and `train` reuses them.
     """
     terminal = Terminal(as_json)
     tried_rates = numbers(rates, "--rates")

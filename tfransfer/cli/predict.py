@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tfransfer.cli.loading import load_pipeline
-from tfransfer.cli.options import JSON, PATH, TRUST
+from tfransfer.cli.options import JSON, PATH
 from tfransfer.cli.tables import prediction_dict, show_predictions
 from tfransfer.display.progress import Progress, quiet
 from tfransfer.display.terminal import Terminal
@@ -23,18 +23,31 @@ _FEW = 32
 @click.command()
 @click.argument("run", type=PATH)
 @click.argument("inputs", nargs=-1, required=True)
-@click.option("--file", metavar="FILE", help="Predict with an exported file: its name in RUN, or its path.")
-@click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="Classes shown per image.")
-@click.option("--out", type=PATH, metavar="FILE", help="Write a CSV table: input, predicted, probability, sure, error.")
-@TRUST
+@click.option(
+    "--file", metavar="FILE", help="Predict with an exported file: its name in the run's folder, or its path."
+)
+@click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="Likeliest classes to show.")
+@click.option(
+    "--out",
+    type=PATH,
+    metavar="FILE",
+    help="Write the predictions to a CSV table, not to the terminal: input, predicted, probability, sure, error.",
+)
+@click.option(
+    "--trust",
+    is_flag=True,
+    help="Also load a SavedModel, or a model from another machine that contains a TF-Hub module. These are programs: "
+    "only if you trust their author.",
+)
 @JSON
 def predict(
     run: Path, inputs: tuple[str, ...], file: str | None, top: int, out: Path | None, trust: bool, as_json: bool
 ) -> None:
-    """Predict INPUTS with RUN, a run's folder or a .tflite file: image files, folders, tables of paths.
+    """Predict the class or value of images or texts with RUN.
 
-    For a run on texts: texts, .txt files with one in each line, and tables. No training data is needed. Exit 0 if all
-    could be read, else 1.
+    RUN is a run's folder, or a .tflite file alone. INPUTS are image files, folders of images or tables of image paths;
+    for a run on texts they are texts, .txt files with a text in each line, or tables. The training data is not needed.
+    Exit code 1: some input could not be read.
     """
     terminal = Terminal(as_json)
     load_pipeline()

@@ -15,7 +15,11 @@ from tfransfer.runs.run import load_run
 @TRUST
 @JSON
 def report(run: Path, trust: bool, as_json: bool) -> None:
-    """Write RUN's report.html, one self-contained file. Without the training data it shows no photos."""
+    """Write RUN's report.html again, with its later exports.
+
+    RUN is a run's folder. The report is one file that needs no network. It contains copies of photos or texts; if the
+    training data is not available, it shows none.
+    """
     terminal = Terminal(as_json)
     pipeline = load_pipeline()
     path = pipeline.report(load_run(run, trust), progress=terminal.progress, say=terminal.say)

@@ -13,20 +13,31 @@ from tfransfer.serving.limits import HOST, PORT, Limits
 
 @click.command()
 @click.argument("run", type=PATH)
-@click.option("--host", default=HOST, show_default=True, help="Address to listen on; others can reach 0.0.0.0.")
-@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0 picks a free one.")
-@click.option("--name", help="Model name in /v1/models/NAME:predict. [default: the run's folder]")
+@click.option("--host", default=HOST, show_default=True, help="Address to listen on; 0.0.0.0 lets other machines "
+              "in, without a password.")  # fmt: skip
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=PORT,
+    show_default=True,
+    help="Port to listen on; 0 picks a free one.",
+)
+@click.option("--name", help="Name of the model in /v1/models/NAME:predict. [default: name of the run's folder]")
 @click.option(
     "--max-body",
     type=float,
     metavar="MB",
     default=Limits.body_mb,
     show_default=True,
-    help="Larger requests are refused.",
+    help="Largest request to accept, in megabytes.",
 )
 @TRUST
 def serve(run: Path, host: str, port: int, name: str | None, max_body: float, trust: bool) -> None:
-    """Serve RUN over HTTP on this machine: TensorFlow Serving's REST API, and a page to drop a photo on."""
+    """Serve RUN over HTTP: a web page to try it, and a REST API.
+
+    RUN is a run's folder. The page takes a photo, or a text for a run on texts; the API is that of TensorFlow Serving.
+    Ctrl-C stops it. It needs: pip install "tfransfer[serve]"
+    """
     limits = Limits(body_mb=max_body)
     loaded = load_run(run, trust)
     terminal = Terminal()

@@ -7,12 +7,16 @@ from typing import Any
 
 import click
 
+from tfransfer.base.records import BUILT_IN
 from tfransfer.cli.loading import load_pipeline, require_base_given
 from tfransfer.cli.options import (
+    FINE_TUNE_EPOCHS,
+    HEAD_EPOCHS,
     IMAGE_SIZE,
     JSON,
     PATH,
     RECIPE,
+    SEED,
     SET,
     SPLIT_SEED,
     SPLITS,
@@ -27,23 +31,48 @@ from tfransfer.recipe import Recipe, parse_setting, read_recipe
 
 @click.command()
 @click.argument("data")
-@click.option("--unfreeze", metavar="N,...", help="Depths; 0 is the head alone. [default: around each base's own]")
 @click.option(
-    "--learning-rates", metavar="RATE,...", help="Rates of the fine-tune phase. [default: around each base's own]"
+    "--unfreeze",
+    metavar="N,...",
+    help="Numbers of top blocks to fine-tune, e.g. 0,2,4; 0 trains the head alone. [default: half, once and twice "
+    "the number that `train` takes]",
 )
-@click.option("--bases", metavar="NAME,...", help="Pretrained bases. [default: that of `train`]")
-@click.option("--weights", multiple=True, metavar="[BASE=]FILE", help="A base's weights, instead of Keras's download.")
+@click.option(
+    "--learning-rates",
+    metavar="RATE,...",
+    help="Learning rates of the second phase, e.g. 1e-4,3e-4. [default: a third of, once and three "
+    "times the rate that `train` takes]",
+)
+@click.option(
+    "--bases",
+    metavar="NAME,...",
+    help="Pretrained bases, e.g. mini,mobilenet_v2; if the weights of one are not available, it is skipped. [default: "
+    "that of `train`]",
+)
+@click.option(
+    "--weights",
+    multiple=True,
+    metavar="[BASE=]FILE",
+    help="Weights file of the base; for several bases repeat as BASE=FILE. [default: Keras downloads them "
+    f"once; {BUILT_IN} has its own]",
+)
 @IMAGE_SIZE
 @RECIPE
 @SET
-@click.option("--head-epochs", type=int, help="Epochs of the first phase. [default: from the size of the data]")
-@click.option("--fine-tune-epochs", type=click.IntRange(1), help="Epochs of the second phase.")
-@click.option("--seed", type=int, help="Seed of order, augmentation, dropout and the head. [default: 0]")
+@HEAD_EPOCHS
+@click.option("--fine-tune-epochs", type=click.IntRange(1), help=FINE_TUNE_EPOCHS.format(""))
+@SEED
 @reading_options
 @SPLIT_SEED
 @SPLITS
-@click.option("--out", type=PATH, help="The sweep's folder. [default: sweeps/NAME OF THE DATA]")
-@click.option("--resume", is_flag=True, help="Resume the sweep in its folder; finished trainings are not repeated.")
+@click.option(
+    "--out", type=PATH, metavar="FOLDER", help="Write the sweep to this folder. [default: sweeps/NAME OF THE DATA]"
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Resume the sweep in its folder; finished trainings are not repeated, and new combinations are added.",
+)
 @JSON
 def sweep(
     data: str,
@@ -58,10 +87,11 @@ def sweep(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Train every combination of base, unfreeze depth and learning rate on DATA; compare them on validation.
+    """Compare bases, unfrozen blocks and learning rates on DATA.
 
-    Each training is what `train` would run, without evaluation: test data is not read. The frozen layers' outputs are
-    cached and shared. sweep.csv gets a row after each training; --resume continues a sweep that was stopped.
+    DATA is what `train` takes. Every combination is trained as by `train`, and compared on validation; test data is not
+    read. The frozen layers' outputs are cached and shared. sweep.csv gets a row after each training, and best.toml the
+    best settings, for `train --recipe`.
     """
     terminal = Terminal(as_json)
     names = ("image_size", "head_epochs", "fine_tune_epochs", "seed")

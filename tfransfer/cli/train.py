@@ -35,14 +35,25 @@ from tfransfer.system.extras import TENSORBOARD, require_packages
 @reading_options
 @SPLIT_SEED
 @SPLITS
-@click.option("--out", type=PATH, help="The run's folder. [default: saved_models/NAME OF THE DATA]")
-@click.option("--resume", is_flag=True, help="Resume the run in its folder if it was stopped; else start.")
-@click.option("--overwrite", is_flag=True, help="Replace the existing run once the new one is finished.")
-@click.option("--export", "exports", metavar="FORMAT,...", help="Formats besides .keras. [default: savedmodel,tflite]")
 @click.option(
-    "--devices", default="auto", show_default=True, metavar="auto|cpu|gpu|gpu:0,1|tpu", help="Where to train."
+    "--out", type=PATH, metavar="FOLDER", help="Write the run to this folder. [default: saved_models/NAME OF THE DATA]"
 )
-@click.option("--tensorboard", is_flag=True, help="Write TensorBoard logs to the run's folder.")
+@click.option("--resume", is_flag=True, help="Resume the run in its folder if it was stopped; else start a new one.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing run, once the new one is finished.")
+@click.option(
+    "--export",
+    "exports",
+    metavar="FORMAT,...",
+    help="Formats besides .keras, as for `export --to`, or none. [default: savedmodel,tflite; texts: savedmodel]",
+)
+@click.option(
+    "--devices",
+    default="auto",
+    show_default=True,
+    metavar="auto|cpu|gpu|gpu:0,1|tpu",
+    help="Where to train. auto: a TPU, the workers in TF_CONFIG or SLURM, or all GPUs, if there are any; else the CPU.",
+)
+@click.option("--tensorboard", is_flag=True, help="Also write TensorBoard logs to the run's folder.")
 @JSON
 def train(
     data: str,
@@ -59,10 +70,14 @@ def train(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Train on DATA: a folder with one subfolder of images per class, or train/validation/test folders above those.
+    """Train a model on DATA, evaluate it and export it.
 
-    DATA may also be a table of images or texts (.csv, .tsv), tfds:NAME, or `digits`, which is built in:
-    scikit-learn's handwritten digits, trained on the built-in base with no network.
+    DATA is a folder with one subfolder of images per class, or with folders train, validation and test that contain
+    these; a table (.csv, .tsv) of image paths or texts with labels, or a folder with one per split; tfds:NAME from
+    TensorFlow Datasets; or `digits`, handwritten digits that need no network.
+
+    A new head is trained on the frozen base, a pretrained network (first phase). Then the base's top blocks are
+    fine-tuned, too (second phase), and the better of both models is saved.
     """
     reading = {name: settings.pop(name) for name in READING}
     recipe = read_recipe(recipe_file) if recipe_file else Recipe()
