@@ -79,6 +79,23 @@ def test_of_trainings_with_one_out_that_begin_at_once_one_is_done_and_the_others
     assert set(ends) <= {DONE, REFUSED}, ends
 
 
+def test_the_lock_of_a_process_that_comes_after_the_move_stays(tmp_path, monkeypatch):
+    """Without it a third process would come into the same folder."""
+    folder, place = tmp_path / "growing", tmp_path / "place"
+    move = run_folder.put_in_place
+
+    def moved_and_made_anew(*ends):
+        move(*ends)
+        folder.mkdir()
+        (folder / ".lock").write_text("of another process")
+
+    monkeypatch.setattr(run_folder, "put_in_place", moved_and_made_anew)
+    with run_folder.alone_until_placed(folder, place, create=True):
+        (folder / run_folder.MANIFEST).write_text("done")
+    assert [path.name for path in place.iterdir()] == [run_folder.MANIFEST]
+    assert (folder / ".lock").read_text() == "of another process"
+
+
 def test_a_start_that_fails_takes_nothing_from_one_that_goes_on(tmp_path):
     for number in range(15):
         place = tmp_path / str(number)

@@ -219,12 +219,15 @@ def alone_in(folder: Path, create: bool = False, remedy: str = "wait until it is
         WriteError: The folder is not writable.
     """
     lock = _acquired(folder, create, remedy)
+    own = _file_number(folder / _LOCK)
     try:
         remove_halves(folder)
         yield
     finally:
-        with suppress(PermissionError):  # Windows cannot delete an open file; there, releasing the lock deletes it
-            (folder / _LOCK).unlink(missing_ok=True)
+        # If the folder was moved, another process may have made it anew by now, with a lock of its own.
+        if own is not None and _file_number(folder / _LOCK) == own:
+            with suppress(PermissionError):  # Windows cannot delete an open file; there, releasing the lock deletes it
+                (folder / _LOCK).unlink(missing_ok=True)
         lock.release()
         with suppress(OSError):
             folder.rmdir()
@@ -277,6 +280,14 @@ def _acquired(folder: Path, create: bool, remedy: str) -> FileLock:
                 raise
             return lock
     raise RunExistsError(f"another process keeps removing {folder}: {remedy}")
+
+
+def _file_number(file: Path) -> int | None:
+    """What tells a file from another of the same name; None if there is none."""
+    try:
+        return file.stat().st_ino
+    except OSError:
+        return None
 
 
 def put_in_place(folder: Path, place: Path) -> None:
