@@ -168,7 +168,7 @@ def test_texts_from_the_table_to_a_saved_model_of_strings(reviews, command, tmp_
 
 
 def test_a_base_for_pictures_is_refused_for_texts_and_the_other_way_round(reviews, photos, tmp_path):
-    with pytest.raises(SettingError, match=r"takes images, the data holds texts: .* for example ngrams"):
+    with pytest.raises(SettingError, match=r"takes images, the data holds texts: .* for example base=\'ngrams\'"):
         tfransfer.train(reviews, base="mini", out=tmp_path / "run")
     with pytest.raises(SettingError, match=r"takes texts, the data holds images"):
         tfransfer.train(photos / "brightness.csv", base="ngrams", out=tmp_path / "run2")

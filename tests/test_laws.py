@@ -571,7 +571,7 @@ def test_law_7_breaks_when_the_old_run_is_removed_first(colour_photos, tmp_path,
 def test_law_7_pictures_inside_the_run_folder_are_never_replaced(colour_photos, tmp_path):
     shutil.copytree(colour_photos, tmp_path / "run" / "photos")
     (tmp_path / "run" / run_folder.MANIFEST).write_text("{}")
-    with pytest.raises(RunExistsError, match="the images are in"):
+    with pytest.raises(RunExistsError, match="the data is in"):
         pipeline.train(
             tmp_path / "run" / "photos", tiny_model(), preprocessing="tf", out=tmp_path / "run", overwrite=True
         )

@@ -347,7 +347,7 @@ def test_a_class_that_was_added_since_the_splits_were_recorded_is_named(data, tm
     (data / "bird").mkdir()
     for number in range(4):
         Image.new("RGB", (8, 8), (number, 9, 9)).save(data / "bird" / f"{number}.png")
-    with pytest.raises(DataError, match=r"has changed since.*splits\.csv.*'bird' is new.*--overwrite"):
+    with pytest.raises(DataError, match=r"has changed since.*splits\.csv.*'bird' is new.*overwrite=True"):
         load_data(data, splits_file=tmp_path / "splits.csv")
 
 

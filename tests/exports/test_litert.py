@@ -225,7 +225,7 @@ def test_mediapipe_names_the_pictures(run, name):
     [
         ({"max_size": 10}, "over 10 bytes"),
         ({"max_size": "1 kB"}, "over 1.0 kB"),
-        ({"max_latency": 1e-9}, "a picture takes"),
+        ({"max_latency": 1e-9}, "one example takes"),
     ],
 )
 def test_a_file_over_a_limit_is_not_kept(copied, limits, reason):

@@ -104,7 +104,7 @@ def test_a_file_that_is_not_the_runs_is_refused(exported_run, tmp_path):
 
 
 def test_a_saved_model_is_a_program_and_is_run_only_when_trusted(exported_run):
-    with pytest.raises(ExportError, match="is a program: it is run only with --trust"):
+    with pytest.raises(ExportError, match="is a program: it is run only with trust=True"):
         predictor_of(exported_run, file="saved_model")
 
 
