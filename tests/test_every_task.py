@@ -152,7 +152,7 @@ def reviews(tmp_path_factory):
 def test_texts_from_the_table_to_a_saved_model_of_strings(reviews, command, tmp_path):
     code, shown, errors = command("train", reviews, "--fine-tune-epochs", 2, "--seed", SEED, "--out", tmp_path / "run")
     assert code == 0, errors
-    assert "base: ngrams, weights from random" in shown
+    assert "base: words, weights from built-in" in shown
     run = tfransfer.load_run(tmp_path / "run")
     assert run.metrics["test"]["top1"] >= 0.7
     assert set(run.manifest["exports"]) == {"keras", "savedmodel"}
@@ -168,7 +168,7 @@ def test_texts_from_the_table_to_a_saved_model_of_strings(reviews, command, tmp_
 
 
 def test_a_base_for_pictures_is_refused_for_texts_and_the_other_way_round(reviews, photos, tmp_path):
-    with pytest.raises(SettingError, match=r"takes images, the data holds texts: .* for example base=\'ngrams\'"):
+    with pytest.raises(SettingError, match=r"takes images, the data holds texts: .* for example base=\'words\'"):
         tfransfer.train(reviews, base="mini", out=tmp_path / "run")
     with pytest.raises(SettingError, match=r"takes texts, the data holds images"):
         tfransfer.train(photos / "brightness.csv", base="ngrams", out=tmp_path / "run2")
@@ -182,7 +182,7 @@ def test_what_needs_one_class_per_example_is_refused_elsewhere(photos, tmp_path)
 
 
 @pytest.mark.long
-def test_ngrams_learn_the_opinions_of_real_reviews(test_data, tmp_path):
+def test_words_learn_the_opinions_of_real_reviews(test_data, tmp_path):
     for name in ("train", "dev", "test"):
         (tmp_path / f"{name}.tsv").write_text("sentence\tlabel\n" + (test_data / "sst2" / f"{name}.tsv").read_text())
     run = tfransfer.train(tmp_path, out=tmp_path / "run")

@@ -56,3 +56,10 @@ def test_warm_up_is_a_fraction_of_the_steps_and_never_longer():
 
 def test_views_are_more_where_pictures_are_few():
     assert [hyperrules.views(n) for n in (1, 100, 750, 1500, 2902, 10**6)] == [8, 8, 8, 4, 2, 2]
+
+
+def test_texts_are_cut_after_what_nearly_all_of_them_need():
+    assert hyperrules.sequence_length([10] * 99 + [300], 512) == 16
+    assert hyperrules.sequence_length([10] * 98 + [300] * 2, 512) == 304
+    assert hyperrules.sequence_length([900] * 10, 512) == 512
+    assert hyperrules.sequence_length([3], 512) == 8

@@ -4,6 +4,7 @@ Kolesnikov et al., "Big Transfer (BiT)", ECCV 2020, choose a schedule from the n
 """
 
 import math
+from collections.abc import Sequence
 
 
 def batch_size(training_images: int, replicas: int = 1) -> int:
@@ -33,11 +34,12 @@ def head_epochs(training_images: int) -> int:
     return max(5, min(20, round(30_000 / max(1, training_images))))
 
 
-# Pretraining of a base: full, as on ImageNet; small, as that of the built-in base; or none.
-FULL, SMALL, UNTRAINED = "full", "small", "untrained"
+# Pretraining of a base: full, as on ImageNet; small, as that of the built-in base; vectors of words; that of an encoder
+# of texts; or none.
+FULL, SMALL, VECTORS, ENCODER, UNTRAINED = "full", "small", "vectors", "encoder", "untrained"
 # With at least this many training images, more blocks of the small built-in base are unfrozen.
 _FEW = 2_000
-_RATES = {FULL: 1e-4, SMALL: 1e-3, UNTRAINED: 1e-2}
+_RATES = {FULL: 1e-4, SMALL: 1e-3, VECTORS: 5e-4, ENCODER: 5e-5, UNTRAINED: 1e-2}
 
 
 def fine_tune_epochs(training_images: int, pretraining: str = FULL) -> int:
@@ -54,6 +56,8 @@ def fine_tune_epochs(training_images: int, pretraining: str = FULL) -> int:
     enough: over three seeds 0.994, 0.989 and 0.994 on the test split; 20 epochs reached 0.989 (one seed).
     """
     images = max(1, training_images)
+    if pretraining == ENCODER:
+        return max(3, min(20, round(2_000 / images)))
     if pretraining == SMALL and training_images < _FEW:
         return max(12, min(80, round(17_000 / images)))
     if pretraining == SMALL:
@@ -72,7 +76,7 @@ def fine_tune_patience(epochs: int, pretraining: str = FULL) -> int:
 
     Args:
         epochs: Maximum number of epochs of the phase.
-        pretraining: FULL, SMALL or UNTRAINED.
+        pretraining: FULL, SMALL, VECTORS or UNTRAINED.
     """
     return max(10, epochs // 2) if pretraining == SMALL else max(5, epochs // 4)
 
@@ -97,7 +101,7 @@ def unfrozen_blocks(blocks: int, pretraining: str = FULL, training_images: int =
     0.786 in 20, and 0.794 in 30 with 4 views. With 12 blocks and 20 epochs, half the learning rate reached 0.778, and
     mixup 0.1 or 4 views 0.786 again. Over three seeds these defaults reach 0.795 there, and 0.766 on the test split.
     """
-    if pretraining == UNTRAINED:
+    if pretraining in (VECTORS, ENCODER, UNTRAINED):
         return blocks
     if pretraining == SMALL:
         return blocks // 2 if training_images < _FEW else round(0.7 * blocks)
@@ -114,6 +118,19 @@ def views(training_images: int, pretraining: str = FULL) -> int:
     flower_photos, 8 views reached no more than 4.
     """
     return max(4 if pretraining == SMALL else 2, min(8, round(6_000 / max(1, training_images))))
+
+
+def sequence_length(lengths: Sequence[int], limit: int) -> int:
+    """Tokens after which texts are cut: the 99th percentile of the training texts', in steps of 8, up to a limit.
+
+    A step's time grows with the longest text that is read, not with the usual one.
+
+    Args:
+        lengths: Tokens of each training text.
+        limit: What the encoder can read.
+    """
+    usual = sorted(lengths)[math.ceil(0.99 * len(lengths)) - 1]
+    return min(limit, 8 * math.ceil(usual / 8))
 
 
 def warmup_steps(steps: int, fraction: float) -> int:

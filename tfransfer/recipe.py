@@ -178,6 +178,9 @@ class Recipe:
         weights: File with the base's weights; None takes Keras's own ImageNet weights; "random" starts untrained.
         preprocessing: For a keras.Model as base: the preprocessing of its input ("none", "tf", "torch" or "caffe").
         image_size: Side of the square model input, in pixels.
+        pooling: For a base that gives tokens with a class token (BERT, ViT, ...): the head takes the "class" token, the
+            "mean" of all tokens without padding, or "both"; "auto" takes what a linear probe does best with,
+            cross-validated on the training split.
         batch_size: Images per step, over all devices.
         accumulate: Number of pieces in which each device computes its part of a step, to save memory.
         seed: Of the order, augmentation, dropout and the head's initial weights.
@@ -199,6 +202,7 @@ class Recipe:
     weights: str | None = None
     preprocessing: Literal["none", "tf", "torch", "caffe"] | None = None
     image_size: int | None = None
+    pooling: Literal["auto", "class", "mean", "both"] = "auto"
     batch_size: int | None = None
     accumulate: int = 1
     seed: int = 0

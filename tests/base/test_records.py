@@ -11,7 +11,7 @@ from tfransfer.base.build import build_base
 from tfransfer.base.cuts import cuts, split_at
 from tfransfer.base.listing import bases
 from tfransfer.base.preprocessing import preprocess
-from tfransfer.base.records import BASES, find_base
+from tfransfer.base.records import BASES, TEXT_BASES, find_base
 from tfransfer.errors import SettingError
 
 ONE_OF_EACH_FAMILY = [
@@ -153,10 +153,10 @@ def test_image_size_below_the_smallest_is_refused():
 
 def test_listing_says_which_weights_are_here(monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    assert [row.name for row in bases() if row.weights_here] == ["mini", "ngrams"]
+    assert [row.name for row in bases() if row.weights_here] == ["mini", "words", "ngrams"]
     models = tmp_path / "models"
     models.mkdir()
     (models / BASES["vgg16"].weights_file).write_bytes(b"weights")
-    assert [row.name for row in bases() if row.weights_here] == ["mini", "vgg16", "ngrams"]
-    assert [row.name for row in bases() if row.built_in] == ["mini", "ngrams"]
-    assert len(bases()) == len(BASES) + 1
+    assert [row.name for row in bases() if row.weights_here] == ["mini", "vgg16", "words", "ngrams"]
+    assert [row.name for row in bases() if row.built_in] == ["mini", "words", "ngrams"]
+    assert len(bases()) == len(BASES) + len(TEXT_BASES)

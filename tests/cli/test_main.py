@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tfransfer import __version__, hyperrules
-from tfransfer.base.records import BASES
+from tfransfer.base.records import BASES, TEXT_BASES
 from tfransfer.cli import main
 
 
@@ -48,7 +48,7 @@ def test_bases_lists_every_base_in_a_table(command):
 
 def test_json_is_one_object_on_standard_output_and_the_table_goes_elsewhere(command):
     _, shown, elsewhere = command("bases", "--json")
-    assert len(json.loads(shown)["bases"]) == len(BASES) + 1  # and the one for texts
+    assert len(json.loads(shown)["bases"]) == len(BASES) + len(TEXT_BASES)
     assert "mobilenet_v2" in elsewhere
 
 

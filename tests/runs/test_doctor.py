@@ -332,7 +332,7 @@ def test_of_5_percent_wrong_labels_in_all_flower_photos_most_are_top_suspects(
 
 
 def test_a_copy_with_the_same_wrong_label_does_not_vouch_for_it():
-    from tfransfer.runs.suspects import fold_of_each
+    from tfransfer.methods.probing import fold_of_each
 
     labels = np.repeat([0, 1], 50)
     folds = fold_of_each(labels, [f"name {i // 2}" for i in range(100)], 0)

@@ -9,6 +9,7 @@ import keras
 from tfransfer.base import weights as base_weights
 from tfransfer.base.blocks import Block, blocks_of
 from tfransfer.base.hub.layer import HubLayer
+from tfransfer.base.kerashub.text import PresetTokens
 from tfransfer.base.records import BUILT_IN, DEFAULT, DEFAULT_SIZE, find_base, require_size
 from tfransfer.display.progress import Say, silent
 from tfransfer.errors import BaseModelError, SettingError, WeightsNotFoundError
@@ -33,8 +34,10 @@ class BuiltBase:
         blocks: Its blocks from input to output.
         weights: Where the weights came from: "imagenet", "built-in", "random", "user" or a file's name.
         instead_of: The base that this one replaces; empty if it is the requested one.
-        pretraining: How much it was pretrained: "full", "small" or "untrained"; see `hyperrules`.
+        pretraining: How much it was pretrained: "full", "small", "vectors", "encoder" or "untrained"; see `hyperrules`.
         module: The layer of a TF-Hub module, whose blocks follow from its variables' names; None for other bases.
+        tokens: The layer that tokenizes texts and cuts them; None for a base without one.
+        both_tokens: Whether its output is a class token and a mean of tokens side by side; see `tokens`.
         kind: "image", or "text" for a base from strings (batch,) to vectors, whose image size is 0.
     """
 
@@ -49,6 +52,8 @@ class BuiltBase:
     kind: str = "image"
     pretraining: str = FULL
     module: HubLayer | None = None
+    both_tokens: bool = False
+    tokens: PresetTokens | None = None
 
 
 def build_base(

@@ -3,7 +3,17 @@
 from dataclasses import dataclass
 from typing import Any
 
-from tfransfer.base.records import BASES, NGRAM_BUCKETS, NGRAM_FEATURES, NGRAMS, Base
+from tfransfer.base.records import (
+    BASES,
+    NGRAM_BUCKETS,
+    NGRAM_FEATURES,
+    NGRAMS,
+    WORD_COUNT,
+    WORD_FEATURES,
+    WORD_PIECES,
+    WORDS,
+    Base,
+)
 from tfransfer.base.weights import weights_here
 from tfransfer.display.html import table
 
@@ -32,7 +42,9 @@ class Listed:
 
     @property
     def where(self) -> str:
-        """Where its weights are: "built in", "here" or "to download"."""
+        """Where its weights are: "built in", "here" or "to download"; "untrained" if there are none."""
+        if self.name == NGRAMS:
+            return "untrained"
         return "built in" if self.built_in else "here" if self.weights_here else "to download"
 
     def _repr_html_(self) -> str:
@@ -53,12 +65,18 @@ class BaseList(list[Listed]):
 
 
 def bases() -> BaseList:
-    """All bases of Keras Applications and the built-in ones, smallest first; the text base comes last."""
-    texts = Listed(
-        name=NGRAMS, image_size=0, smallest=0, features=NGRAM_FEATURES, parameters=NGRAM_BUCKETS * NGRAM_FEATURES,
-        weights_here=True, built_in=True,
-    )  # fmt: skip
-    return BaseList([*(_listed(base) for base in sorted(BASES.values(), key=lambda b: b.parameters)), texts])
+    """All bases of Keras Applications and the built-in ones, smallest first; the text bases come last."""
+    texts = [
+        _listed_text(WORDS, WORD_FEATURES, (WORD_COUNT + WORD_PIECES) * WORD_FEATURES + 2 * WORD_COUNT),
+        _listed_text(NGRAMS, NGRAM_FEATURES, NGRAM_BUCKETS * NGRAM_FEATURES),
+    ]
+    return BaseList([*(_listed(base) for base in sorted(BASES.values(), key=lambda b: b.parameters)), *texts])
+
+
+def _listed_text(name: str, features: int, parameters: int) -> Listed:
+    return Listed(
+        name=name, image_size=0, smallest=0, features=features, parameters=parameters, weights_here=True, built_in=True
+    )
 
 
 def _listed(base: Base) -> Listed:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import keras
 
-from tfransfer.base import ngrams, untrusted  # noqa: F401  ngrams registers its layer with Keras
+from tfransfer.base import ngrams, untrusted, words  # noqa: F401  two of them register their layers with Keras
 from tfransfer.errors import BaseModelError, RunError
 from tfransfer.system import trust as trusted
 

@@ -1,7 +1,7 @@
 """Names of bases, checked without TensorFlow."""
 
 from tfransfer.base.hub.files import is_handle
-from tfransfer.base.records import DEFAULT, NGRAMS, find_base, require_size
+from tfransfer.base.records import DEFAULT, TEXT_BASES, find_base, require_size
 from tfransfer.errors import SettingError
 from tfransfer.recipe import Recipe
 from tfransfer.system.interface import option
@@ -21,7 +21,7 @@ def require_base(recipe: Recipe) -> None:
     Raises:
         SettingError: No base has this name, the image size is below its smallest, or it brings its own weights.
     """
-    if recipe.base == NGRAMS or (recipe.base and (is_preset(recipe.base) or is_handle(recipe.base))):
+    if recipe.base in TEXT_BASES or (recipe.base and (is_preset(recipe.base) or is_handle(recipe.base))):
         if recipe.weights:
             raise SettingError(
                 f"the base {recipe.base} brings its own weights; {option('weights')} is for Keras Applications."

@@ -10,8 +10,8 @@ from tfransfer.base.hub.build import build_hub
 from tfransfer.base.hub.files import is_handle
 from tfransfer.base.kerashub.build import build_kerashub
 from tfransfer.base.names import PREFIX, is_preset
-from tfransfer.base.records import NGRAMS
-from tfransfer.base.text import build_ngrams
+from tfransfer.base.records import TEXT_BASES
+from tfransfer.base.text import build_text_base
 from tfransfer.display.progress import Say
 from tfransfer.recipe import Recipe
 
@@ -19,8 +19,8 @@ from tfransfer.recipe import Recipe
 def named_base(recipe: Recipe, precision: str, say: Say) -> BuiltBase:
     """Build the base that a recipe names, in a dtype policy; see `build_base` and `build_hub` for the errors."""
     with _dtype_policy(precision):
-        if recipe.base == NGRAMS:
-            return build_ngrams(recipe.seed)
+        if recipe.base in TEXT_BASES:
+            return build_text_base(recipe.base, recipe.seed)
         if recipe.base and is_preset(recipe.base):
             return build_kerashub(recipe.base.removeprefix(PREFIX), recipe.image_size, say)
         if recipe.base and is_handle(recipe.base):

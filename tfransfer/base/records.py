@@ -226,8 +226,10 @@ _TABLE: tuple[Base, ...] = (
 )
 
 DEFAULT, BUILT_IN = "mobilenet_v2", "mini"
-# The built-in text base, which is not part of Keras Applications; see `ngrams`.
+# The built-in text bases, which are not part of Keras Applications; see `words` and `ngrams`.
+WORDS, WORD_COUNT, WORD_FEATURES, WORD_PIECES = "words", 32_000, 114, 1 << 14
 NGRAMS, NGRAM_BUCKETS, NGRAM_FEATURES = "ngrams", 1 << 16, 64
+TEXT_BASES = (WORDS, NGRAMS)
 BASES: dict[str, Base] = {base.name: base for base in _TABLE}
 
 
@@ -252,6 +254,6 @@ def find_base(name: str) -> Base:
     """
     if name in BASES:
         return BASES[name]
-    close = difflib.get_close_matches(name.lower().replace("-", "_"), [*BASES, NGRAMS], n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name.lower().replace("-", "_"), [*BASES, *TEXT_BASES], n=1, cutoff=0.6)
     hint = f"did you mean {close[0]}?" if close else "`tfransfer bases` lists them."
     raise SettingError(f"unknown base {name!r}: {hint}")

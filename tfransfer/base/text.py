@@ -1,19 +1,28 @@
-"""Build the built-in text base."""
+"""Build the built-in text bases."""
+
+import keras
 
 from tfransfer.base.blocks import Block
-from tfransfer.base.build import RANDOM, BuiltBase
+from tfransfer.base.build import BUILT_IN_WEIGHTS, RANDOM, BuiltBase
 from tfransfer.base.ngrams import ngram_model
-from tfransfer.base.records import NGRAMS
-from tfransfer.hyperrules import UNTRAINED
+from tfransfer.base.records import NGRAMS, WORDS
+from tfransfer.base.words import word_model
+from tfransfer.hyperrules import UNTRAINED, VECTORS
 
 
-def build_ngrams(seed: int = 0) -> BuiltBase:
-    """Build the n-gram base; its vectors are random until they are trained.
+def build_text_base(name: str, seed: int = 0) -> BuiltBase:
+    """Build a text base that comes with tfransfer.
 
     Args:
-        seed: Seed of the vectors.
+        name: One of `records.TEXT_BASES`.
+        seed: Seed of the vectors of `ngrams`, which are random until they are trained.
     """
-    model = ngram_model(seed)
-    vectors = model.layers[-1]
-    block = Block("vectors", 1, 2, (vectors,), vectors.count_params(), None)
-    return BuiltBase(NGRAMS, model, "none", 0, (block,), RANDOM, kind="text", pretraining=UNTRAINED)
+    if name == WORDS:
+        return _as_one_block(name, word_model(), BUILT_IN_WEIGHTS, VECTORS)
+    return _as_one_block(NGRAMS, ngram_model(seed), RANDOM, UNTRAINED)
+
+
+def _as_one_block(name: str, model: keras.Model, weights: str, pretraining: str) -> BuiltBase:
+    layer = model.layers[-1]
+    block = Block(layer.name, 1, 2, (layer,), layer.count_params(), None)
+    return BuiltBase(name, model, "none", 0, (block,), weights, kind="text", pretraining=pretraining)

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from tfransfer.base.records import BASES, NGRAMS, find_base
+from tfransfer.base.records import BASES, TEXT_BASES, find_base
 from tfransfer.cli.loading import load_pipeline
 from tfransfer.cli.options import JSON
 from tfransfer.display.terminal import Terminal
@@ -25,7 +25,7 @@ def bases(name: str | None, as_json: bool) -> None:
         list_bases(terminal)
         return
     recipe = Recipe(base=name, weights="random")
-    if not set("/.:") & set(name) and name != NGRAMS:
+    if not set("/.:") & set(name) and name not in TEXT_BASES:
         find_base(name)  # refuse a mistyped name before TensorFlow is imported
     load_pipeline()
     from tfransfer.base.open import named_base  # here, because it imports TensorFlow
@@ -47,7 +47,7 @@ def list_bases(terminal: Terminal) -> None:
 
 
 def _weights_source(base: Any) -> str:
-    if not base.image_size:
+    if base.where == "untrained":
         return "none: not pretrained"
     if base.built_in:
         return "built in"

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tfransfer.base.records import BUILT_IN, DEFAULT, NGRAMS
+from tfransfer.base.records import BUILT_IN, DEFAULT, WORDS
 from tfransfer.errors import SettingError
 from tfransfer.system.files import user_path
 from tfransfer.tasks.task import TASKS
@@ -24,7 +24,7 @@ PATH = _UserPath(path_type=Path)
 TRUST = click.option("--trust", is_flag=True, help="Also load a model from another machine that contains a TF-Hub "
                      "module. It is a program: only if you trust its author.")  # fmt: skip
 BASE = click.option("--base", metavar="NAME", help="Pretrained network: a name from `tfransfer bases`, a TF-Hub "
-                    f"module or kerashub:PRESET. [default: {DEFAULT}; texts: {NGRAMS}; digits: {BUILT_IN}]",
+                    f"module or kerashub:PRESET. [default: {DEFAULT}; texts: {WORDS}; digits: {BUILT_IN}]",
                     )  # fmt: skip
 WEIGHTS = click.option("--weights", metavar="FILE|random", help="Weights file of the base (.h5, .keras), or random for "
                        f"no pretraining. [default: Keras downloads them once; {BUILT_IN} has its own]")  # fmt: skip

@@ -15,7 +15,7 @@ from tfransfer.base.preprocessing import reads_text
 from tfransfer.display.progress import Say, silent
 from tfransfer.errors import SettingError
 from tfransfer.features import litert
-from tfransfer.features.engines import KERAS, LITERT, Engine, KerasEngine, largest_difference
+from tfransfer.features.engines import KERAS, LITERT, Engine, keras_engine, largest_difference
 from tfransfer.features.memory import EngineMemory
 
 AUTO = "auto"
@@ -77,8 +77,8 @@ def open_engine(
             "install it, or leave features.engine at 'auto'."
         )
     if remembered_engine(memory, setting) == KERAS or not litert.available():
-        return Choice(KerasEngine(model), memory.rates, None, _why_keras(setting))
-    compiled = KerasEngine(model)
+        return Choice(keras_engine(model), memory.rates, None, _why_keras(setting))
+    compiled = keras_engine(model)
     expected = compiled.run(pictures)  # traced and warm
     rates = {KERAS: _rate(compiled, pictures)}
     if reads_text(model):
@@ -101,7 +101,7 @@ class _KerasRun:
     """The Keras engine's outputs on some pictures and its rate, which LiteRT is compared with."""
 
     model: keras.Model
-    engine: KerasEngine
+    engine: Engine
     pictures: np.ndarray
     outputs: list[np.ndarray]
     rates: dict[str, float]

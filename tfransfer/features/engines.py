@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfransfer.base.kerashub.text import PresetTokens, token_parts
 from tfransfer.base.preprocessing import reads_text
 from tfransfer.data.flow import as_model_input
 
@@ -52,6 +53,56 @@ class KerasEngine:
         padding = b"" if pixels.dtype == object else 0
         padded = np.pad(pixels, [(0, _BATCH - count), *[(0, 0)] * (pixels.ndim - 1)], constant_values=padding)
         return [values.numpy()[:count] for values in self._predict(padded)]
+
+
+class TokenEngine:
+    """The Keras model of texts behind its tokenizer, in batches of similar length, padded to the longest of each.
+
+    Padding is masked, so a text's features do not depend on its batch but for rounding.
+
+    Args:
+        tokens: The layer from strings to tokens.
+        encoder: From tokens to the features.
+    """
+
+    name = KERAS
+
+    def __init__(self, tokens: PresetTokens, encoder: keras.Model) -> None:
+        spec = {name: tf.TensorSpec((None, None), tf.int32) for name in tokens.outputs}
+        self._tokens = tf.function(tokens, [tf.TensorSpec((None,), tf.string)])
+        self._predict = tf.function(lambda given: listed(encoder(given, training=False)), [spec])
+
+    def run(self, pixels: np.ndarray) -> list[np.ndarray]:
+        """Outputs at each tap for strings (n,); see `Engine.run`."""
+        tokens = {name: values.numpy() for name, values in self._tokens(tf.constant(pixels)).items()}
+        lengths = _lengths(tokens)
+        order = np.argsort(lengths, kind="stable")
+        parts = []
+        for start in range(0, len(order), _BATCH):
+            rows = order[start : start + _BATCH]
+            width = int(lengths[rows].max())
+            parts.append(self._predict({name: tf.constant(values[rows, :width]) for name, values in tokens.items()}))
+        back = np.argsort(order, kind="stable")
+        return [np.concatenate([value.numpy() for value in values])[back] for values in zip(*parts, strict=True)]
+
+
+def _lengths(tokens: dict[str, np.ndarray]) -> np.ndarray:
+    """Tokens of each text without padding, at least 1: int64 (n,)."""
+    mask = tokens.get("padding_mask")
+    if mask is None:
+        rows, width = next(iter(tokens.values())).shape
+        return np.full(rows, width)
+    return np.maximum(mask.shape[1] - np.argmax(mask[:, ::-1] != 0, axis=1), 1)
+
+
+def keras_engine(model: keras.Model) -> Engine:
+    """The engine that runs a frozen part in Keras.
+
+    Args:
+        model: From `base.taps.model_to`.
+    """
+    parts = token_parts(model)
+    return KerasEngine(model) if parts is None else TokenEngine(*parts)
 
 
 def listed(values: object) -> list[tf.Tensor]:

@@ -26,7 +26,8 @@ from tfransfer.recipe import Augmentation
 
 # Increment when decoding or resizing changes, because cached features depend on it.
 PIXELS_VERSION = 1
-_BATCH = 64
+# Texts come in larger batches, of which an engine makes batches of similar length.
+_BATCH, _TEXTS = 64, 512
 _SHARD_BYTES, _SHARD_ROWS, _SHARD_SECONDS = 16 << 20, 1024, 20.0
 
 
@@ -144,9 +145,10 @@ class FeatureSource:
         with progress("extracting features", rows, self.dataset.modality.unit) as advance:
             for views, examples in groups.items():
                 names = [(example, view) for example in examples for view in views]
-                batches = flow.view_batches(self.dataset, examples, views, self.augment, self.base.image_size, _BATCH)
+                size = _BATCH if self.dataset.modality.has_pixels else _TEXTS
+                batches = flow.view_batches(self.dataset, examples, views, self.augment, self.base.image_size, size)
                 for number, pixels in enumerate(batches):
-                    writer.add(names[number * _BATCH : (number + 1) * _BATCH], engine.run(pixels))
+                    writer.add(names[number * size : (number + 1) * size], engine.run(pixels))
                     advance(len(pixels))
             writer.flush()
         return rows

@@ -5,20 +5,15 @@ the frozen base takes a fraction of a second to fit, so it can be fitted five ti
 examples, and be scored on that fifth. The figure is the head's, not that of the fine-tuned model, and selects nothing.
 """
 
-import warnings
 from typing import Any
-
-import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits
 
 from tfransfer.base.build import BuiltBase
 from tfransfer.data import splits
 from tfransfer.data.dataset import Dataset
 from tfransfer.display.progress import Progress, Say
 from tfransfer.features.pooled import pooled_features
+from tfransfer.methods.probing import FOLDS, out_of_fold
 from tfransfer.recipe import Recipe
-from tfransfer.runs.suspects import FOLDS, fold_of_each, standardized
 from tfransfer.tasks.task import find_task
 
 # With this many test examples, the 95% interval of an accuracy of 0.9 is 0.08 wide.
@@ -58,16 +53,7 @@ def cross_validate_head(
         return None
     examples, targets = dataset.examples, dataset.targets(dataset.examples)
     together = splits.clusters(examples)
-    folds = fold_of_each(task.groups(targets), [together[e.content] for e in examples], recipe.seed)
-    scaled = standardized(features)
-    outputs = np.zeros(targets.shape)
-    # Threads of a BLAS that wait for one another make this many times slower on a busy machine.
-    with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        for fold in range(FOLDS):
-            held_out = folds == fold
-            if held_out.any():
-                outputs[held_out] = task.linear_outputs(scaled[~held_out], targets[~held_out], scaled[held_out])
+    outputs = out_of_fold(task, features, targets, [together[e.content] for e in examples], recipe.seed)
     value = task.score(targets, outputs, dataset.classes)[task.main.key]
     if value is None:
         return None

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfransfer.base.names import require_base
 from tfransfer.base.open import named_base
-from tfransfer.base.records import NGRAMS
+from tfransfer.base.records import WORDS
 from tfransfer.data.dataset import Dataset
 from tfransfer.data.health import appearance, cleaning, duplicates, survey
 from tfransfer.data.health.duplicates import Group
@@ -259,7 +259,7 @@ def _with_suspects(diagnosis: Diagnosis, recipe: Recipe, progress: Progress, say
 
 def _features(dataset: Dataset, recipe: Recipe, progress: Progress, say: Say) -> Any:
     """The probe's features: tf-idf of texts unless a text base was requested, else the base's pooled features."""
-    if not dataset.modality.has_pixels and recipe.base == NGRAMS:
+    if not dataset.modality.has_pixels and recipe.base == WORDS:
         return text_features([e.text or "" for e in dataset.examples])
     base = named_base(recipe, planning.choose_precision(recipe.precision), say)
     if base.kind != dataset.kind:

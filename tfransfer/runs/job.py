@@ -184,10 +184,11 @@ class Job:
     def _begin(self, dataset: Dataset) -> Session:
         """Open the session of a new run."""
         survey.say_findings(survey.index_findings(dataset), self.say)
-        recipe = suited(self.recipe, dataset)
+        recipe = suited(self.recipe, dataset, self.say)
         session = self._open(dataset, recipe)
         if self.own.model is not None:
             require_saving(session.whole.model, session.plan.image_size, session.task.name)
+        session.decide_pooling(self.progress, self.say)
         workers.decide_together(session, self.devices, self.say, None)
         say_plan(session, self.say, 1 + len(self._wanted(dataset.modality)))
         return session

@@ -16,10 +16,10 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
 
-FOLDS = 5
+from tfransfer.methods.probing import FOLDS, fold_of_each, standardized
+
 # Measured on flower_photos with 5% wrong labels: 128 components lose nothing and take a tenth of the time.
 _COMPONENTS, _STRENGTH = 128, 0.01
 _TEXT_STRENGTH, _WORDS = 3.0, 50_000
@@ -81,24 +81,6 @@ def _strength(features: Any) -> float:
     return _STRENGTH if isinstance(features, np.ndarray) else _TEXT_STRENGTH
 
 
-def fold_of_each(labels: np.ndarray, together: Sequence[str], seed: int) -> np.ndarray:
-    """A stratified fold for each example, with copies in one fold: int64, shape (n,)."""
-    first: dict[str, int] = {}
-    for position, name in enumerate(together):
-        first.setdefault(name, position)
-    firsts = np.array(sorted(first.values()))
-    folds = np.zeros(len(labels), np.int64)
-    counts = np.bincount(labels[firsts])
-    splitter = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    strata = np.where(counts[labels[firsts]] >= FOLDS, labels[firsts], -1)
-    if len(firsts) < FOLDS or min(np.unique(strata, return_counts=True)[1]) < FOLDS:
-        folds[firsts] = np.random.default_rng(seed).permutation(len(firsts)) % FOLDS
-    else:
-        for number, (_, part) in enumerate(splitter.split(firsts, strata)):
-            folds[firsts[part]] = number
-    return folds[[first[name] for name in together]]
-
-
 def _ranked(probabilities: np.ndarray, labels: np.ndarray, classes: np.ndarray) -> Suspects:
     positions = np.arange(len(labels))
     given = probabilities[positions, labels].copy()
@@ -112,12 +94,6 @@ def _ranked(probabilities: np.ndarray, labels: np.ndarray, classes: np.ndarray) 
     believed = (best >= thresholds[likely]) & (best > given)
     ranking = np.lexsort((positions, given))
     return Suspects(ranking, given.astype(np.float32), likely, best.astype(np.float32), believed)
-
-
-def standardized(features: np.ndarray) -> np.ndarray:
-    """Features, shape (n, d), with mean 0 and standard deviation 1 in each column; constant columns become 0."""
-    scaled: np.ndarray = (features - features.mean(axis=0)) / np.maximum(features.std(axis=0), 1e-6)
-    return scaled
 
 
 def condensed(features: np.ndarray, seed: int = 0) -> np.ndarray:

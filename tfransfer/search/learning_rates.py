@@ -120,6 +120,7 @@ def find_learning_rate(
     dataset = open_data(data, reading, progress=progress, say=say)
     head_only = replace(recipe.fine_tune, epochs=0, unfreeze=None)
     session = open_session(dataset, suited(replace(recipe, fine_tune=head_only), dataset), say)
+    session.decide_pooling(progress, say)
     session.decide_caching(say, always=True)
     say(session.caching.plan.sentence())
     session.caching.extract(session.recipe, progress, say)

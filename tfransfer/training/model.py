@@ -19,9 +19,12 @@ from tfransfer.base.cuts import split_at
 from tfransfer.base.hub.build import pattern_of
 from tfransfer.base.preprocessing import entry, preprocess
 from tfransfer.base.taps import POOLED_TAP, Tap, model_to, pooled, tap_below
+from tfransfer.base.tokens import BOTH, TokenPooling
 from tfransfer.tasks.head import DROPOUT, LOGITS
 from tfransfer.tasks.task import Task
 
+# Name of the layer that selects from tokens.
+TOKENS = "tokens_pooling"
 # The settings that hold the strength of Keras's random layers.
 _NOISE_SETTINGS = ("rate", "stddev", "drop_path_rate")
 
@@ -59,7 +62,9 @@ class Parts:
     tap: Tap | None = None
 
 
-def assemble(base: BuiltBase, classes: int, dropout: float, task: Task, seed: int) -> TransferModel:
+def assemble(
+    base: BuiltBase, classes: int, dropout: float, task: Task, seed: int, pooling: str = BOTH
+) -> TransferModel:
     """Add preprocessing before a base and a head after it.
 
     Args:
@@ -68,14 +73,19 @@ def assemble(base: BuiltBase, classes: int, dropout: float, task: Task, seed: in
         dropout: Rate before the Dense layer, in [0, 1).
         task: Decides how logits become the output.
         seed: Of the head's initial weights.
+        pooling: What the head takes of tokens: "class", "mean" or "both"; for bases of tokens only.
     """
     pixels = entry(base.kind, base.image_size)
     features = pooled(base.model(preprocess(pixels, base.preprocessing)))
+    head: tuple[str, ...] = (DROPOUT, LOGITS, task.output)
+    if base.both_tokens:
+        features = TokenPooling(pooling, name=TOKENS)(features)
+        head = (TOKENS, *head)
     features = keras.layers.Dropout(dropout, seed=seed, name=DROPOUT)(features)
     start = keras.initializers.GlorotUniform(seed=seed)
     logits = keras.layers.Dense(classes, kernel_initializer=start, dtype="float32", name=LOGITS)(features)
     model = keras.Model(pixels, task.output_layer()(logits), name="tfransfer_model")
-    return TransferModel(model, base, (DROPOUT, LOGITS, task.output))
+    return TransferModel(model, base, head)
 
 
 def freeze_base(whole: TransferModel) -> Parts:
@@ -160,7 +170,7 @@ def _with_head(whole: TransferModel, part: keras.Model | None) -> keras.Model:
     """The head on the pooled features, or on top of a part of the base."""
     layers = {layer.name: layer for layer in whole.model.layers}
     if part is None:
-        values = inputs = keras.Input(layers[DROPOUT].input.shape[1:], dtype=whole.base.model.compute_dtype)
+        values = inputs = keras.Input(layers[whole.head[0]].input.shape[1:], dtype=whole.base.model.compute_dtype)
     else:
         inputs = keras.Input(part.input_shape[1:], dtype=part.inputs[0].dtype)
         values = pooled(part(inputs))

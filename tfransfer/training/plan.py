@@ -25,6 +25,8 @@ class Plan:
         head_learning_rate: Learning rate of the head phase.
         devices: The devices to train on.
         replicas: Number of devices that share a step.
+        sequence_length: Tokens after which texts are cut; 0 for a base that cuts none.
+        pooling: What the head takes of a base's tokens: "class", "mean" or "both"; empty for a base without tokens.
     """
 
     base: str
@@ -43,6 +45,8 @@ class Plan:
     head_learning_rate: float = 1e-3
     devices: str = ""
     replicas: int = 1
+    pooling: str = ""
+    sequence_length: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""

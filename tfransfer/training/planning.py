@@ -62,6 +62,7 @@ def make_plan(
         head_learning_rate=recipe.head.learning_rate or hyperrules.head_learning_rate(batch),
         devices=devices.name,
         replicas=devices.replicas,
+        pooling=recipe.pooling if base.both_tokens else "",
     )
 
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from tfransfer.base.build import BuiltBase
 from tfransfer.base.taps import POOLED_TAP, tap_below
+from tfransfer.base.tokens import AUTO, BOTH, MEAN
 from tfransfer.data import flow
 from tfransfer.data.dataset import Dataset
-from tfransfer.display.progress import Say
+from tfransfer.display.progress import Progress, Say
 from tfransfer.features.batches import Passes, evaluation_batches, training_batches
 from tfransfer.features.caching import Caching, Workload, decide, decided_before
 from tfransfer.features.plan import CachePlan
@@ -21,6 +22,7 @@ from tfransfer.methods.heads.method import HeadData
 from tfransfer.methods.losses import as_loss
 from tfransfer.methods.objective import Objective
 from tfransfer.methods.supervised import Supervised
+from tfransfer.methods.token_pooling import choose_pooling
 from tfransfer.recipe import Recipe
 from tfransfer.tasks.task import Task
 from tfransfer.training.batches import Batches, Stream
@@ -67,6 +69,13 @@ class Session:
     cross_validated: dict[str, Any] | None = None
     streams: dict[str, Callable[[Phase, int], Stream]] = field(default_factory=dict)
 
+    def decide_pooling(self, progress: Progress, say: Say) -> None:
+        """Decide what the head takes of the base's tokens, where the recipe leaves it open; before anything else."""
+        if self.plan.pooling == AUTO:
+            apart = self.devices.workers > 1  # they would have to agree
+            chosen = MEAN if apart else choose_pooling(self.dataset, self.base, self.recipe, progress, say)
+            self.plan = replace(self.plan, pooling=chosen)
+
     def decide_caching(self, say: Say, decided: CachePlan | None = None, always: bool = False) -> None:
         """Decide what to cache of the frozen part, before anything is trained; or carry out an earlier decision.
 
@@ -101,7 +110,7 @@ class Session:
 
     def _assemble(self, base: BuiltBase) -> TransferModel:
         dropout, seed = self.recipe.head.dropout, self.recipe.seed
-        return assemble(base, len(self.dataset.classes), dropout, self.task, seed)
+        return assemble(base, len(self.dataset.classes), dropout, self.task, seed, self.plan.pooling or BOTH)
 
     def model_for_export(self) -> keras.Model:
         """The model in float32 on one device: rebuilt with the same weights if it was trained in another form."""

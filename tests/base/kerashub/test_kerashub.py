@@ -14,11 +14,13 @@ import tensorflow as tf
 
 import tfransfer
 from tfransfer.base.cuts import cuts
-from tfransfer.base.kerashub.build import build_kerashub
+from tfransfer.base.kerashub.build import build_kerashub, with_sequence_length
 from tfransfer.base.names import is_preset
 from tfransfer.base.preprocessing import entry, preprocess
 from tfransfer.base.saved import save_endpoints
+from tfransfer.base.taps import POOLED_TAP, model_to
 from tfransfer.errors import BaseModelError, SettingError, WeightsNotFoundError
+from tfransfer.features.engines import TokenEngine, keras_engine
 from tfransfer.tasks.single_label import CLASSIFICATION
 from tfransfer.training.model import assemble, unfreeze
 
@@ -86,6 +88,12 @@ def rescaled(base, values):
     return keras.Model(start, preprocess(start, base.preprocessing))(values)
 
 
+def class_and_mean(tokens, padding_mask):
+    """The class token beside the mean of all tokens without padding."""
+    mask = np.asarray(padding_mask, np.float32)[..., np.newaxis]
+    return np.concatenate([tokens[:, 0], (tokens * mask).sum(axis=1) / mask.sum(axis=1)], axis=1)
+
+
 @pytest.mark.parametrize("name", ["vit", "dinov2", "resnet"])
 def test_features_of_pictures_are_those_of_keras_hub(presets, name):
     base = build_kerashub(presets[name])
@@ -93,8 +101,8 @@ def test_features_of_pictures_are_those_of_keras_hub(presets, name):
     backbone = models.Backbone.from_preset(presets[name])
     given = converter(pixels())
     expected = np.asarray(backbone({"images": given} if name == "dinov2" else given, training=False))
-    if expected.ndim == 3:
-        expected = expected[:, 0]  # all three have a class token, or maps
+    if expected.ndim == 3:  # of those that give no maps, both have a class token
+        expected = np.concatenate([expected[:, 0], expected[:, 1:].mean(axis=1)], axis=1)
     np.testing.assert_allclose(base.model(rescaled(base, pixels()), training=False), expected, atol=1e-5)
     assert (base.kind, base.image_size, base.weights) == ("image", SIZE, "preset")
 
@@ -148,12 +156,36 @@ def test_an_open_input_takes_the_size_asked_for(presets):
 def test_features_of_texts_are_those_of_keras_hub(presets):
     base = build_kerashub(presets["bert"])
     read = models.TextClassifierPreprocessor.from_preset(presets["bert"], sequence_length=12)
-    expected = models.Backbone.from_preset(presets["bert"])(read(TEXTS))["sequence_output"][:, 0]
+    tokens = read(TEXTS)
+    outputs = np.asarray(models.Backbone.from_preset(presets["bert"])(tokens)["sequence_output"])
+    expected = class_and_mean(outputs, tokens["padding_mask"])
     given = tf.constant(TEXTS)
     np.testing.assert_allclose(base.model(given, training=False), expected, atol=1e-5)
     np.testing.assert_allclose(tf.function(base.model)(given), expected, atol=1e-5)
     assert (base.kind, base.image_size) == ("text", 0)
     assert [block.name for block in base.blocks] == ["transformer_layer_0", "transformer_layer_1"]
+
+
+def test_batches_of_similar_length_give_the_same_features_in_the_same_order(presets):
+    base = build_kerashub(presets["bert"])
+    frozen = model_to(base, [POOLED_TAP])
+    engine = keras_engine(frozen)
+    assert isinstance(engine, TokenEngine)
+    texts = np.array(["good " * (n % 11) + "film" for n in range(70)] + TEXTS, object)
+    (found,) = engine.run(texts)
+    np.testing.assert_allclose(found, frozen(tf.constant(texts), training=False), atol=1e-5)
+
+
+def test_texts_are_cut_where_the_data_says(presets):
+    base = build_kerashub(presets["bert"])
+    texts = ["good film", "good " * 8]
+    assert base.tokens.lengths(texts).tolist() == [4, 10]
+    whole = np.asarray(base.model(tf.constant(texts), training=False))
+    short = with_sequence_length(build_kerashub(presets["bert"]), 6)
+    assert short.tokens.sequence_length == 6
+    cut = np.asarray(short.model(tf.constant(texts), training=False))
+    np.testing.assert_allclose(cut[0], whole[0], atol=1e-5)
+    assert np.abs(cut[1] - whole[1]).max() > 1e-3
 
 
 def test_roberta_tokens_in_a_graph_are_its_own(tmp_path):
@@ -165,7 +197,8 @@ def test_roberta_tokens_in_a_graph_are_its_own(tmp_path):
     base = build_kerashub(written(backbone, tmp_path, tokenizer))
     read = models.RobertaTextClassifierPreprocessor(tokenizer, sequence_length=12)
     texts = ["air plane", "a line in air", ""]
-    expected = backbone(read(texts))[:, 0]
+    tokens = read(texts)
+    expected = class_and_mean(np.asarray(backbone(tokens)), tokens["padding_mask"])
     np.testing.assert_allclose(base.model(tf.constant(texts), training=False), expected, atol=1e-5)
 
 
@@ -326,6 +359,7 @@ def test_a_preset_for_pictures_goes_from_training_to_files(presets, dataset, tmp
     assert set(run.manifest["exports"]) == {"keras", "savedmodel", "tflite"}
     assert list(run.manifest["plan"]["unfrozen"]) == ["transformer_block_2"]
     assert run.manifest["plan"]["features"]["cut"]
+    assert run.manifest["plan"]["pooling"] in ("class", "mean", "both")
     assert tfransfer.load_run(run.folder).evaluate() == run.metrics
 
 
@@ -334,6 +368,8 @@ def test_a_preset_for_texts_goes_from_training_to_a_saved_model(presets, tmp_pat
     lines = [f"{'good' if n % 2 else 'bad'} film{' a' * (n // 2)},{n % 2}" for n in range(60)]
     (tmp_path / "films.csv").write_text("text,label\n" + "\n".join(lines) + "\n")
     run = tfransfer.train(tmp_path / "films.csv", base=f"kerashub:{presets['bert']}", out=tmp_path / "run",
-                          engine="keras", head_epochs=2, fine_tune_epochs=1)  # fmt: skip
+                          engine="keras", head_epochs=2, fine_tune_epochs=1, pooling="mean")  # fmt: skip
     assert set(run.manifest["exports"]) == {"keras", "savedmodel"}
+    assert (run.manifest["plan"]["pooling"], run.manifest["plan"]["sequence_length"]) == ("mean", 12)
+    assert run.embed(["good film"]).shape == (1, 8)
     assert tfransfer.load_run(run.folder).evaluate() == run.metrics

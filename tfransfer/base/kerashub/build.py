@@ -15,13 +15,16 @@ from tfransfer.base.kerashub.text import PresetTokens
 from tfransfer.base.names import PREFIX
 from tfransfer.base.preprocessing import RESCALING, entry
 from tfransfer.base.records import DEFAULT_SIZE
+from tfransfer.base.tokens import BOTH, CLASS_TOKEN
 from tfransfer.base.untrusted import require_known_config, require_plain_weights
 from tfransfer.display.progress import Say, silent
 from tfransfer.errors import BaseModelError, SettingError, WeightsNotFoundError, did_you_mean
+from tfransfer.hyperrules import ENCODER
 from tfransfer.system.interface import option
 
 _REMOTE = ("kaggle://", "hf://")
-_SEQUENCE_LENGTH = 128
+# Tokens of a text that are read at most, whatever the preset allows: the time of attention grows with their square.
+_MOST_TOKENS = 512
 # Backbones whose first token is the class token although no attribute says so.
 _CLASS_TOKEN_FIRST = ("DeiTBackbone", "DINOV2Backbone", "DINOV3Backbone")
 # Encoders that are a single KerasHub layer, with the attributes that they call in order.
@@ -48,11 +51,13 @@ class PresetModel(keras.Model):
     DeiT, Swin) cannot be restored from their configs, so a plain Functional model could not be loaded.
     """
 
-    def __init__(self, backbone: Any, **options: Any) -> None:
+    def __init__(self, backbone: Any, pooling: str = CLASS_TOKEN, **options: Any) -> None:
         """Build the graph.
 
         Args:
             backbone: A keras_hub Backbone, or its Keras serialization.
+            pooling: What tokens are reduced to: "both" for the class token and the mean side by side, or "class" for
+                the class token, as files of tfransfer 0.1 have it; the mean where there is no class token.
             **options: As for keras.Model.
         """
         if isinstance(backbone, dict):
@@ -60,12 +65,14 @@ class PresetModel(keras.Model):
 
             backbone = keras.saving.deserialize_keras_object(backbone)
         features = _unrolled(backbone, _features(backbone))
-        super().__init__(_inputs(backbone), _vector(features, backbone), **options)
+        super().__init__(_inputs(backbone), _vector(features, backbone, pooling), **options)
+        self._pooling = pooling
         self._serialized_backbone = json.dumps(keras.saving.serialize_keras_object(backbone))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {"name": self.name, "trainable": self.trainable, "backbone": json.loads(self._serialized_backbone)}
+        backbone = json.loads(self._serialized_backbone)
+        return {"name": self.name, "trainable": self.trainable, "backbone": backbone, "pooling": self._pooling}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "PresetModel":
@@ -124,23 +131,35 @@ def _class_token(backbone: Any) -> int | None:
     return 0 if first or getattr(backbone, "use_class_token", False) else None
 
 
-def _vector(tokens: Any, backbone: Any) -> Any:
+def _vector(tokens: Any, backbone: Any, pooling: str) -> Any:
     """Reduce tokens, shape (batch, tokens, d), to one vector; return other features unchanged."""
     if len(tokens.shape) != 3:
         return tokens
     position = _class_token(backbone)
-    if position is not None:
-        return keras.ops.take(tokens, position, axis=1)
     mask = backbone.input.get("padding_mask") if isinstance(backbone.input, dict) else None
-    return keras.layers.GlobalAveragePooling1D(name="mean_of_tokens")(tokens, mask=mask)
+    mean = keras.layers.GlobalAveragePooling1D(name="mean_of_tokens")
+    if position is None:
+        return mean(tokens, mask=mask)
+    first = keras.ops.take(tokens, position, axis=1)
+    if pooling == CLASS_TOKEN:
+        return first
+    if mask is None:  # of pictures: the patches stand behind the class token and what registers there are
+        tokens = tokens[:, position + 1 + getattr(backbone, "num_register_tokens", 0) :]
+    return keras.layers.Concatenate(name="class_and_mean")([first, mean(tokens, mask=mask)])
+
+
+def _gives_both(backbone: Any) -> bool:
+    """Whether a backbone gives tokens of which one is the class token."""
+    return len(_features(backbone).shape) == 3 and _class_token(backbone) is not None
 
 
 def build_kerashub(preset: str, image_size: int | None = None, say: Say = silent) -> BuiltBase:
     """Build a base from a preset of KerasHub.
 
-    The output for an example is one vector or map. Tokens are reduced to the class token if the backbone has one (ViT,
-    DeiT, DINOv2 and 3, BERT, RoBERTa, DistilBERT, ALBERT, DeBERTa, FNet), else to their mean without padding. Feature
-    maps stay maps (ResNet, EfficientNet, MobileNet). Of a pair of encoders for pictures and texts (SigLIP), the picture
+    The output for an example is one vector or map. If the backbone has a class token (ViT, DeiT, DINOv2 and 3, BERT,
+    RoBERTa, DistilBERT, ALBERT, DeBERTa, FNet), tokens are reduced to it and the mean, side by side: of texts the mean
+    of all tokens without padding, of pictures that of the patches. Else they are reduced to their mean. Feature maps
+    stay maps (ResNet, EfficientNet, MobileNet). Of a pair of encoders for pictures and texts (SigLIP), the picture
     encoder is the base.
 
     Args:
@@ -163,13 +182,16 @@ def build_kerashub(preset: str, image_size: int | None = None, say: Say = silent
     names = list(backbone.input) if isinstance(backbone.input, dict) else []
     if "token_ids" in names:
         model, blocks = _text_model(hub, preset, backbone)
-        return BuiltBase(name, model, "none", 0, blocks, "preset", kind="text")
+        return BuiltBase(
+            name, model, "none", 0, blocks, "preset", kind="text", pretraining=ENCODER,
+            both_tokens=_gives_both(backbone), tokens=model.layers[-2],
+        )  # fmt: skip
     if len(backbone.inputs) != 1 or len(backbone.inputs[0].shape) != 4:
         taken = ", ".join(names) or str([tuple(tensor.shape) for tensor in backbone.inputs])
         raise BaseModelError(f"a base takes pictures or texts; {type(backbone).__name__} of {preset} takes {taken}.")
     model, size, preprocessing = _image_model(hub, preset, backbone, image_size, say)
     blocks = blocks_of(model, _block_names(model))
-    return BuiltBase(name, model, preprocessing, size, blocks, "preset")
+    return BuiltBase(name, model, preprocessing, size, blocks, "preset", both_tokens=_gives_both(backbone))
 
 
 def _keras_hub(preset: str) -> Any:
@@ -252,7 +274,7 @@ def _image_model(hub: Any, preset: str, backbone: Any, requested: int | None, sa
         say(f"base: the preset {preset} does not say how pixels are scaled: the backbone gets [0, 255].")
     if shape[0] is None:
         backbone = _resized(backbone, size)
-    return PresetModel(backbone, name="preset"), size, "none" if converter is None else rescaling_kind(converter)
+    return PresetModel(backbone, BOTH, name="preset"), size, "none" if converter is None else rescaling_kind(converter)
 
 
 def _resized(backbone: Any, size: int) -> Any:
@@ -307,7 +329,7 @@ def _text_model(hub: Any, preset: str, backbone: Any) -> tuple[keras.Model, tupl
         raise SettingError(
             f'texts need tensorflow-text for {PREFIX}{preset}: pip install "tfransfer[kerashub]"'
         ) from error
-    length = min(_SEQUENCE_LENGTH, getattr(backbone, "max_sequence_length", None) or _SEQUENCE_LENGTH)
+    length = min(_MOST_TOKENS, getattr(backbone, "max_sequence_length", None) or _MOST_TOKENS)
     reader = hub.models.TextClassifierPreprocessor
     if not any(kind.backbone_cls is type(backbone) for kind in _subclasses(reader)):
         raise BaseModelError(
@@ -317,8 +339,23 @@ def _text_model(hub: Any, preset: str, backbone: Any) -> tuple[keras.Model, tupl
     preprocessor = _load(preset, lambda: reader.from_preset(preset, sequence_length=length))
     text = entry("text", 0)
     tokens = PresetTokens(preprocessor, tuple(backbone.input), name="tokens")(text)
-    backbone_model = PresetModel(backbone, name="preset_backbone")
+    backbone_model = PresetModel(backbone, BOTH, name="preset_backbone")
     return keras.Model(text, backbone_model(tokens), name="preset"), _text_blocks(backbone_model)
+
+
+def with_sequence_length(base: BuiltBase, length: int) -> BuiltBase:
+    """A text base that cuts texts after so many tokens, and pads shorter ones to them; the weights are shared.
+
+    Args:
+        base: From `build_kerashub`, not called yet: its tokenizer is changed.
+        length: Tokens, with those that mark a text's start and end.
+    """
+    tokens, encoder = base.model.layers[-2:]
+    tokens.preprocessor.sequence_length = length
+    text = entry("text", 0)
+    values = PresetTokens(tokens.preprocessor, tokens.outputs, name="tokens")(text)
+    model = keras.Model(text, encoder(values), name=base.model.name)
+    return replace(base, model=model, tokens=model.layers[-2])
 
 
 def _subclasses(kind: type) -> list[Any]:

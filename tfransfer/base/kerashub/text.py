@@ -1,10 +1,15 @@
 """A layer that tokenizes texts for a KerasHub backbone with KerasHub's own tokenizer, in the graph."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+
+# Texts that are tokenized at a time to count their tokens; tokens that mark a text's start and end.
+_BATCH, _MARKS = 512, 2
 
 
 @keras.saving.register_keras_serializable(package="tfransfer")
@@ -42,6 +47,12 @@ class PresetTokens(keras.layers.Layer):
         """Tokens per text; longer texts are cut, shorter ones padded."""
         return int(self.preprocessor.sequence_length)
 
+    def lengths(self, texts: Sequence[str]) -> np.ndarray:
+        """Tokens of each text before it is cut, with those that mark its start and end: int64, shape (n,)."""
+        count = tf.function(lambda part: self.preprocessor.tokenizer(part).row_lengths())
+        parts = [count(tf.constant(texts[i : i + _BATCH])).numpy() for i in range(0, len(texts), _BATCH)]
+        return np.concatenate(parts) + _MARKS
+
     def build(self, input_shape: Any) -> None:
         """Do nothing: the preprocessor is built on its first call, after a file's vocabulary has been read."""
 
@@ -71,6 +82,18 @@ class PresetTokens(keras.layers.Layer):
         return super().get_config() | {
             "preprocessor": preprocessor, "outputs": list(self.outputs), "vocabulary": vocabulary
         }  # fmt: skip
+
+
+def token_parts(model: keras.Model) -> tuple[PresetTokens, keras.Model] | None:
+    """The tokens of a frozen text base and the encoder behind them; None if it has no such parts.
+
+    Args:
+        model: From `base.taps.model_to`.
+    """
+    inner = model.layers[-1]
+    layers = inner.layers if isinstance(inner, keras.Model) else []
+    tokens = next((layer for layer in layers if isinstance(layer, PresetTokens)), None)
+    return None if tokens is None else (tokens, layers[-1])
 
 
 def _vocabulary_hash(tokenizer: Any) -> str:
