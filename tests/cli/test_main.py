@@ -130,14 +130,15 @@ def test_failure_exits_with_1_and_says_what_is_missing(command, words, message, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_interrupted_says_that_the_run_is_not_finished(command, monkeypatch):
+def test_interrupted_says_so_and_speaks_of_no_run(command, monkeypatch):
     def stop(*words, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(main.cli, "main", stop)
     code, _, elsewhere = command("train", "x")
     assert code == 1
-    assert "the run is not finished" in elsewhere
+    assert "stopped before the end" in elsewhere
+    assert "run" not in elsewhere
 
 
 @pytest.mark.parametrize(

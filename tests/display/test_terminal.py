@@ -85,3 +85,13 @@ def test_other_work_leaves_a_line_on_a_terminal_too():
     with terminal.progress("evaluating test", 10, "images") as advance:
         advance(10)
     assert "evaluating test: 10 images in" in stream.getvalue()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252", "utf-16"])
+@pytest.mark.parametrize("name", ["größe 猫 ☕", "not utf-8 \udce9", HOSTILE])
+def test_json_is_json_whatever_the_encoding_of_standard_output(encoding, name, monkeypatch):
+    written = io.BytesIO()
+    stream = io.TextIOWrapper(written, encoding=encoding, errors="backslashreplace")  # as `main` sets it
+    monkeypatch.setattr("sys.stdout", stream)
+    Terminal(json=True).emit({"label": name})
+    assert json.loads(written.getvalue().decode(encoding)) == {"label": name}

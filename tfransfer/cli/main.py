@@ -59,7 +59,7 @@ def main() -> None:
         _fail(error, 1)
     except (click.Abort, KeyboardInterrupt) as error:
         cause = error if isinstance(error, Stopped) else error.__cause__  # click turns it into an Abort
-        why = str(cause) if isinstance(cause, Stopped) else "stopped before the end; the run is not finished."
+        why = str(cause) if isinstance(cause, Stopped) else "stopped before the end."
         click.echo(visible(f"tfransfer: {why}"), err=True)
         sys.exit(1)
     finally:

@@ -67,6 +67,10 @@ class Terminal:
         """Write the result as one JSON object to standard output, if that was requested."""
         if self._result is not None:
             text = json_format.dumps(value, ensure_ascii=False, default=str)
+            try:
+                text.encode(getattr(self._result, "encoding", None) or "utf-8")
+            except UnicodeEncodeError:  # what the stream would put in their place is no JSON
+                text = json_format.dumps(value, default=str)
             self._result.write(_CONTROL.sub(lambda found: f"\\u{ord(found.group()):04x}", text) + "\n")
             self._result.flush()
 
