@@ -51,6 +51,7 @@ def predict_examples(
     progress: Progress = quiet,
     title: str = "evaluating",
     keep: np.ndarray | None = None,
+    infer: "Infer | None" = None,
 ) -> Predictions:
     """Run a model on examples, in inference mode, on uint8-rounded pixels as an exported model gets them.
 
@@ -63,17 +64,18 @@ def predict_examples(
         progress: Shows the progress.
         title: Title of the progress display.
         keep: Positions of examples whose features to return, too, if the model has a head built by `train`.
+        infer: Runs the model another way, with the same outputs; None runs it in Keras.
     """
     flow = evaluation_flow(dataset, examples, np.zeros((len(examples), 1), np.float32), size, batch)
-    compiled, wanted = _compiled(model), np.zeros(0, np.int64) if keep is None else keep
+    run, wanted = infer or infer_with(model), np.zeros(0, np.int64) if keep is None else keep
     outputs, features, done = [], [], 0
     with telling_lost_pictures(dataset), progress(title, len(examples), dataset.modality.unit) as advance:
         for pixels, _, _ in flow.batches:
-            *of_head, output = compiled(as_model_input(pixels))
+            *of_head, output = run(pixels.numpy())
             inside = (wanted >= done) & (wanted < done + len(pixels))
             if of_head and inside.any():
-                features.append(of_head[0].numpy()[wanted[inside] - done])
-            outputs.append(output.numpy())
+                features.append(of_head[0][wanted[inside] - done])
+            outputs.append(output)
             done += len(pixels)
             advance(len(pixels))
     predictions = Predictions(tuple(examples), dataset.targets(examples), np.concatenate(outputs))

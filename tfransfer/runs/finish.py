@@ -5,7 +5,7 @@ from dataclasses import replace
 from tfransfer.data.dataset import Dataset
 from tfransfer.display.progress import Progress, Say
 from tfransfer.evaluation import calibration
-from tfransfer.evaluation.predictions import Predictions
+from tfransfer.evaluation.predictions import Infer, Predictions
 from tfransfer.exports import fresh
 from tfransfer.exports.exporting import Subject, export_model
 from tfransfer.exports.held_out import HeldOut
@@ -14,6 +14,7 @@ from tfransfer.runs.manifest import update_manifest
 from tfransfer.runs.own_parts import own_figures
 from tfransfer.runs.record import Record
 from tfransfer.runs.report import keep_answers
+from tfransfer.runs.split_model import split_inference
 from tfransfer.system import trust
 from tfransfer.system.files import file_hash, write_json
 from tfransfer.system.signals import stop_if_requested
@@ -33,11 +34,12 @@ def finish_run(run: Record, session: Session, selected: Selected, progress: Prog
     """
     fresh.prepare()
     run_folder.write_table(run.folder / run_folder.HISTORY, selected.history_rows())
-    validation, temperature = _calibrate(run, session.dataset, session.recipe.calibrate, progress, say)
+    infer = split_inference(session, selected.phase, say)
+    validation, temperature = _calibrate(run, session.dataset, session.recipe.calibrate, progress, say, infer)
     thresholds = scoring.thresholds_of(run.task, validation)
     phases = selected.to_dict()
     update_manifest(run.folder, phases=phases, kept=selected.phase, temperature=temperature, thresholds=thresholds)
-    scored = scoring.score_splits(run, run.model, session.dataset, progress, {"validation": validation})
+    scored = scoring.score_splits(run, run.model, session.dataset, progress, {"validation": validation}, infer)
     metrics = {name: score_of | own_figures(session.metrics, of_split) for name, (score_of, of_split) in scored.items()}
     if session.cross_validated:
         metrics[max(metrics, key=("validation", "test").index)][CROSS_VALIDATED] = session.cross_validated
@@ -56,10 +58,12 @@ def finish_run(run: Record, session: Session, selected: Selected, progress: Prog
     return held
 
 
-def _calibrate(run: Record, dataset: Dataset, wanted: bool, progress: Progress, say: Say) -> tuple[Predictions, float]:
+def _calibrate(
+    run: Record, dataset: Dataset, wanted: bool, progress: Progress, say: Say, infer: Infer | None
+) -> tuple[Predictions, float]:
     """Fit a temperature on validation and apply it to the model; return the new predictions and the temperature."""
     task = find_task(run.task)
-    predicted = scoring.predict_split(run, run.model, dataset, "validation", progress)
+    predicted = scoring.predict_split(run, run.model, dataset, "validation", progress, infer)
     temperature = calibration.fit_temperature(task, predicted.targets, predicted.outputs) if wanted else 1.0
     if temperature == 1:
         return predicted, temperature

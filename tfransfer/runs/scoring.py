@@ -9,25 +9,35 @@ from tfransfer.display.progress import Progress, Say
 from tfransfer.errors import DataError, SettingError, TransferError
 from tfransfer.evaluation import abstention
 from tfransfer.evaluation.map2d import LIMIT
-from tfransfer.evaluation.predictions import OutputReading, Predictions, predict_examples
+from tfransfer.evaluation.predictions import Infer, OutputReading, Predictions, predict_examples
 from tfransfer.runs import run_folder
 from tfransfer.runs.manifest import Abstention
 from tfransfer.runs.record import Record
 from tfransfer.system.interface import option
 from tfransfer.tasks.task import find_task
 
+# Enough for an engine to make batches of texts of similar length.
+_ENGINE_BATCH = 128
 
-def predict_split(run: Record, model: Any, dataset: Dataset, name: str, progress: Progress) -> Predictions:
+
+def predict_split(
+    run: Record, model: Any, dataset: Dataset, name: str, progress: Progress, infer: Infer | None = None
+) -> Predictions:
     """A model's predictions on a split, each example once, with the features of some of them."""
     examples = dataset.split(name)
     return predict_examples(
-        model, dataset, examples, run.image_size,
+        model, dataset, examples, run.image_size, batch=32 if infer is None else _ENGINE_BATCH, infer=infer,
         progress=progress, title=f"evaluating {name}", keep=spread_over(len(examples), LIMIT),
     )  # fmt: skip
 
 
 def score_splits(
-    run: Record, model: Any, dataset: Dataset, progress: Progress, known: dict[str, Predictions] | None = None
+    run: Record,
+    model: Any,
+    dataset: Dataset,
+    progress: Progress,
+    known: dict[str, Predictions] | None = None,
+    infer: Infer | None = None,
 ) -> dict[str, tuple[dict[str, Any], Predictions]]:
     """Metrics and predictions for each held-out split that has examples, each example once.
 
@@ -39,11 +49,12 @@ def score_splits(
         dataset: Its data.
         progress: Shows the progress.
         known: Existing predictions, by split.
+        infer: Runs the model another way; see `predict_examples`.
     """
     predictions = dict(known or {})
     for name in ("validation", "test"):
         if name not in predictions and dataset.split(name):
-            predictions[name] = predict_split(run, model, dataset, name, progress)
+            predictions[name] = predict_split(run, model, dataset, name, progress, infer)
     thresholds = run.thresholds or thresholds_of(run.task, predictions.get("validation"))
     return {name: (score(run, of_split, thresholds), of_split) for name, of_split in predictions.items()}
 

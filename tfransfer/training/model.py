@@ -123,6 +123,21 @@ def unfreeze(whole: TransferModel, setting: int | str) -> Parts:
     return Parts(model_to(whole.base, [tap]), _with_head(whole, suffix), _noisy_and_frozen(suffix), tap)
 
 
+def head_on(whole: TransferModel, tap: Tap) -> keras.Model:
+    """The model behind a tap, without a change to what is trainable.
+
+    Args:
+        whole: The model.
+        tap: Where the frozen part ends.
+
+    Returns:
+        From the tap's values to two outputs: the head's input, shape (batch, width), and the model's output.
+    """
+    part = None if tap.cut is None else split_at(whole.base.model, tap.cut)[1]
+    inputs, features, values = _behind(whole, part)
+    return keras.Model(inputs, [features, values], name="head_on")
+
+
 def layer_shares(whole: TransferModel, decay: float) -> list[float]:
     """Each trainable variable's factor of the learning rate: 1 in the head, times `decay` for each block below it."""
     depths = {
@@ -168,15 +183,23 @@ def _pixels_only(whole: TransferModel) -> keras.Model:
 
 def _with_head(whole: TransferModel, part: keras.Model | None) -> keras.Model:
     """The head on the pooled features, or on top of a part of the base."""
+    inputs, _, values = _behind(whole, part)
+    return keras.Model(inputs, values, name="trained")
+
+
+def _behind(whole: TransferModel, part: keras.Model | None) -> tuple[Any, Any, Any]:
+    """New input, head's input and output of a part of the base with the head, or of the head alone."""
     layers = {layer.name: layer for layer in whole.model.layers}
     if part is None:
         values = inputs = keras.Input(layers[whole.head[0]].input.shape[1:], dtype=whole.base.model.compute_dtype)
     else:
         inputs = keras.Input(part.input_shape[1:], dtype=part.inputs[0].dtype)
         values = pooled(part(inputs))
+    features = values
     for name in whole.head:
+        features = values if name == DROPOUT else features
         values = layers[name](values)
-    return keras.Model(inputs, values, name="trained")
+    return inputs, features, values
 
 
 @contextmanager
