@@ -13,7 +13,10 @@ def built(name):
     return model_to(build_base(name, 32, "random", seed=1), [POOLED_TAP])
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_b0", "convnext_tiny"])
+@pytest.mark.parametrize(
+    "name",
+    ["mobilenet_v2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("efficientnet_b0", "convnext_tiny"))],
+)
 def test_building_a_base_again_gives_the_same(name):
     assert fingerprint(built(name)) == fingerprint(built(name))
 

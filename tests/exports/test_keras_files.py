@@ -20,7 +20,7 @@ np.save(sys.argv[3], model.predict(np.load(sys.argv[2]), verbose=0))
 """
 # One for each way of preprocessing, and those with layers that Keras Applications defines itself.
 NAMES = [
-    "mobilenet",
+    pytest.param("mobilenet", marks=pytest.mark.slow),
     pytest.param("mobilenet_v3_small", marks=pytest.mark.slow),
     *(
         pytest.param(n, marks=pytest.mark.long)

@@ -24,7 +24,7 @@ def opened(dataset, engine):
     top = {id(weight) for layer in session.base.blocks[-1].layers for weight in layer.weights}
     head = {id(weight) for weight in session.whole.model.layers[-2].weights}
     for weight in session.whole.model.weights:
-        if id(weight) in top | head:
+        if id(weight) in top | head and len(weight.shape) > 1:  # a variance must stay above 0
             weight.assign(weight + 0.05 * random.normal(size=weight.shape))
     return session
 

@@ -71,6 +71,7 @@ def test_killed_and_resumed_is_the_same_as_never_killed(dataset, tmp_path, place
     check_killed_is_undisturbed(dataset, tmp_path / "state.npz", place)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", ["objective/0", "objective/1"])
 def test_it_breaks_when_a_variable_is_not_restored(dataset, tmp_path, monkeypatch, group):
     honest = Loop.restore

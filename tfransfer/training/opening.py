@@ -89,15 +89,11 @@ def open_session(
         WeightsNotFoundError: The weights of the requested base are not available.
     """
     devices = devices or Devices()
-    rebuild: Callable[[str], BuiltBase] | None = None
+    rebuild: Callable[[str], BuiltBase] | None
     if own_model is not None:
         precision = planning.own_precision(own_model, recipe)
-        if devices.scoped:
-            rebuild = partial(copy_of_model, own_model, recipe)
-        with devices.strategy.scope():
-            base = (
-                rebuild(precision) if rebuild else base_from_model(own_model, recipe.preprocessing, recipe.image_size)
-            )
+        rebuild = partial(copy_of_model, own_model, recipe) if devices.scoped else None
+        base = _own_base(own_model, recipe, precision, devices, rebuild)
         _warn_of_classes(own_model, say)
         recipe = replace(recipe, base=f"{OWN_MODEL} {own_model.name}")  # a recipe file cannot hold the model itself
     else:
@@ -119,6 +115,14 @@ def open_session(
         dataset=dataset, recipe=recipe, plan=plan, base=base, task=task, loss=as_loss(loss), metrics=metrics,
         rebuild=rebuild, devices=devices,
     )  # fmt: skip
+
+
+def _own_base(
+    model: Any, recipe: Recipe, precision: str, devices: Devices, rebuild: Callable[[str], BuiltBase] | None
+) -> BuiltBase:
+    """A base from the user's model; a copy of it where variables must be created on several devices."""
+    with devices.strategy.scope():
+        return rebuild(precision) if rebuild else base_from_model(model, recipe.preprocessing, recipe.image_size)
 
 
 def _sequence_length(base: BuiltBase, dataset: Dataset, say: Say) -> int:

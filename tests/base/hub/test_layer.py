@@ -444,6 +444,7 @@ print(json.dumps([strategy.num_replicas_in_sync, max(gaps), moves,
 """
 
 
+@pytest.mark.slow
 def test_two_replicas_train_what_one_does(pictures, fresh_cache, tmp_path):
     replicas, gap, moves, reloaded = run(ON_TWO_REPLICAS, pictures, tmp_path / "model.keras")
     assert replicas == 2 and gap < 1e-5 and moves == ["block_2_conv/kernel"] and reloaded < 1e-5
