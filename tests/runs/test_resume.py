@@ -29,7 +29,7 @@ from tfransfer.training import checkpoint
 from tfransfer.training.loop import Loop
 from tfransfer.training.model import freeze_base
 
-KILLS = int(os.environ.get("TFRANSFER_KILLS", "4"))
+KILLS = int(os.environ.get("TFRANSFER_KILLS", "3"))
 TINY = {"preprocessing": "tf", "exports": [], "recipe": recipe(head__mixup=0.2, head__epochs=3, fine_tune__epochs=3)}
 
 

@@ -74,6 +74,7 @@ def require_sound_manifest(manifest: Any) -> None:
         for name, covered in manifest.abstention.splits.items():
             shape = {"threshold": float, "coverage": float, "top1": float | None}
             _require_shape(covered, shape, f"abstention.splits.{name}")
+            _require("coverage" in covered, f"abstention.splits.{name}.coverage", "given", "missing")
     if manifest.progress is not None:
         measured |= {"progress": vars(manifest.progress) | {"kept": None}}
     for key, values in measured.items():

@@ -8,7 +8,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from tfransfer.data.sources import digits, kinds
-from tfransfer.data.sources.load import load, load_again
+from tfransfer.data.sources.load import is_same, load, load_again
 from tfransfer.errors import DataNotFoundError, WriteError
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
@@ -70,3 +70,8 @@ def test_a_run_finds_its_digits_again_after_the_cache_was_cleared(tmp_path, monk
     assert again.source == "digits"
     with pytest.raises(DataNotFoundError):
         load_again("folder", str(tmp_path / "gone"), {}, tmp_path / "splits.csv")
+
+
+def test_digits_are_the_same_in_every_cache(tmp_path):
+    assert is_same("digits", "digits", str(tmp_path / "another" / "digits"), {})
+    assert not is_same(str(tmp_path), "digits", str(tmp_path / "another" / "digits"), {})

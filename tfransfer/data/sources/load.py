@@ -13,7 +13,7 @@ from tfransfer.data.indexing import Source
 from tfransfer.data.modality import IMAGE, TEXT
 from tfransfer.data.sources import folder, table, tfds, unpacked
 from tfransfer.data.sources.arrays import is_arrays, is_tf_dataset, open_arrays, open_tf_dataset
-from tfransfer.data.sources.digits import digits_folder, write_digits
+from tfransfer.data.sources.digits import write_digits
 from tfransfer.data.sources.kinds import (
     DIGITS,
     FOLDER,
@@ -71,7 +71,7 @@ def is_same(data: Any, source: str, root: str, origin: dict[str, Any]) -> bool:
     if kind == MEMORY or (kind != source and {kind, source} != {FOLDER, TABLE}):
         return False
     if kind == DIGITS:
-        return str(digits_folder().absolute()) == root
+        return True  # they are the same in every cache
     if kind == TFDS:
         return str(data) == origin.get("data")
     return str(Path(data).absolute()) == (origin.get("file") if source == TABLE else root)
