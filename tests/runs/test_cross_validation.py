@@ -1,6 +1,7 @@
 """The head's cross-validated figure, and intervals beside every headline."""
 
 import shutil
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -106,3 +107,21 @@ def test_law_12_breaks_without_cross_validation_or_interval(tmp_path, command, m
         monkeypatch.setattr(job, "is_needed", lambda *given: False)
     with pytest.raises((AssertionError, KeyError, TypeError)):
         check_figures_come_with_their_size(tmp_path, command)
+
+
+@pytest.mark.parametrize("engine", ["litert", pytest.param("keras", marks=pytest.mark.slow)])
+def test_training_and_cross_validation_extract_nothing_twice(engine, tmp_path):
+    extracted = []
+
+    @contextmanager
+    def progress(title, total, unit):
+        extracted.append(total if title == "extracting features" else 0)
+        yield lambda count, **values: None
+
+    run = tfransfer.train(
+        colour_folder(tmp_path / "data", size=40), "mini", image_size=32, engine=engine, views=2, head_epochs=2,
+        fine_tune_epochs=0, exports=[], out=tmp_path / "run", progress=progress,
+    )  # fmt: skip
+    assert run.manifest.features.head, "features are cached"
+    sizes = run.manifest.data.sizes
+    assert sum(extracted) == 2 * sizes["train"] + sizes["validation"] + sizes["test"]

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -173,7 +173,13 @@ class Job:
         """The cross-validated figure of the head, where the test split is too small and one machine has all data."""
         if not is_needed(session.dataset, session.recipe) or self.devices.workers > 1:
             return None
-        return cross_validate_head(session.dataset, session.base, session.recipe, self.progress, self.say)
+        recipe, cached = session.recipe, session.caching.plan
+        if cached.head:  # with the training's engine, so that each extracts for the other
+            recipe = replace(recipe, features=replace(recipe.features, engine=cached.engine))
+        figure = cross_validate_head(session.dataset, session.base, recipe, self.progress, self.say)
+        if session.caching.source is not None:
+            session.caching.source.reload()  # it finds what was extracted just now
+        return figure
 
     def _dataset(self, place: Path) -> Dataset:
         splits_file = splits_of(place) if self.resume else None
