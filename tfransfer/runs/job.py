@@ -177,8 +177,8 @@ class Job:
         if cached.head:  # with the training's engine, so that each extracts for the other
             recipe = replace(recipe, features=replace(recipe.features, engine=cached.engine))
         figure = cross_validate_head(session.dataset, session.base, recipe, self.progress, self.say)
-        if session.caching.source is not None:
-            session.caching.source.reload()  # it finds what was extracted just now
+        if session.caching.source is not None and session.caching.engine is not None:  # rows are still missing
+            session.caching.source.reload()  # so that it finds what was extracted just now
         return figure
 
     def _dataset(self, place: Path) -> Dataset:
