@@ -78,3 +78,12 @@ def test_an_engine_that_is_off_is_named_and_not_used(dataset, fresh_cache, monke
 
 def test_where_keras_is_the_engine_the_whole_model_runs(dataset, fresh_cache):
     assert split_inference(opened(dataset, "keras"), FINE_TUNE, silent) is None
+
+
+def test_an_engine_is_not_opened_on_blocks_that_were_trained(dataset, fresh_cache):
+    opened(dataset, "auto").caching.source.engine_memory().update(engine="litert")
+    session, said = opened(dataset, "litert"), []
+    session.caching.engine = None  # as where every feature was cached before
+    assert split_inference(session, FINE_TUNE, said.append) is None
+    assert said == []
+    assert session.caching.source.engine_memory().values["engine"] == "litert"

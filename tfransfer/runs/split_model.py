@@ -34,7 +34,9 @@ def split_inference(session: Session, phase: str, say: Say) -> Infer | None:
         return None
     tap = source.taps[0] if phase == FINE_TUNE else POOLED_TAP
     sample = session.dataset.split("validation")[: choosing.SAMPLE]
-    if (phase == FINE_TUNE and tap.cut is None) or not sample:
+    # An engine opened now would be compared with blocks trained meanwhile, and be remembered as one that is off.
+    impossible = tap.cut is None or session.caching.engine is None
+    if (phase == FINE_TUNE and impossible) or not sample:
         return None
     pixels = next(flow.view_batches(session.dataset, sample, (0,), source.augment, plan.image_size, len(sample)))
     engine = session.caching.engine or _opened(session, source, pixels, say)
