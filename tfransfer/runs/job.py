@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -175,7 +175,7 @@ class Job:
             return None
         recipe, cached = session.recipe, session.caching.plan
         if cached.head:  # with the training's engine, so that each extracts for the other
-            recipe = replace(recipe, features=replace(recipe.features, engine=cached.engine))
+            recipe = recipe.with_settings({"features.engine": cached.engine})
         figure = cross_validate_head(session.dataset, session.base, recipe, self.progress, self.say)
         if session.caching.source is not None and session.caching.engine is not None:  # rows are still missing
             session.caching.source.reload()  # so that it finds what was extracted just now
