@@ -24,7 +24,7 @@ from tfransfer.exports import parity
 from tfransfer.exports.formats import FORMATS, Format, find_format
 from tfransfer.exports.metadata import LABELS_FILE
 from tfransfer.system import trust as trusted
-from tfransfer.system.files import file_hash, lines, read_json, whole
+from tfransfer.system.files import file_hash, lines, names_in_lines, read_json, whole
 from tfransfer.system.interface import option
 from tfransfer.tasks.task import Task, find_task
 
@@ -181,7 +181,7 @@ def _read(folder: Path) -> tuple[list[_Model], _Examples]:
     expected = read_json(folder / _EXPECTED, _LARGEST_JSON)
     if content["schema"] != SCHEMA:
         raise ExportError(f"the bundle has schema {content['schema']}; this version reads {SCHEMA}. Update tfransfer.")
-    classes = (folder / LABELS_FILE).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    classes = list(names_in_lines((folder / LABELS_FILE).read_text(encoding="utf-8")))
     examples = _Examples(_read_examples(folder, expected), classes, find_task(content["task"]))
     models = []
     for name, model in content["models"].items():

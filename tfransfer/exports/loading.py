@@ -16,6 +16,7 @@ from tfransfer.exports import metadata, replay
 from tfransfer.exports.formats import PIXELS_SIGNATURE
 from tfransfer.exports.metadata import LABELS_FILE
 from tfransfer.exports.signature import Signature, read_signatures
+from tfransfer.system.files import names_in_lines
 from tfransfer.system.interface import option
 from tfransfer.system.native_output import hidden_native_output
 from tfransfer.tasks.task import TASKS, VALUES, Task
@@ -93,7 +94,7 @@ def _onnx(path: Path, trust: bool) -> LoadedFile:
     (signature,) = read_signatures(replay.onnx_signatures(session))
     text = session.get_modelmeta().custom_metadata_map.get(LABELS_FILE)
     infer: Infer = lambda given: session.run(None, {signature.input.name: given})  # noqa: E731
-    return LoadedFile(infer, signature, None if text is None else tuple(text.splitlines()))
+    return LoadedFile(infer, signature, None if text is None else names_in_lines(text))
 
 
 def _keras(path: Path, trust: bool) -> LoadedFile:
@@ -117,7 +118,7 @@ def _saved_model(path: Path, trust: bool) -> LoadedFile:
         return [call(**{signature.input.name: tf.constant(given)})[signature.output.name].numpy()]
 
     labels = path / "assets.extra" / LABELS_FILE
-    names = tuple(labels.read_text(encoding="utf-8").splitlines()) if labels.is_file() else None
+    names = names_in_lines(labels.read_text(encoding="utf-8")) if labels.is_file() else None
     return LoadedFile(infer, signature, names)
 
 

@@ -16,7 +16,7 @@ import flatbuffers
 
 from tfransfer import __version__
 from tfransfer.errors import ExportError
-from tfransfer.system.files import lines
+from tfransfer.system.files import lines, names_in_lines
 
 LABELS_FILE = "labels.txt"
 _LARGEST_LABELS = 64_000_000
@@ -84,7 +84,7 @@ def unpack(path: Path) -> Packed:
         with zipfile.ZipFile(path) as packed:
             if packed.getinfo(LABELS_FILE).file_size > _LARGEST_LABELS:
                 raise ValueError("its labels take more than 64 MB")
-            labels = tuple(packed.read(LABELS_FILE).decode("utf-8").splitlines())
+            labels = names_in_lines(packed.read(LABELS_FILE).decode("utf-8"))
         if not any(_WRITTEN.encode() in bytes(data) for data in described):
             raise ValueError("its metadata is not from tfransfer")
         return Packed(labels, _activation(model, schema.BuiltinOperator))

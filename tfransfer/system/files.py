@@ -37,6 +37,11 @@ def lines(names: Iterable[str]) -> str:
     return "".join(f"{name}\n" for name in names)
 
 
+def names_in_lines(text: str) -> tuple[str, ...]:
+    """The names in what `lines` wrote; str.splitlines would end a name at U+2028, too."""
+    return tuple(text.removesuffix("\n").split("\n"))
+
+
 _NOT_WRITABLE = (
     errno.EACCES,
     errno.EPERM,
