@@ -41,14 +41,14 @@ def test_texts_are_cut_into_words_and_signs(text, expected):
 
 
 def test_every_word_of_the_table_is_found_by_its_own_hash():
-    names, table = words.read_table()
+    names, table = words.read_words(), words.read_vectors()
     assert len(set(names)) == len(names) == WORD_COUNT
     assert table.shape == (WORD_COUNT, WORD_FEATURES)
     assert len(np.unique(words.fingerprints_of(names))) == WORD_COUNT
 
 
 def test_a_word_has_its_row_of_the_table(model):
-    names, table = words.read_table()
+    names, table = words.read_words(), words.read_vectors()
     for name in ("the", "zebra", "n't", "1997"):
         row = table[names.index(name)]
         expected = row / np.sqrt(np.mean(row**2))

@@ -11,12 +11,13 @@ import keras
 import tensorflow as tf
 
 from tfransfer.base.records import NGRAM_BUCKETS, NGRAM_FEATURES, NGRAMS
+from tfransfer.base.text_layer import TextLayer, sums
 
 _WORDS, _CHARACTERS = (1, 2), (3, 4, 5)
 
 
 @keras.saving.register_keras_serializable(package="tfransfer")
-class NgramVectors(keras.layers.Layer):
+class NgramVectors(TextLayer):
     """Texts to the sum of their n-gram vectors, divided by the square root of their count.
 
     Args:
@@ -41,21 +42,9 @@ class NgramVectors(keras.layers.Layer):
     def call(self, texts: tf.Tensor) -> tf.Tensor:
         """Strings, shape (batch,), to float32, shape (batch, features)."""
         numbers = tf.strings.to_hash_bucket_fast(ngrams(texts), self.buckets)
-        # An empty text has no n-grams: its vector is zeros.
-        lengths = tf.maximum(numbers.row_lengths(), 1)
-        vectors = tf.gather(tf.convert_to_tensor(self.vectors), numbers.values)
-        summed = tf.math.segment_sum(vectors, numbers.value_rowids())
-        missing = tf.cast(numbers.nrows(), tf.int32) - tf.shape(summed)[0]
-        summed = tf.pad(summed, [[0, missing], [0, 0]])
+        lengths = tf.maximum(numbers.row_lengths(), 1)  # an empty text has no n-grams
+        summed = sums(tf.gather(tf.convert_to_tensor(self.vectors), numbers.values), numbers)
         return summed / tf.sqrt(tf.cast(lengths, summed.dtype))[:, tf.newaxis]
-
-    def compute_output_shape(self, input_shape: Any) -> tuple[Any, int]:
-        """(batch, features)."""
-        return (input_shape[0] if input_shape else None, self.features)
-
-    def compute_output_spec(self, texts: Any) -> keras.KerasTensor:
-        """Float32, (batch, features)."""
-        return keras.KerasTensor((*texts.shape[:1], self.features), self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfransfer.base.records import WORD_COUNT, WORD_FEATURES, WORD_PIECES, WORDS
+from tfransfer.base.text_layer import TextLayer, sums
 
 ASSET = Path(__file__).parent.parent / "assets" / "words.npz"
 _PIECE_LENGTHS = (3, 4, 5)
@@ -23,7 +24,7 @@ _FINGERPRINTS = 1 << 62
 
 
 @keras.saving.register_keras_serializable(package="tfransfer")
-class WordVectors(keras.layers.Layer):
+class WordVectors(TextLayer):
     """Texts to the sum of their words' vectors, scaled to a root mean square of 1; zeros for a text without words.
 
     The vector of a word is its row of the table, times its weight, plus the mean of the vectors of its pieces, of which
@@ -55,10 +56,8 @@ class WordVectors(keras.layers.Layer):
     def call(self, texts: tf.Tensor) -> tf.Tensor:
         """Strings, shape (batch,), to float32, shape (batch, features)."""
         words = words_of(texts)
-        vectors = self._vectors_of(words.flat_values)
-        summed = tf.math.segment_sum(vectors, words.value_rowids())
-        missing = tf.cast(words.nrows(), tf.int32) - tf.shape(summed)[0]  # texts without words at the end
-        summed = tf.pad(summed, [[0, missing], [0, 0]])
+        different, places = tf.unique(words.flat_values)  # most words of a batch occur more than once
+        summed = sums(tf.gather(self._vectors_of(different), places), words)
         square = tf.reduce_mean(tf.square(summed), axis=1, keepdims=True)
         return summed * tf.math.rsqrt(tf.maximum(square, 1e-12))
 
@@ -72,14 +71,6 @@ class WordVectors(keras.layers.Layer):
         pieces = tf.strings.to_hash_bucket_fast(pieces_of(words), self.piece_count)
         spelled = tf.gather(tf.convert_to_tensor(self.pieces), pieces.flat_values)
         return own + tf.math.segment_mean(spelled, pieces.value_rowids())
-
-    def compute_output_shape(self, input_shape: Any) -> tuple[Any, int]:
-        """(batch, features)."""
-        return (input_shape[0] if input_shape else None, self.features)
-
-    def compute_output_spec(self, texts: Any) -> keras.KerasTensor:
-        """Float32, (batch, features)."""
-        return keras.KerasTensor((*texts.shape[:1], self.features), self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -114,17 +105,23 @@ def fingerprints_of(words: Any) -> tf.Tensor:
     return tf.strings.to_hash_bucket_fast(words, _FINGERPRINTS)
 
 
-def read_table() -> tuple[list[str], np.ndarray]:
-    """The words of the table by frequency, and their vectors, float32 (words, features)."""
+def read_words() -> list[str]:
+    """The words of the table by frequency."""
     with np.load(ASSET, allow_pickle=False) as archive:
-        words = archive["words"].tobytes().decode().split("\n")
-        return words, archive["vectors"].astype(np.float32) * archive["steps"]
+        return bytes(archive["words"]).decode().split("\n")
+
+
+def read_vectors() -> np.ndarray:
+    """The vectors of these words, float32 (words, features)."""
+    with np.load(ASSET, allow_pickle=False) as archive:
+        vectors: np.ndarray = archive["vectors"].astype(np.float32) * archive["steps"]
+    return vectors
 
 
 def known_share(texts: Sequence[str]) -> float:
     """The share of the words of texts that are in the table, in [0, 1]; 1 if there are no words."""
     words = words_of(tf.constant(texts)).flat_values.numpy()
-    table = {word.encode() for word in read_table()[0]}
+    table = {word.encode() for word in read_words()}
     counted = [word for word in words if word.decode().isalnum()]
     return sum(word in table for word in counted) / len(counted) if counted else 1.0
 
@@ -134,7 +131,7 @@ def word_model() -> keras.Model:
     texts = keras.Input((), dtype="string", name="text")
     layer = WordVectors(name="words")
     model = keras.Model(texts, layer(texts), name=WORDS)
-    words, vectors = read_table()
+    words, vectors = read_words(), read_vectors()
     hashed = fingerprints_of(words).numpy()
     order = np.argsort(hashed)
     weights = np.log(np.arange(len(words)) + 2.0)
