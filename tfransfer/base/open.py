@@ -8,7 +8,7 @@ import keras
 from tfransfer.base.build import BuiltBase, base_from_model, build_base, build_default_base
 from tfransfer.base.hub.build import build_hub
 from tfransfer.base.hub.files import is_handle
-from tfransfer.base.kerashub.build import build_kerashub
+from tfransfer.base.kerashub.build import build_kerashub, with_sequence_length
 from tfransfer.base.names import PREFIX, is_preset
 from tfransfer.base.records import TEXT_BASES
 from tfransfer.base.text import build_text_base
@@ -16,13 +16,21 @@ from tfransfer.display.progress import Say
 from tfransfer.recipe import Recipe
 
 
-def named_base(recipe: Recipe, precision: str, say: Say) -> BuiltBase:
-    """Build the base that a recipe names, in a dtype policy; see `build_base` and `build_hub` for the errors."""
+def named_base(recipe: Recipe, precision: str, say: Say, sequence_length: int = 0) -> BuiltBase:
+    """Build the base that a recipe names, in a dtype policy; see `build_base` and `build_hub` for the errors.
+
+    Args:
+        recipe: Names the base.
+        precision: The dtype policy.
+        say: Called with warnings.
+        sequence_length: Tokens after which a base that cuts texts cuts them; 0 takes as many as it can read.
+    """
     with _dtype_policy(precision):
         if recipe.base in TEXT_BASES:
             return build_text_base(recipe.base, recipe.seed)
         if recipe.base and is_preset(recipe.base):
-            return build_kerashub(recipe.base.removeprefix(PREFIX), recipe.image_size, say)
+            base = build_kerashub(recipe.base.removeprefix(PREFIX), recipe.image_size, say)
+            return with_sequence_length(base, sequence_length) if sequence_length else base
         if recipe.base and is_handle(recipe.base):
             return build_hub(recipe.base, recipe.image_size, say)
         if recipe.base is None:

@@ -89,7 +89,7 @@ def open_session(
         WeightsNotFoundError: The weights of the requested base are not available.
     """
     devices = devices or Devices()
-    rebuild: Callable[[str], BuiltBase] | None
+    rebuild: Callable[[str], BuiltBase] | None = None
     if own_model is not None:
         precision = planning.own_precision(own_model, recipe)
         rebuild = partial(copy_of_model, own_model, recipe) if devices.scoped else None
@@ -101,7 +101,6 @@ def open_session(
         with devices.strategy.scope():
             base = named_base(recipe, precision, say)
         recipe = replace(recipe, base=base.name)
-        rebuild = partial(named_base, recipe, say=say)
 
     _require_fit(base, dataset, recipe, say)
     plan = plan or replace(
@@ -109,7 +108,9 @@ def open_session(
         sequence_length=_sequence_length(base, dataset, say),
     )
     if plan.sequence_length:
-        base, rebuild = _cut_after(plan.sequence_length, base, rebuild)
+        base = with_sequence_length(base, plan.sequence_length)
+    if own_model is None:
+        rebuild = partial(named_base, recipe, say=say, sequence_length=plan.sequence_length)
     task = find_task(dataset.task).fitted(dataset.targets(dataset.split("train")))
     return Session(
         dataset=dataset, recipe=recipe, plan=plan, base=base, task=task, loss=as_loss(loss), metrics=metrics,
@@ -134,17 +135,6 @@ def _sequence_length(base: BuiltBase, dataset: Dataset, say: Say) -> int:
     cut = int((lengths > length).sum())
     say(f"texts: cut after {length} tokens, which {cut} of {len(lengths)} training texts exceed")
     return length
-
-
-def _cut_after(
-    length: int, base: BuiltBase, rebuild: Callable[[str], BuiltBase] | None
-) -> tuple[BuiltBase, Callable[[str], BuiltBase] | None]:
-    """A base that cuts texts after so many tokens, and what builds it again."""
-
-    def again(precision: str) -> BuiltBase:
-        return with_sequence_length(rebuild(precision), length) if rebuild else base
-
-    return with_sequence_length(base, length), again if rebuild else None
 
 
 def _warn_of_classes(model: Any, say: Say) -> None:
