@@ -48,6 +48,7 @@ def predict_examples(
     examples: Sequence[Example],
     size: int,
     batch: int = 32,
+    *,
     progress: Progress = quiet,
     title: str = "evaluating",
     keep: np.ndarray | None = None,
