@@ -243,6 +243,7 @@ def test_evaluate_scores_a_new_folder(colours, tmp_path, run_command):
     assert "'violet', which the model does not know" in ran.stderr
 
 
+@pytest.mark.slow
 def test_splits_can_be_followed(colours, tmp_path, run_command):
     data, run, _ = colours
     words = ["train", data, "--base", "mobilenet", "--weights", "random", "--image-size", 32, "--head-epochs", 1,

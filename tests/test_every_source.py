@@ -40,6 +40,7 @@ def test_arrays(tmp_path):
     assert scored_again(run) == run.metrics
 
 
+@pytest.mark.slow
 def test_arrays_of_several_classes_and_of_numbers(tmp_path):
     pictures, labels = coloured()
     several = np.stack([labels > 0, labels == 2, labels < 2], axis=1).astype(int)

@@ -74,7 +74,7 @@ def photos(flower_photos, tmp_path_factory):
     return place
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.learns
 def test_multi_label_on_real_photos(photos, command, tmp_path):
     write_recipe(tmp_path / "quick.toml", QUICK, "quick")
@@ -106,7 +106,7 @@ def test_multi_label_on_real_photos(photos, command, tmp_path):
     np.testing.assert_allclose(outside, inside, atol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.learns
 def test_regression_on_real_photos(photos, tmp_path):
     data = tfransfer.load_data(photos / "brightness.csv")

@@ -251,6 +251,7 @@ def test_what_cannot_be_taken_is_refused_with_the_reason(options, message, colou
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_loss_by_name_or_as_a_function_is_taken(colours, tmp_path):
     for number, loss in enumerate(["categorical_crossentropy", keras.losses.categorical_crossentropy]):
         made = tr.train(colours, tiny_model(), preprocessing="tf", recipe=recipe(head__epochs=1, fine_tune__epochs=0),

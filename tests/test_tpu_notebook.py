@@ -82,7 +82,7 @@ def test_all_that_trains_on_what_was_found_is_marked_as_of_the_tpu():
     assert all(marks)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_cells_train_on_what_stands_in_for_a_tpu(tmp_path):
     """Both phases on two replicas, then the head in bfloat16."""
     marked = [source for source, tpu in cells() if tpu and "tr.train" in source]

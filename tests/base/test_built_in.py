@@ -93,6 +93,7 @@ def test_it_does_not_step_in_for_a_base_that_was_named(no_network):
         build_base("mobilenet_v2")
 
 
+@pytest.mark.slow
 def test_it_does_not_step_in_where_there_are_weights(no_network, tmp_path):
     build_base("mobilenet_v2", 32, "random").model.save_weights(tmp_path / "a.weights.h5")
     base = build_default_base(32, str(tmp_path / "a.weights.h5"))

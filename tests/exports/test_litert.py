@@ -287,6 +287,7 @@ def test_without_the_data_floats_are_compared_on_kept_pictures_and_integers_say_
         copied.export("tflite", max_drop=1)
 
 
+@pytest.mark.slow
 def test_the_best_file_within_a_budget_is_kept_and_the_others_are_not(copied, run):
     for name in VARIANTS:
         (copied.folder / formats.find_format(name).file).unlink()

@@ -206,7 +206,7 @@ def test_a_notebook_has_one_output_however_long_the_work(monkeypatch):
     assert re.findall(r"(head|fine-tune) (\d)/3", shown[0]) == [("head", "3"), ("fine-tune", "3")]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_notebook_shows_training_by_itself_and_stays_short(tmp_path):
     nbformat = pytest.importorskip("nbformat")
     client = pytest.importorskip("nbclient")

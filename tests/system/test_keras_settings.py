@@ -51,6 +51,7 @@ def test_channels_come_last(settings):
 def test_a_keras_json_that_cannot_be_read_is_left_to_keras(settings, tmp_path):
     (tmp_path / "keras.json").write_text("{")
     require_usable_keras()
+    assert (tmp_path / "keras.json").read_text() == "{"
 
 
 def test_what_was_set_after_the_import_counts(monkeypatch):

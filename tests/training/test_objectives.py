@@ -66,7 +66,7 @@ def check_killed_is_undisturbed(dataset, path, place):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("place", [(0, 4), (1, 4)])
+@pytest.mark.parametrize("place", [pytest.param((0, 4), marks=pytest.mark.slow), (1, 4)])
 def test_killed_and_resumed_is_the_same_as_never_killed(dataset, tmp_path, place):
     check_killed_is_undisturbed(dataset, tmp_path / "state.npz", place)
 

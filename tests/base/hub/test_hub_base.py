@@ -170,6 +170,7 @@ def colours(tmp_path_factory):
     return colour_folder(tmp_path_factory.mktemp("colours") / "data")
 
 
+@pytest.mark.slow
 def test_a_module_that_cannot_be_trained_says_so_and_serves_frozen(colours, tmp_path, fresh_cache):
     frozen = write_pictures(tmp_path / "frozen", trainable=False)
     said = []
@@ -216,7 +217,7 @@ def _trained_vectors(sentences, labels, words, features=16):
     return vectors.get_weights()[0]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_text_module_beats_a_majority_vote(test_data, tmp_path, fresh_cache):
     sentences, labels = _sentences(test_data / "sst2" / "train.tsv")
     counts = {}

@@ -402,6 +402,7 @@ print(json.dumps([plain.numpy().tolist(), model(texts).numpy().tolist()]))
 """
 
 
+@pytest.mark.slow
 def test_a_text_model_is_served_and_loaded_in_another_process(texts, fresh_cache, tmp_path):
     source = shutil.copytree(texts, tmp_path / "source")
     model = classifier(HubLayer(source, trainable=True))

@@ -188,6 +188,7 @@ def test_texts_are_cut_where_the_data_says(presets):
     assert np.abs(cut[1] - whole[1]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_roberta_tokens_in_a_graph_are_its_own(tmp_path):
     pieces = ["<s>", "<pad>", "</s>", "<mask>", "a", "i", "r", "p", "l", "n", "e", "Ġ", "ai", "air", "Ġai", "Ġair"]
     tokenizer = keras_hub.tokenizers.RobertaTokenizer(
